@@ -1,0 +1,709 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be said about a site: names, types, defaults, and what each of them is for.
+
+This is the one truth. Validation, defaults, the commented samples' test and the reference page
+all read `SITE_KEYS`. Only plain data (str, int, bool, list, dict, None) comes in and goes out.
+
+Two rules hold everywhere: an unknown key is a problem, and null means "the default".
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .site_values import (
+    SITE_NAME_LENGTH,
+    Fault,
+    check_application,
+    check_body_size,
+    check_branch,
+    check_deploy_key,
+    check_domain,
+    check_environment_name,
+    check_environment_value,
+    check_health_path,
+    check_host_name,
+    check_memory,
+    check_module,
+    check_package,
+    check_python,
+    check_relative_path,
+    check_repository,
+    check_revision,
+    check_site_name,
+    check_status,
+    describe,
+)
+
+SITES_VARIABLE = "djdeploy_sites"
+HOST_SITES_VARIABLE = "djdeploy_host_sites"
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend before anything is touched.
+
+    :param message: what is wrong, one line, never with the value of a secret.
+    :param path: keys from the inventory variable downwards: ("djdeploy_sites", "shop", "domains", 0).
+    :param hint: how to mend it, one line; may be empty.
+    :param host: inventory name of the host whose `djdeploy_host_sites` it is; empty for `djdeploy_sites`.
+    """
+
+    message: str
+    path: KeyPath = ()
+    hint: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a site.
+
+    :param kind: "text", "integer", "boolean", "list", "mapping" (names to text) or "section" (named keys).
+    :param description: one line; names the unit when there is one.
+    :param default: what it is when nobody says anything; None also means "found out" where the description says so.
+    :param why: why one would change it.
+    :param example: a value as a user would write it.
+    :param choices: the only values allowed, when there are few.
+    :param minimum: smallest integer allowed.
+    :param items: kind of a list's elements.
+    :param check: judges one text or integer (of a list: one element; of a mapping: nothing).
+    :param keys: the keys of a section.
+    :param per_host: whether a host may say it differently.
+    """
+
+    name: str
+    kind: str
+    description: str
+    default: Any = None
+    why: str = ""
+    example: Any = None
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    items: str = "text"
+    check: Callable[[Any], Fault | None] | None = None
+    keys: tuple[Key, ...] = ()
+    required: bool = False
+    secret: bool = False
+    per_host: bool = True
+
+
+# --- the schema -----------------------------------------------------------------------------------
+
+SITE_KEYS: tuple[Key, ...] = (
+    Key(
+        "domains",
+        "list",
+        "Domain names the site is served under; the first is the canonical one.",
+        required=True,
+        default=[],
+        example=["shop.example.com", "www.shop.example.com"],
+        check=check_domain,
+    ),
+    Key(
+        "branch",
+        "text",
+        "Branch that goes live when it is pushed.",
+        default="main",
+        example="main",
+        check=check_branch,
+        per_host=False,
+    ),
+    Key(
+        "deploy_keys",
+        "list",
+        "SSH public keys that may push to the site, one line each.",
+        default=[],
+        example=["ssh-ed25519 AAAA... laptop"],
+        why="Without a key nobody can push; deploys by playbook or from `repository` still work.",
+        check=check_deploy_key,
+    ),
+    Key(
+        "hosts",
+        "list",
+        "Web hosts or groups (names of the inventory) that serve the site; empty: every host of the group web.",
+        default=[],
+        example=["web1.example.com"],
+        why="Keep a site on some of several web hosts.",
+        check=check_host_name,
+        per_host=False,
+    ),
+    Key(
+        "repository",
+        "text",
+        "URL the host fetches the project from; null: it comes by git push.",
+        example="https://git.example.com/shop.git",
+        why="Deploy by playbook what was pushed elsewhere. It must not hold a password.",
+        check=check_repository,
+    ),
+    Key(
+        "revision",
+        "text",
+        "Commit, tag or branch a playbook puts live; null: the tip of `branch`.",
+        example="v1.4.0",
+        why="Pin an environment to a release.",
+        check=check_revision,
+    ),
+    Key(
+        "force_push",
+        "boolean",
+        "Whether a push may replace history (git push --force).",
+        default=False,
+        example=True,
+        why="Handy on staging; on production history should only grow.",
+    ),
+    Key(
+        "python",
+        "text",
+        "Python that runs the site: python3 is the host's own; else a version (python3.13) or an absolute path.",
+        default="python3",
+        example="python3.13",
+        why="The project needs another Python than the host's.",
+        check=check_python,
+    ),
+    Key(
+        "project_path",
+        "text",
+        "Directory that holds manage.py, relative to the project's tree; null: found.",
+        example="backend",
+        why="The tree holds more than one manage.py.",
+        check=check_relative_path,
+    ),
+    Key(
+        "requirements",
+        "text",
+        "Lock or requirements file, relative to the project's tree; null: found.",
+        example="requirements/production.txt",
+        why="The tree holds several, and the wrong one would be taken.",
+        check=check_relative_path,
+    ),
+    Key(
+        "settings",
+        "text",
+        "Django settings module; null: the one manage.py names.",
+        example="shop.settings.production",
+        why="manage.py names the settings of development.",
+        check=check_module,
+    ),
+    Key(
+        "application",
+        "text",
+        "WSGI application as module:name; null: Django's WSGI_APPLICATION.",
+        example="shop.wsgi:application",
+        why="The settings do not name it.",
+        check=check_application,
+    ),
+    Key(
+        "env",
+        "mapping",
+        "Environment variables of the site, names to text.",
+        default={},
+        example={"EMAIL_HOST": "mail.example.com"},
+        why="What the project reads from its environment and everybody may see: it shows in --diff.",
+    ),
+    Key(
+        "secrets",
+        "mapping",
+        "Environment variables nobody may see, names to text; give them by ansible-vault.",
+        default={},
+        example={"EMAIL_HOST_PASSWORD": "{{ vault_shop_email_password }}"},
+        why="Passwords and tokens. SECRET_KEY is made on the host unless it is given here.",
+        secret=True,
+    ),
+    Key(
+        "database",
+        "text",
+        "postgresql: a database of the site's name, by DATABASE_URL; project: what the project's own DATABASES say.",
+        default="postgresql",
+        example="project",
+        choices=("postgresql", "project"),
+        why="The project brings its own (an SQLite file is kept in shared/).",
+    ),
+    Key(
+        "packages",
+        "list",
+        "Debian packages the site needs on its hosts.",
+        default=[],
+        example=["libvips42", "gettext"],
+        why="Libraries and programs that do not come by requirements.",
+        check=check_package,
+    ),
+    Key(
+        "web",
+        "section",
+        "Processes that answer requests.",
+        keys=(
+            Key(
+                "workers",
+                "integer",
+                "Worker processes; null: CPU cores + 1, at least 2, at most 8.",
+                example=4,
+                minimum=1,
+                why="A host with little memory, or one that serves several sites.",
+            ),
+            Key(
+                "threads",
+                "integer",
+                "Threads per worker process.",
+                default=4,
+                example=8,
+                minimum=1,
+                why="More for a site that waits much on others; 1 for code that is not thread-safe.",
+            ),
+            Key(
+                "timeout",
+                "integer",
+                "Seconds after which a worker that answers nothing is killed.",
+                default=30,
+                example=120,
+                minimum=1,
+                why="Raise it only for requests that are slow by nature.",
+            ),
+            Key(
+                "graceful_timeout",
+                "integer",
+                "Seconds a worker gets to finish its requests when it is stopped.",
+                default=30,
+                example=60,
+                minimum=1,
+                why="Requests of an old release that last longer are cut off.",
+            ),
+            Key(
+                "max_requests",
+                "integer",
+                "Requests after which a worker is replaced; 0: never.",
+                default=0,
+                example=1000,
+                minimum=0,
+                why="Live with a memory leak until it is found.",
+            ),
+            Key(
+                "preload",
+                "boolean",
+                "Whether the application is loaded once, before workers are forked.",
+                default=False,
+                example=True,
+                why="Saves memory; not for code that opens connections when it is imported.",
+            ),
+            Key(
+                "memory_max",
+                "text",
+                "Memory (MemoryMax of systemd: '512M', '2G', '50%') of all processes together; null: no limit.",
+                example="512M",
+                why="One site must not starve the others on its host.",
+                check=check_memory,
+            ),
+        ),
+    ),
+    Key(
+        "health",
+        "section",
+        "The request that proves a release before it gets traffic.",
+        keys=(
+            Key(
+                "path",
+                "text",
+                "Path that is asked for under the canonical domain.",
+                default="/",
+                example="/healthz/",
+                why="A page that touches the database proves more than a front page from the cache.",
+                check=check_health_path,
+            ),
+            Key(
+                "statuses",
+                "list",
+                "HTTP statuses that count as healthy; null: 200-399, 401, 403, 404 and 405.",
+                example=[200],
+                items="integer",
+                why="Be strict where the path is made for it.",
+                check=check_status,
+            ),
+            Key(
+                "timeout",
+                "integer",
+                "Seconds a release gets from its start to its first healthy answer.",
+                default=60,
+                example=180,
+                minimum=1,
+                why="A project that loads for long.",
+            ),
+        ),
+    ),
+    Key(
+        "client_max_body_size",
+        "text",
+        "Largest request body nginx lets through ('20m'; '0': no limit).",
+        default="20m",
+        example="200m",
+        why="Uploads larger than that.",
+        check=check_body_size,
+    ),
+    Key(
+        "keep_releases",
+        "integer",
+        "Releases kept on the host, the live one among them.",
+        default=5,
+        example=10,
+        minimum=2,
+        why="Fewer on a small disk; 2 is the live one and the one to roll back to.",
+    ),
+)
+
+KINDS = {
+    "text": "text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "list": "a list",
+    "mapping": "a mapping of names to text",
+    "section": "a mapping",
+}
+
+
+def key_names(keys: Sequence[Key] = SITE_KEYS) -> list[str]:
+    """All names in the order of the schema; those in a section as 'web.workers'."""
+    names = []
+    for key in keys:
+        names.append(key.name)
+        names.extend(f"{key.name}.{inner.name}" for inner in key.keys)
+    return names
+
+
+# --- suggestions and words ------------------------------------------------------------------------
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that was most likely meant, or None."""
+    folded = {candidate.lower().replace("-", "_"): candidate for candidate in sorted(known)}
+    match = difflib.get_close_matches(name.lower().replace("-", "_"), list(folded), n=1, cutoff=0.65)
+    return folded[match[0]] if match else None
+
+
+def is_kind(kind: str, value: object) -> bool:
+    if kind == "text":
+        return isinstance(value, str)
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind == "list":
+        return isinstance(value, list | tuple)
+    return isinstance(value, Mapping)
+
+
+def how_to_write(key: Key, value: object) -> str:
+    """How a value of the wrong type should have been written."""
+    if key.kind == "list" and isinstance(value, str) and len(value) < 80 and "\n" not in value:
+        parts = [part for part in re.split(r"[\s,]+", value) if part]
+        return f"write {key.name}: [{', '.join(parts)}]"
+    if key.kind == "list":
+        return f"write each on its own line below {key.name}:, after '- '"
+    if key.kind == "text" and isinstance(value, float | int) and not isinstance(value, bool):
+        return f'quote it: {key.name}: "{value}"'
+    if key.kind == "integer" and isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
+        return f"write it without quotes: {key.name}: {value.strip()}"
+    if key.kind == "boolean":
+        return f"write {key.name}: true or {key.name}: false, without quotes"
+    if key.kind in ("mapping", "section"):
+        return f"write the names indented below {key.name}:, each as 'name: value'"
+    if key.example is not None:
+        return f"for example {key.name}: {key.example}"
+    return ""
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def validate_sites(
+    sites: object,
+    host_sites: Mapping[str, object] | None = None,
+    inventory_names: Collection[str] | None = None,
+) -> list[Problem]:
+    """Everything that is wrong with an inventory's sites, in the order of the inventory.
+
+    :param sites: the value of `djdeploy_sites`.
+    :param host_sites: host name -> the value of that host's `djdeploy_host_sites`.
+    :param inventory_names: hosts and groups there are; None: `hosts:` is not compared with them.
+    """
+    if not isinstance(sites, Mapping):
+        message = f"{SITES_VARIABLE} is {describe(sites)}, not a mapping of names to sites"
+        return [Problem(message, (SITES_VARIABLE,), mapping_hint(sites))]
+    problems: list[Problem] = []
+    for name, site in sites.items():
+        path = (SITES_VARIABLE, name)
+        problems += [Problem(f"{SITES_VARIABLE}: {text}", path, rename_hint(name)) for text in check_site_name(name)]
+        problems += check_site(str(name), site, path, inventory_names=inventory_names)
+    problems += check_shared_domains(sites)
+    for host, overlays in (host_sites or {}).items():
+        problems += check_host_sites(host, overlays, sites)
+    return problems
+
+
+def mapping_hint(sites: object) -> str:
+    if isinstance(sites, list) and sites and isinstance(sites[0], Mapping):
+        name = sites[0].get("name", "shop")
+        return f"write the site's name as a key, not as an item: '{name}:' below {SITES_VARIABLE}:, its keys indented"
+    return f"write 'shop:' below {SITES_VARIABLE}:, and the site's keys indented below that"
+
+
+def rename_hint(name: object) -> str:
+    proposal = re.sub(r"[^a-z0-9_-]+", "-", str(name).lower()).strip("-_0123456789")[:SITE_NAME_LENGTH].rstrip("-")
+    if proposal and proposal != name and not check_site_name(proposal):
+        return f"for example '{proposal}'"
+    return "choose another name; it becomes the unix user, the database and the directory of the site"
+
+
+def check_site(
+    name: str,
+    site: object,
+    path: KeyPath,
+    *,
+    host: str = "",
+    inventory_names: Collection[str] | None = None,
+) -> list[Problem]:
+    """One site, or with `host` what one host says differently."""
+    where = f"site '{name}'" + (f" of host {host}" if host else "")
+    if site is None and host:
+        return []
+    if not isinstance(site, Mapping):
+        hint = f"write its keys indented below '{name}:'; it needs at least domains: [{name}.example.com]"
+        return [Problem(f"{where} is {describe(site)}, not a mapping", path, hint, host)]
+    problems = list(check_keys(SITE_KEYS, site, where, "", path, host))
+    if not host and not site.get("domains") and is_absent_or_list(site.get("domains")) and "domain" not in site:
+        problems.append(Problem(f"{where} has no domain", path, f"write domains: [{name}.example.com]"))
+    if host:
+        for key in SITE_KEYS:
+            if not key.per_host and key.name in site:
+                hint = f"write it in {SITES_VARIABLE}"
+                problems.append(Problem(f"{where}: {key.name} cannot differ by host", (*path, key.name), hint, host))
+    if inventory_names is not None and is_kind("list", site.get("hosts")):
+        for index, entry in enumerate(site["hosts"]):
+            if isinstance(entry, str) and entry not in inventory_names and check_host_name(entry) is None:
+                message = f"{where}: hosts names '{entry}', which is no host or group of the inventory"
+                problems.append(Problem(message, (*path, "hosts", index), did_you_mean(entry, inventory_names), host))
+    problems += check_environment_overlap(site, where, path, host)
+    return problems
+
+
+def is_absent_or_list(value: object) -> bool:
+    return value is None or isinstance(value, list | tuple)
+
+
+def check_keys(
+    keys: Sequence[Key], given: Mapping[Any, Any], where: str, prefix: str, path: KeyPath, host: str
+) -> Iterator[Problem]:
+    known = {key.name: key for key in keys}
+    for name, value in given.items():
+        here = (*path, name)
+        if name not in known:
+            section = f"'{prefix.rstrip('.')}' of " if prefix else ""
+            message = f"unknown key '{name}' in {section}{where}"
+            yield Problem(message, here, suggest_key(str(name), keys, top=not prefix), host)
+            continue
+        for fault_path, (what, hint) in check_value(known[name], value, here):
+            label = f"{prefix}{name}"
+            if len(fault_path) > len(here) and isinstance(fault_path[-1], int):
+                label = f"item {fault_path[-1] + 1} of {label}"
+            yield Problem(f"{where}: {label} {what}", fault_path, hint, host)
+        if known[name].kind == "section" and isinstance(value, Mapping):
+            yield from check_keys(known[name].keys, value, where, f"{name}.", here, host)
+
+
+def suggest_key(name: str, keys: Sequence[Key], *, top: bool) -> str:
+    inner = [f"{key.name}.{sub.name}" for key in SITE_KEYS for sub in key.keys if sub.name == name]
+    if top and inner:
+        return "did you mean " + " or ".join(f"'{dotted}'" for dotted in inner) + "?"
+    if not top and name in key_names() and "." not in name:
+        return f"'{name}' is a key of the site itself; indent it less"
+    return did_you_mean(name, [key.name for key in keys])
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    near = nearest(name, known)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}" if len(known) <= 30 else ""
+
+
+def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Fault]]:
+    if value is None:
+        return
+    if not is_kind(key.kind, value):
+        yield path, (f"is {describe(value)}, not {KINDS[key.kind]}", how_to_write(key, value))
+        return
+    if key.kind == "mapping":
+        assert isinstance(value, Mapping)
+        for name, text in value.items():
+            fault = check_environment_name(name) or check_environment_value(name, text)
+            if fault is None and name == "SECRET_KEY" and not key.secret:
+                fault = "must not hold SECRET_KEY", "move it to 'secrets:': env shows in --diff"
+            if fault is not None:
+                yield (*path, name), fault
+        return
+    if key.kind == "list":
+        assert isinstance(value, list | tuple)
+        for index, item in enumerate(value):
+            if not is_kind(key.items, item):
+                hint = f"for example {key.name}: {key.example}" if key.example else ""
+                yield (*path, index), (f"is {describe(item)}, not {KINDS[key.items]}", hint)
+            elif key.check is not None and (fault := key.check(item)) is not None:
+                yield (*path, index), fault
+        return
+    if key.choices and value not in key.choices:
+        assert isinstance(value, str)
+        hint = f"write one of {', '.join(key.choices)}"
+        near = nearest(value, key.choices)
+        yield path, (f"is {value!r}", f"did you mean '{near}'? {hint}" if near else hint)
+    elif key.minimum is not None and isinstance(value, int) and value < key.minimum:
+        yield path, (f"is {value}; the least is {key.minimum}", key.why)
+    elif key.check is not None and (fault := key.check(value)) is not None:
+        yield path, fault
+
+
+def check_environment_overlap(site: Mapping[str, Any], where: str, path: KeyPath, host: str) -> list[Problem]:
+    env, secrets = site.get("env"), site.get("secrets")
+    if not isinstance(env, Mapping) or not isinstance(secrets, Mapping):
+        return []
+    return [
+        Problem(f"{where}: {name} is both in env and in secrets", (*path, "env", name), "remove it from env", host)
+        for name in env
+        if name in secrets
+    ]
+
+
+def claimed_domains(sites: Mapping[Any, Any]) -> Iterator[tuple[str, str, int]]:
+    """Every domain that is text: in lower case, with its site and place in the list."""
+    for name, site in sites.items():
+        domains = site.get("domains") if isinstance(site, Mapping) else None
+        for index, domain in enumerate(domains if isinstance(domains, list | tuple) else []):
+            if isinstance(domain, str):
+                yield domain.lower(), str(name), index
+
+
+def check_shared_domains(sites: Mapping[Any, Any], host: str = "") -> list[Problem]:
+    """nginx would serve a domain named twice from one of its sites only, and say nothing aloud."""
+    variable = HOST_SITES_VARIABLE if host else SITES_VARIABLE
+    problems: list[Problem] = []
+    owner: dict[str, str] = {}
+    for domain, name, index in claimed_domains(sites):
+        path = (variable, name, "domains", index)
+        if domain not in owner:
+            owner[domain] = name
+        elif owner[domain] == name:
+            problems.append(Problem(f"site '{name}' lists the domain {domain} twice", path, "remove one", host))
+        else:
+            message = f"sites '{owner[domain]}' and '{name}' both claim the domain {domain}"
+            problems.append(Problem(message, path, "a domain belongs to one site: remove it from the other", host))
+    return problems
+
+
+def check_host_sites(host: str, overlays: object, sites: Mapping[Any, Any]) -> list[Problem]:
+    """What one host says differently, by itself and together with what `djdeploy_sites` says."""
+    if overlays is None:
+        return []
+    if not isinstance(overlays, Mapping):
+        message = f"{HOST_SITES_VARIABLE} of host {host} is {describe(overlays)}, not a mapping of names to sites"
+        return [Problem(message, (HOST_SITES_VARIABLE,), mapping_hint(overlays), host)]
+    problems: list[Problem] = []
+    merged: dict[str, Any] = {}
+    for name, site in sites.items():
+        if isinstance(site, Mapping):
+            overlay = overlays.get(name)
+            merged[name] = merge(site, overlay) if isinstance(overlay, Mapping) else site
+    for name, overlay in overlays.items():
+        path = (HOST_SITES_VARIABLE, name)
+        if name not in sites:
+            message = f"{HOST_SITES_VARIABLE} of host {host} has an unknown site '{name}'"
+            problems.append(Problem(message, path, did_you_mean(str(name), [str(known) for known in sites]), host))
+            continue
+        problems += check_site(str(name), overlay, path, host=host)
+        if isinstance(overlay, Mapping) and name in merged:
+            where = f"site '{name}' of host {host}"
+            known = {problem.path[2:] for problem in problems}
+            problems += [
+                problem
+                for problem in check_environment_overlap(merged[name], where, path, host)
+                if problem.path[2:] not in known and not check_environment_overlap(sites[name], where, path, host)
+            ]
+    touched = {name for name, overlay in overlays.items() if isinstance(overlay, Mapping) and overlay.get("domains")}
+    if touched:
+        problems += [
+            problem
+            for problem in check_shared_domains(merged, host)
+            if any(f"'{n}'" in problem.message for n in touched)
+        ]
+    return problems
+
+
+# --- resolution -----------------------------------------------------------------------------------
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with single keys of `overlay` laid over; mappings are merged, everything else is replaced.
+
+    A mapping or list that is null in the overlay says nothing: its lines are commented out.
+    """
+    result = dict(base)
+    kinds = {key.name: key.kind for key in SITE_KEYS}
+    for name, value in overlay.items():
+        if value is None and kinds.get(name) in ("list", "mapping", "section"):
+            continue
+        present = result.get(name)
+        if isinstance(value, Mapping) and (present is None or isinstance(present, Mapping)):
+            result[name] = {**(present or {}), **value}
+        else:
+            result[name] = value
+    return result
+
+
+def with_defaults(keys: Sequence[Key], given: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key in keys:
+        value = given.get(key.name)
+        if key.kind == "section":
+            result[key.name] = with_defaults(key.keys, value or {})
+        else:
+            result[key.name] = copy.deepcopy(key.default if value is None else value)
+    return result
+
+
+def resolve(name: str, site: Mapping[str, Any], overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A valid site with every key present: what the roles and the engine read.
+
+    :param overlay: what one host says differently (its entry of `djdeploy_host_sites`).
+    """
+    resolved = {"name": str(name), **with_defaults(SITE_KEYS, merge(site, overlay or {}))}
+    resolved["domains"] = [domain.lower() for domain in resolved["domains"]]
+    resolved["deploy_keys"] = [" ".join(line.split()) for line in resolved["deploy_keys"]]
+    if re.match(r"3\.", resolved["python"]):
+        resolved["python"] = f"python{resolved['python']}"
+    return resolved
+
+
+def resolve_for_host(
+    sites: Mapping[str, Mapping[str, Any]],
+    host_sites: Mapping[str, Mapping[str, Any] | None] | None,
+    host_name: str,
+    group_names: Collection[str],
+) -> dict[str, dict[str, Any]]:
+    """The sites one host serves, by name, each with every key present.
+
+    :param host_sites: the host's own `djdeploy_host_sites`.
+    :param group_names: the groups the host is in (Ansible's `group_names`).
+    """
+    names = {host_name, "all", *group_names}
+    return {
+        name: resolve(name, site, (host_sites or {}).get(name))
+        for name, site in sites.items()
+        if not site.get("hosts") or names.intersection(site["hosts"])
+    }
+
+
+def without_secrets(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved site as it may lie on the host's disk and in a diff."""
+    secret = {key.name for key in SITE_KEYS if key.secret}
+    return {name: copy.deepcopy(value) for name, value in resolved.items() if name not in secret}
