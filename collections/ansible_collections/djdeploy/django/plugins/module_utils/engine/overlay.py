@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings a release runs with: the project's own, with only the gaps closed.
+
+This file is copied into a release as `djdeploy_settings.py`, beside a `site.json`, and is what
+DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
+replaced only where it would be unsafe in public, would point at another database than the site's,
+or would write into the release, which is read-only and will be pruned. What was replaced and why
+is in `DJDEPLOY_GAPS`; to see it:
+
+    djdeploy manage <site> shell -c "from django.conf import settings; print(settings.DJDEPLOY_GAPS)"
+
+It runs inside the site's process: standard library only, no relative import, Python 3.10.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+POSTGRESQL = "django.db.backends.postgresql"
+POSTGIS = "django.contrib.gis.db.backends.postgis"
+FILE_STORAGE = "django.core.files.storage.FileSystemStorage"
+
+#: How Django's check security.W009 knows a weak key.
+_INSECURE_PREFIX = "django-insecure-"
+_KEY_LENGTH = 50
+_KEY_DISTINCT = 5
+
+#: Settings of a connection that say how the project works, not where the database is.
+_DATABASE_KEPT = ("ATOMIC_REQUESTS", "CONN_MAX_AGE", "CONN_HEALTH_CHECKS")
+#: Options that would lead the driver elsewhere than DATABASE_URL says.
+_DATABASE_PLACE = frozenset(
+    ("service", "passfile", "host", "hostaddr", "port", "dbname", "user", "password")
+    + ("sslmode", "sslrootcert", "sslcert", "sslkey")
+)
+_DATABASE_ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
+
+Gap = tuple[Any, str]
+
+
+def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Gap]:
+    """What has to differ from the project's settings: name -> (new value, reason).
+
+    :param settings: the project's upper-case names; never changed in place.
+    :param site: what site.json holds: domains, https, static_root, shared, code, database.
+    :param environ: the process's environment; SECRET_KEY and DATABASE_URL are looked up.
+    :raises ValueError: when the site's database is PostgreSQL and DATABASE_URL is missing or not one.
+    """
+    gaps: dict[str, Gap] = {}
+    for close in (_debug, _secret_key, _hosts, _proxy, _static, _media, _storages, _databases, _caches, _logging):
+        gaps.update(close(settings, site, environ))
+    return gaps
+
+
+def relocations(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Data of the project's settings that moves out of the release: (path in the code, path in shared).
+
+    A project may bring such files in its tree; whoever makes the release copies them once, when
+    there is nothing at the second path yet.
+
+    :param settings: the project's own, before any gap was closed.
+    """
+    paths = [settings.get("MEDIA_ROOT")]
+    paths += [options.get("location") for _alias, _storage, options in _file_storages(settings)]
+    paths += [database["NAME"] for _alias, database in _sqlite_databases(settings, site)]
+    return _moves(paths, site)
+
+
+# -- one function per setting ----------------------------------------------------------------
+
+
+def _debug(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    if settings.get("DEBUG"):
+        yield "DEBUG", (False, "a page of a live site must not show its code and settings")
+
+
+def _secret_key(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    key, own = settings.get("SECRET_KEY") or "", environ.get("SECRET_KEY", "")
+    if not own or key == own:
+        return
+    if not key:
+        yield "SECRET_KEY", (own, "the project sets none")
+    elif not isinstance(key, str):
+        return
+    elif key.startswith(_INSECURE_PREFIX):
+        yield "SECRET_KEY", (own, "the project's is the one startproject wrote into its code")
+    elif len(key) < _KEY_LENGTH or len(set(key)) < _KEY_DISTINCT:
+        yield "SECRET_KEY", (own, "the project's is weak (security.W009)")
+
+
+def _hosts(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    domains = list(site["domains"])
+    hosts = settings.get("ALLOWED_HOSTS") or []
+    if not isinstance(hosts, str):  # a string is a mistake that Django names itself
+        if "*" in hosts:
+            yield "ALLOWED_HOSTS", (domains, "'*' answers to every name, so only the site's domains are left")
+        elif missing := [domain for domain in domains if domain not in hosts]:
+            yield "ALLOWED_HOSTS", ([*hosts, *missing], "the site's domains were missing")
+    origins = settings.get("CSRF_TRUSTED_ORIGINS") or []
+    schemes = ("https",) if site.get("https") else ("https", "http")
+    wanted = [f"{scheme}://{domain}" for domain in domains for scheme in schemes]
+    if missing := [origin for origin in wanted if origin not in origins]:
+        yield "CSRF_TRUSTED_ORIGINS", ([*origins, *missing], "the site's domains were missing")
+
+
+def _proxy(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    if not settings.get("SECURE_PROXY_SSL_HEADER"):
+        yield (
+            "SECURE_PROXY_SSL_HEADER",
+            (("HTTP_X_FORWARDED_PROTO", "https"), "nginx ends TLS and sets this header itself in every request"),
+        )
+
+
+def _static(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    if str(settings.get("STATIC_ROOT") or "") != site["static_root"]:
+        yield "STATIC_ROOT", (site["static_root"], "static files belong to the release and nginx serves them")
+    if settings.get("STATIC_URL") is None:
+        yield "STATIC_URL", ("/static/", "the project sets none")
+
+
+def _media(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    root = settings.get("MEDIA_ROOT")
+    if root:
+        if moved := _moved(root, site):
+            yield "MEDIA_ROOT", (moved, "uploads must outlive the release")
+    elif _default_storage(settings) == FILE_STORAGE:
+        yield "MEDIA_ROOT", (posixpath.join(site["shared"], "media"), "the project sets none")
+        if not settings.get("MEDIA_URL"):
+            yield "MEDIA_URL", ("/media/", "the project sets none")
+
+
+def _storages(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    new = dict(settings.get("STORAGES") or {})
+    for alias, storage, options in _file_storages(settings):
+        if moved := _moved(options.get("location"), site):
+            new[alias] = {**storage, "OPTIONS": {**options, "location": moved}}
+    if new != dict(settings.get("STORAGES") or {}):
+        yield "STORAGES", (new, "stored files must outlive the release")
+
+
+def _databases(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    old = settings.get("DATABASES") or {}
+    new = dict(old)
+    reasons = []
+    if site.get("database") == "postgresql":
+        if not environ.get("DATABASE_URL"):
+            raise ValueError("the site's database is PostgreSQL, but DATABASE_URL is not in the environment")
+        present = old.get("default") or {}
+        default = _with_address(present, parse_database_url(environ["DATABASE_URL"]))
+        if default is not present:
+            new["default"] = default
+            reasons.append("default is the site's own PostgreSQL (DATABASE_URL)")
+    for alias, database in _sqlite_databases(settings, site):
+        if moved := _moved(database["NAME"], site):
+            new[alias] = {**database, "NAME": moved}
+            reasons.append(f"the SQLite file of {alias} must outlive the release")
+    if reasons:
+        yield "DATABASES", (new, "; ".join(reasons))
+
+
+def _caches(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    new = dict(settings.get("CACHES") or {})
+    for alias, cache in list(new.items()):
+        if str(cache.get("BACKEND", "")).endswith("FileBasedCache") and (moved := _moved(cache.get("LOCATION"), site)):
+            new[alias] = {**cache, "LOCATION": moved}
+    if new != dict(settings.get("CACHES") or {}):
+        yield "CACHES", (new, "a release is read-only, a file cache cannot live in it")
+
+
+def _logging(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    if "LOGGING_CONFIG" in settings and not settings["LOGGING_CONFIG"]:
+        return  # the project sets logging up by its own code
+    logging = settings.get("LOGGING") or {}
+    if not logging:
+        # A handler of the root logger, so that Django's own (mail to ADMINS) stay as they are;
+        # its logger `django` is at INFO and hands everything up.
+        yield (
+            "LOGGING",
+            (
+                {
+                    "version": 1,
+                    "disable_existing_loggers": False,
+                    "formatters": {"journal": {"format": "%(levelname)s %(name)s: %(message)s"}},
+                    "handlers": {"journal": {"class": "logging.StreamHandler", "formatter": "journal"}},
+                    "root": {"handlers": ["journal"], "level": "WARNING"},
+                },
+                "the project sets none, and without DEBUG Django would write errors nowhere",
+            ),
+        )
+        return
+    handlers = dict(logging.get("handlers") or {})
+    for name, handler in _log_files(settings):
+        if moved := _moved(handler["filename"], site):
+            handlers[name] = {**handler, "filename": moved}
+    if handlers != dict(logging.get("handlers") or {}):
+        yield "LOGGING", ({**logging, "handlers": handlers}, "a release is read-only, a log file cannot live in it")
+
+
+# -- parts of settings -----------------------------------------------------------------------
+
+
+def _default_storage(settings: Mapping[str, Any]) -> str:
+    storages = settings.get("STORAGES")
+    if storages is not None:
+        return str((storages.get("default") or {}).get("BACKEND", FILE_STORAGE))
+    return str(settings.get("DEFAULT_FILE_STORAGE") or FILE_STORAGE)
+
+
+def _file_storages(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    for alias, storage in (settings.get("STORAGES") or {}).items():
+        options = storage.get("OPTIONS") or {}
+        if alias != "staticfiles" and storage.get("BACKEND") == FILE_STORAGE and options.get("location"):
+            yield alias, storage, options
+
+
+def _sqlite_databases(settings: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for alias, database in (settings.get("DATABASES") or {}).items():
+        if alias == "default" and site.get("database") == "postgresql":
+            continue
+        name = str(database.get("NAME") or "")
+        engine = str(database.get("ENGINE", ""))
+        if (
+            name
+            and not name.startswith((":memory:", "file:"))
+            and engine.rpartition(".")[2] in ("sqlite3", "spatialite")
+        ):
+            yield alias, database
+
+
+def _log_files(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, handler in ((settings.get("LOGGING") or {}).get("handlers") or {}).items():
+        if isinstance(handler, Mapping) and handler.get("filename"):
+            yield name, handler
+
+
+# -- the database ----------------------------------------------------------------------------
+
+
+def parse_database_url(url: str) -> dict[str, Any]:
+    """A DATABASES entry from 'postgresql://user:password@host:port/name?sslmode=...'.
+
+    Every part but the name may be missing (then libpq's defaults count: the unix socket, the unix
+    user) and may be percent-encoded; the query becomes OPTIONS; a host may be a socket's directory.
+
+    :raises ValueError: when it is no PostgreSQL URL. The message never holds the URL: it has a password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres", "postgis"):
+        raise ValueError(f"DATABASE_URL is of the kind {parts.scheme!r}, not postgresql (or set database: project)")
+    try:
+        port = str(parts.port or "")
+    except ValueError:
+        raise ValueError("DATABASE_URL: the port is not a number; percent-encode the password") from None
+    name = unquote(parts.path.removeprefix("/"))
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    # The authority itself may be `@%2Frun%2Fpostgresql`, and urlsplit lowers only `hostname`.
+    host = unquote(options.pop("host", "") or parts.hostname or "")
+    database: dict[str, Any] = {
+        "ENGINE": POSTGIS if parts.scheme == "postgis" else POSTGRESQL,
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": options.pop("port", "") or port,
+    }
+    if not name:
+        raise ValueError("DATABASE_URL names no database")
+    return {**database, "OPTIONS": options} if options else database
+
+
+def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The project's default database led to `wanted`; the very same object when it is there already.
+
+    The engine stays when it speaks to PostgreSQL (several packages wrap Django's), and so do its
+    options that say how to connect, not where.
+    """
+    engine = str(present.get("ENGINE", ""))
+    speaks_postgresql = any(word in engine for word in ("postgresql", "postgis", "psqlextra"))
+    options = wanted.get("OPTIONS", {})
+    if speaks_postgresql:
+        same_place = all(str(present.get(key) or "") == wanted[key] for key in _DATABASE_ADDRESS)
+        own_options = present.get("OPTIONS") or {}
+        if same_place and all(own_options.get(key) == value for key, value in options.items()):
+            return present
+        kept = {key: value for key, value in own_options.items() if key not in _DATABASE_PLACE}
+        merged = {**present, **wanted, "ENGINE": engine, "OPTIONS": {**kept, **options}}
+        return merged if merged["OPTIONS"] else {key: value for key, value in merged.items() if key != "OPTIONS"}
+    geographic = "spatialite" in engine or ".gis." in engine
+    return {
+        **wanted,
+        **({"ENGINE": POSTGIS} if geographic else {}),
+        **{key: present[key] for key in _DATABASE_KEPT if key in present},
+    }
+
+
+# -- paths -----------------------------------------------------------------------------------
+
+
+def _moved(path: Any, site: Mapping[str, Any]) -> str | None:
+    """The place in shared/ for a path that lies in the release; None when it lies elsewhere.
+
+    A relative path is meant from the project's directory. What lies in the tree above a project in
+    a subdirectory, or in the release beside the tree (`BASE_DIR.parent`), is read-only as well.
+    """
+    if not path:
+        return None
+    text = posixpath.normpath(posixpath.join(site["code"], os.fspath(path)))
+    release = posixpath.dirname(posixpath.normpath(site["static_root"]))
+    for base in (posixpath.normpath(site["code"]), posixpath.join(release, "code"), release):
+        if text.startswith(f"{base}/"):
+            return posixpath.join(site["shared"], posixpath.relpath(text, base))
+    return None
+
+
+def _moves(paths: list[Any], site: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for path in paths:
+        if moved := _moved(path, site):
+            found.append((posixpath.normpath(posixpath.join(site["code"], os.fspath(path))), moved))
+    return list(dict.fromkeys(found))
+
+
+def _written_to(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[str]:
+    """Directories in shared/ that must exist before Django is set up: it opens log files at once."""
+    files = [handler["filename"] for _name, handler in _log_files(settings)]
+    files += [database["NAME"] for _alias, database in _sqlite_databases(settings, site)]
+    return list(dict.fromkeys(posixpath.dirname(moved) for _path, moved in _moves(files, site)))
+
+
+def _apply(namespace: dict[str, Any]) -> None:
+    """Fill a module with the project's settings and close the gaps."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "site.json"), encoding="utf-8") as file:
+        site = json.load(file)
+    project = importlib.import_module(site["project_settings"])
+    settings = {name: getattr(project, name) for name in dir(project) if name.isupper()}
+    gaps = close_gaps(settings, site, os.environ)
+    namespace.update(settings)
+    namespace.update({name: value for name, (value, _reason) in gaps.items()})
+    namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
+    namespace["DJDEPLOY_RELOCATED"] = relocations(settings, site)
+    for directory in _written_to(settings, site):
+        # Whoever may not write there gets Django's own error, which names the file.
+        with contextlib.suppress(OSError):
+            os.makedirs(directory, exist_ok=True)
+
+
+if __name__ == "djdeploy_settings":
+    _apply(globals())
