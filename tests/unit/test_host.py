@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The decisions of script/host, as tables: where Debian comes from, how containers run, what Ansible is told."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+SCRIPT = Path(__file__).resolve().parents[2] / "script" / "host"
+
+
+def load() -> ModuleType:
+    """Import a program that has no .py in its name; dataclasses look themselves up in sys.modules."""
+    loader = importlib.machinery.SourceFileLoader("djdeploy_script_host", str(SCRIPT))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module
+
+
+host = load()
+
+ONE_LINE = """
+# deb http://commented.example/debian bookworm main
+deb http://archive.example/debian bookworm main contrib  # the archive
+deb [arch=amd64 signed-by=/usr/share/keyrings/x.gpg] https://vendor.example/apt bookworm stable
+deb-src http://archive.example/debian bookworm main
+  deb http://archive.example/debian bookworm-updates main
+"""
+
+DEB822 = """Types: deb deb-src
+# a comment inside a stanza
+URIs: http://archive.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+
+Types: deb
+URIs: http://security.example/debian-security
+Suites:
+ bookworm-security
+Components: main
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ deb http://not-a-source.example/ bookworm main
+
+Enabled: no
+Types: deb
+URIs: http://off.example/debian
+Suites: bookworm
+Components: main
+
+Types: deb-src
+URIs: http://source.example/debian
+Suites: bookworm
+Components: main
+"""
+
+
+def source(uri: str, *suites: str, components: str = "main") -> Any:
+    return host.Source(uri, suites, tuple(components.split()))
+
+
+ARCHIVE = source("http://a/debian", "bookworm", "bookworm-updates")
+SECURITY = source("http://s/debian-security", "bookworm-security")
+
+
+def test_one_line_sources() -> None:
+    assert host.parse_sources("sources.list", ONE_LINE) == [
+        source("http://archive.example/debian", "bookworm", components="main contrib"),
+        source("https://vendor.example/apt", "bookworm", components="stable"),
+        source("http://archive.example/debian", "bookworm-updates"),
+    ]
+
+
+def test_deb822_sources() -> None:
+    assert host.parse_sources("debian.sources", DEB822) == [
+        source("http://archive.example/debian", "bookworm", "bookworm-updates"),
+        source("http://security.example/debian-security", "bookworm-security"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["empty.list", "empty.sources"])
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
+def test_no_sources(name: str, text: str) -> None:
+    assert host.parse_sources(name, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("", None),
+        ("# none\n", None),
+        (
+            "\n# near\nhttps://one.example/debian\tpriority:1\nhttps://two.example/debian\n",
+            "https://one.example/debian",
+        ),
+    ],
+)
+def test_first_of_mirror_list(text: str, first: str | None) -> None:
+    assert host.first_of_mirror_list(text) == first
+
+
+@pytest.mark.parametrize(
+    ("sources", "chosen"),
+    [
+        ([], None),
+        ([source("http://u/ubuntu", "noble", "noble-updates")], None),
+        ([source("http://v/apt", "bookworm", components="stable")], None),
+        ([SECURITY], None),
+        ([ARCHIVE, SECURITY], ("http://a/debian", True, "http://s/debian-security")),
+        ([ARCHIVE], ("http://a/debian", True, None)),
+        ([source("http://a/x", "bookworm")], ("http://a/x", False, None)),
+        # another vendor's `bookworm main`, listed first, is not Debian
+        ([source("http://v/prod", "bookworm"), ARCHIVE], ("http://a/debian", True, None)),
+        (
+            [source("http://v/prod", "bookworm"), source("http://a/debian/", "bookworm")],
+            ("http://a/debian/", False, None),
+        ),
+        # the one-line format names the suites of one place in several entries
+        ([source("http://a/d", "bookworm"), source("http://a/d", "bookworm-updates")], ("http://a/d", True, None)),
+    ],
+)
+def test_choose_mirrors(sources: list[Any], chosen: tuple[str, bool, str | None] | None) -> None:
+    assert host.choose_mirrors(sources, "bookworm") == (chosen and host.Mirrors(*chosen))
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "lines"),
+    [
+        (("http://a", False, None), ["deb http://a trixie main"]),
+        (
+            ("http://a", True, "http://s"),
+            ["deb http://a trixie main", "deb http://a trixie-updates main", "deb http://s trixie-security main"],
+        ),
+    ],
+)
+def test_source_lines(mirrors: tuple[str, bool, str | None], lines: list[str]) -> None:
+    assert host.source_lines(host.Mirrors(*mirrors), "trixie") == lines
+
+
+def test_recipe_changes_with_what_goes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = host.recipe_hash("trixie", ["deb http://a trixie main"])
+    assert before == host.recipe_hash("trixie", ["deb http://a trixie main"])
+    assert before != host.recipe_hash("bookworm", ["deb http://a trixie main"])
+    assert before != host.recipe_hash("trixie", ["deb http://b trixie main"])
+    monkeypatch.setattr(host, "PACKAGES", (*host.PACKAGES, "less"))
+    assert before != host.recipe_hash("trixie", ["deb http://a trixie main"])
+
+
+@pytest.mark.parametrize(
+    ("mounts", "mode"),
+    [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", "unified"),
+        ("cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n", "hybrid"),
+        ("cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\n", "legacy"),
+        ("/dev/vda / ext4 rw 0 0\n", "legacy"),
+    ],
+)
+def test_cgroup_mode(mounts: str, mode: str) -> None:
+    assert host.cgroup_mode(mounts) == mode
+
+
+@pytest.mark.parametrize(
+    ("status", "has"),
+    [
+        ("CapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n", True),
+        ("CapPrm:\t000001ffffffffff\nCapEff:\t000001fffeffffff\n", False),
+        ("", False),
+    ],
+)
+def test_has_capability(status: str, has: bool) -> None:
+    assert host.has_capability(status, host.CAP_SYS_RESOURCE) is has
+
+
+USUAL = host.Machine(
+    cgroups="unified",
+    may_raise_limits=True,
+    hard_files=1048576,
+    hard_processes=96365,
+    process_ids=4194304,
+    apparmor=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({}, ([], [], [])),
+        ({"cgroups": "hybrid"}, (["--runtime", "runc"], [], [])),
+        ({"cgroups": "legacy"}, (["--runtime", "runc"], [], [])),
+        (
+            {"may_raise_limits": False, "hard_files": 20000, "process_ids": 32768},
+            ([], ["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=32768:32768"], []),
+        ),
+        (
+            {"may_raise_limits": False, "hard_files": 512},
+            ([], ["--ulimit", "nofile=512:512", "--ulimit", "nproc=96365:96365"], []),
+        ),
+        ({"apparmor": True}, ([], [], ["--security-opt", "apparmor=unconfined"])),
+    ],
+)
+def test_how_containers_run(changes: dict[str, Any], options: tuple[list[str], ...]) -> None:
+    machine = replace(USUAL, **changes)
+    assert options == (host.runtime_options(machine), host.limit_options(machine), host.security_options(machine))
+
+
+@pytest.mark.parametrize(
+    ("taken", "free"),
+    [
+        ([], "10.1.2.10"),
+        (["10.1.2.10", "10.1.2.11"], "10.1.2.12"),
+        (["10.1.2.11"], "10.1.2.10"),
+    ],
+)
+def test_free_address(taken: list[str], free: str) -> None:
+    assert host.free_address("10.1.2.0/24", taken) == free
+
+
+def test_no_free_address() -> None:
+    with pytest.raises(host.Problem, match="no free address"):
+        host.free_address("10.1.2.0/28", [f"10.1.2.{last}" for last in range(10, 15)])
+
+
+@pytest.mark.parametrize("name", ["a", "web1", "web-1", "1st", "a" * 40])
+def test_valid_names(name: str) -> None:
+    assert host.valid_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "Web", "a.b", "a_b", "a b", "--all", "a" * 41, "a\n"])
+def test_invalid_names(name: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        host.valid_name(name)
+
+
+def test_public_key(tmp_path: Path) -> None:
+    public, private = tmp_path / "id.pub", tmp_path / "id"
+    public.write_text("ssh-ed25519 AAAA me")
+    private.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    assert host.public_key(str(public)) == "ssh-ed25519 AAAA me\n"
+    for wrong in (private, tmp_path / "missing"):
+        with pytest.raises(argparse.ArgumentTypeError, match=str(wrong)):
+            host.public_key(str(wrong))
+
+
+WEB1 = host.Host("web1", "trixie", "running", "10.1.2.10", 40022, None, None, "ssh-ed25519 AAAA", "/src/djdeploy")
+
+
+def inspected(**bindings: str) -> dict[str, Any]:
+    """What podman says of web1, as far as we read it."""
+    return {
+        "Config": {
+            "Labels": {
+                "djdeploy.host": "web1",
+                "djdeploy.suite": "trixie",
+                "djdeploy.address": "10.1.2.10",
+                "djdeploy.host-key": "ssh-ed25519 AAAA",
+                "djdeploy.checkout": "/src/djdeploy",
+            }
+        },
+        "HostConfig": {
+            "PortBindings": {
+                f"{port[1:]}/tcp": [{"HostIp": "127.0.0.1", "HostPort": outer}] for port, outer in bindings.items()
+            }
+        },
+        "State": {"Status": "running"},
+    }
+
+
+def test_host_of() -> None:
+    assert host.host_of(inspected(p22="40022")) == WEB1
+    published = host.host_of(inspected(p22="40022", p80="40080", p443="40443"))
+    assert published == replace(WEB1, http_port=40080, https_port=40443)
+
+
+@pytest.mark.parametrize(("rootful", "reached_at"), [(True, ("10.1.2.10", 22)), (False, ("127.0.0.1", 40022))])
+def test_endpoint(rootful: bool, reached_at: tuple[str, int]) -> None:
+    assert host.endpoint(WEB1, rootful) == reached_at
+
+
+def test_known_hosts_covers_both_ways() -> None:
+    assert host.known_hosts(WEB1) == "web1,10.1.2.10,[127.0.0.1]:40022 ssh-ed25519 AAAA\n"
+
+
+def test_inventory_is_yaml_ansible_reads() -> None:
+    state = Path("/a checkout/.hosts")
+    tree = host.inventory([WEB1], state, rootful=True)
+    assert yaml.safe_load(host.to_yaml(tree)) == tree
+    web1 = tree["all"]["hosts"]["web1"]
+    assert (web1["ansible_host"], web1["ansible_port"], web1["ansible_user"]) == ("10.1.2.10", 22, "root")
+    assert 'UserKnownHostsFile="/a checkout/.hosts/web1.known_hosts"' in shlex.split(web1["ansible_ssh_common_args"])
+    assert "StrictHostKeyChecking=yes" in web1["ansible_ssh_common_args"]
+
+
+def test_to_yaml_of_nothing() -> None:
+    assert yaml.safe_load(host.to_yaml({"all": {"hosts": {}}})) == {"all": {"hosts": {}}}
+
+
+@pytest.mark.parametrize(
+    ("suite", "publish_http", "checkout", "reason"),
+    [
+        (None, False, "/src/djdeploy", None),
+        ("trixie", False, "/src/djdeploy", None),
+        ("bookworm", False, "/src/djdeploy", "runs trixie, not bookworm"),
+        (None, True, "/src/djdeploy", "does not publish"),
+        (None, False, "/src/other", "belongs to another checkout"),
+    ],
+)
+def test_mismatch(suite: str | None, publish_http: bool, checkout: str, reason: str | None) -> None:
+    found = host.mismatch(WEB1, suite, publish_http, checkout)
+    assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "first_line"),
+    [
+        (["down"], 1, "script/host: nothing to remove"),
+        (["up", "--suite", "sid", "web1"], 2, "script/host: argument --suite: 'sid' is none of trixie, bookworm"),
+        (["up", "Web 1"], 2, "script/host: argument NAME: 'Web 1' is no host name"),
+        ([], 2, "script/host: the following arguments are required: VERB"),
+    ],
+)
+def test_refusals(arguments: list[str], status: int, first_line: str) -> None:
+    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr.startswith(first_line)
+    assert "Traceback" not in done.stderr
+
+
+def test_cas_prints_json() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "cas"], capture_output=True, text=True, check=True)
+    assert all(file.endswith(".crt") for file in json.loads(done.stdout))
