@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# Copyright: djdeploy contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine, which travels inside this very module."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: engine
+short_description: Install the engine that makes releases on a host
+version_added: 0.1.0
+author: djdeploy contributors (@djdeploy)
+description:
+  - Installs the engine this collection brings, so that what answers a push on the host is the same code as what
+    Ansible runs.
+  - Each content has a directory of its own; a link is pointed at it last. The engine from before is kept, because
+    programs that were started from it may still be at work.
+options:
+  library:
+    description: Directory that holds the engines and the link C(engine).
+    type: path
+    default: /usr/local/lib/djdeploy
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the digest of every file of the engine.
+"""
+
+EXAMPLES = r"""
+- name: Install the engine
+  djdeploy.django.engine:
+"""
+
+RETURN = r"""
+engine:
+  description: The directory the link points at, or in check mode would point at.
+  returned: success
+  type: str
+  sample: engine-0.1.0-9f86d081884c
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import install
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    # Never executed: Ansible reads these lines to know which files travel with this module.
+    from ansible_collections.djdeploy.django.plugins.module_utils.engine import (  # noqa: F401
+        __main__,
+        accounts,
+        activate,
+        agent,
+        cli,
+        client,
+        databases,
+        deploy,
+        deployer,
+        doctor,
+        door,
+        environment,
+        errors,
+        events,
+        files,
+        git,
+        health,
+        install,
+        journal,
+        lock,
+        overlay,
+        packages,
+        paths,
+        prepare,
+        project,
+        push,
+        releases,
+        request,
+        runner,
+        schema,
+        services,
+        site_environment,
+        site_values,
+        sites,
+        status,
+        steps,
+        tree,
+        units,
+    )
+
+ARGUMENTS = {"library": {"type": "path", "default": "/usr/local/lib/djdeploy"}}
+
+
+def travelled() -> dict[str, str]:
+    """Every file of the engine as it came with this module: name -> text."""
+    package = resources.files(install.__package__)
+    return {entry.name: entry.read_text(encoding="utf-8") for entry in package.iterdir() if entry.name.endswith(".py")}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    library = Path(module.params["library"])
+    try:
+        sources = travelled()
+        installed = install.look(library)
+        steps = install.plan(sources, installed)
+        if not module.check_mode:
+            install.apply(steps, sources, library)
+    except EngineError as error:
+        module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
+    diff = install.diff(steps, sources, installed, library) if steps.changed else {}
+    module.exit_json(changed=steps.changed, engine=steps.target, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

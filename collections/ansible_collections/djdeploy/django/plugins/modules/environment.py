@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# Copyright: djdeploy contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Environment files of the sites, in one round trip."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: environment
+short_description: Keep the environment file of each site
+version_added: 0.1.0
+author: djdeploy contributors (@djdeploy)
+description:
+  - Writes the file systemd gives to every process of a site, readable by root only.
+  - Besides what is given, it sets C(ALLOWED_HOSTS), C(DEBUG=False), C(DATABASE_URL) and C(SECRET_KEY), unless
+    they are given. C(SECRET_KEY) is made once on the host and kept.
+options:
+  sites:
+    description: The sites.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the site.
+        type: str
+        required: true
+      env:
+        description: Variables everybody may see.
+        type: dict
+        default: {}
+      secrets:
+        description: Variables nobody may see.
+        type: dict
+        default: {}
+      domains:
+        description: Domain names the site is served under.
+        type: list
+        elements: str
+        default: []
+      database_url:
+        description: How the site reaches its database. Empty when the project says so itself.
+        type: str
+        default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows names and values, but only the names of O(sites[].secrets), C(SECRET_KEY) and C(DATABASE_URL).
+"""
+
+EXAMPLES = r"""
+- name: Write the environment of a site
+  djdeploy.django.environment:
+    sites:
+      - name: shop
+        domains: [shop.example.com]
+        env: {EMAIL_HOST: mail.example.com}
+        secrets: {EMAIL_HOST_PASSWORD: "{{ vault_shop_email_password }}"}
+        database_url: postgresql:///shop
+"""
+
+RETURN = r"""
+changed_sites:
+  description: The sites whose environment differs.
+  returned: success
+  type: list
+  elements: str
+  sample: [shop]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import files, site_environment
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+
+SITE = {
+    "name": {"type": "str", "required": True},
+    "env": {"type": "dict", "default": {}},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "domains": {"type": "list", "elements": "str", "default": []},
+    "database_url": {"type": "str", "default": "", "no_log": True},
+}
+ARGUMENTS = {"sites": {"type": "list", "elements": "dict", "required": True, "options": SITE}}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    diffs, names, wanted, found = [], {}, {}, {}
+    try:
+        for given in module.params["sites"]:
+            site = site_environment.Given(**{**given, "domains": tuple(given["domains"])})
+            path = str(SitePaths(site.name).env_file)
+            names[path], found[path] = site.name, files.look(path)
+            before = site_environment.read(found[path].content.decode())
+            after = site_environment.complete(site, before)
+            wanted[path] = files.Wanted(path, content=site_environment.text(after), mode=0o600)
+            diffs.append(site_environment.diff(path, site, before, after))
+        changes = files.plan(wanted.values(), found)
+        if not module.check_mode:
+            files.apply(changes, run)
+    except EngineError as error:
+        module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
+    changed = {change.wanted.dest for change in changes}
+    module.exit_json(
+        changed=bool(changes),
+        changed_sites=[
+            site["name"] for site in module.params["sites"] if str(SitePaths(site["name"]).env_file) in changed
+        ],
+        diff=[diff for diff in diffs if diff["before_header"] in changed],
+    )
+
+
+if __name__ == "__main__":
+    main()

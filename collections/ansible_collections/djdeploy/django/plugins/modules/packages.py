@@ -1,0 +1,89 @@
+#!/usr/bin/python
+# Copyright: djdeploy contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian packages a host needs, in one round trip."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Install the Debian packages a host needs
+version_added: 0.1.0
+author: djdeploy contributors (@djdeploy)
+description:
+  - Installs what is missing, without recommended packages and keeping changed configuration files. Never removes
+    or upgrades anything.
+  - Works in check mode on a bare host, where C(python3-apt) and apt's lists of packages may not be there yet and
+    M(ansible.builtin.apt) has to give up. When nothing is missing it is one look at dpkg's records.
+  - Waits while another apt (unattended upgrades, a first boot) is at work.
+options:
+  name:
+    description: Names of the packages.
+    type: list
+    elements: str
+    required: true
+  cache_valid_time:
+    description: Seconds for which apt's lists of packages are good. They are only looked at when something is missing.
+    type: int
+    default: 3600
+  lock_timeout:
+    description: Seconds to wait for another apt.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the names of the packages.
+"""
+
+EXAMPLES = r"""
+- name: Install everything in one go
+  djdeploy.django.packages:
+    name: [git, nginx, postgresql]
+"""
+
+RETURN = r"""
+installed:
+  description: What was installed, or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+  sample: [nginx]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import packages
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+
+ARGUMENTS = {
+    "name": {"type": "list", "elements": "str", "required": True},
+    "cache_valid_time": {"type": "int", "default": 3600},
+    "lock_timeout": {"type": "int", "default": 300},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    names = module.params["name"]
+    try:
+        missing = packages.missing(names, packages.look(names, run))
+        if missing and not module.check_mode:
+            packages.install(
+                missing, run, valid=module.params["cache_valid_time"], lock_timeout=module.params["lock_timeout"]
+            )
+    except EngineError as error:
+        module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
+    module.exit_json(
+        changed=bool(missing),
+        installed=missing,
+        diff={"before": "", "after": "".join(f"{name}\n" for name in missing)},
+    )
+
+
+if __name__ == "__main__":
+    main()
