@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""manage.py work of a site: sends `agent.py` into its virtualenv and turns its events into results."""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import re
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import agent  # named here so that AnsiballZ packs the file, too; it never runs in this process
+from .environment import parse
+from .errors import EngineError
+from .paths import SitePaths
+from .runner import Runner, run
+
+# The agent's text goes by standard input, before the request: so nothing of it is in argv, and nothing
+# has to be readable by the site's user or left behind on disk.
+BOOTSTRAP = "import sys;s=sys.stdin.buffer;exec(compile(s.read(int(s.readline())),'<djdeploy agent>','exec'))"
+LAST_LINES = 20  # of standard error, shown when the process dies
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Django project that can run: which Python, where, with which environment, as whom.
+
+    :param env: holds the secrets of the site; it is given to the process and to nothing else.
+    :param user: unix user to become; None is the present one.
+    """
+
+    python: Path
+    cwd: Path
+    env: Mapping[str, str] = field(repr=False)
+    user: str | None = None
+
+    @classmethod
+    def for_site(cls, site: str, release: str | None = None) -> Target:
+        """A release of a site on this host, exactly as its web processes run it.
+
+        :param release: a release id; the live one by default.
+        :raises EngineError: when there is no such site or release.
+        """
+        paths = SitePaths(site)
+        if not paths.env_file.exists():
+            raise EngineError(
+                f"{site} is not a site of this host: there is no {paths.env_file}",
+                "describe it in `djdeploy_sites` and run site.yml",
+            )
+        if release is None:
+            try:
+                release = Path(os.readlink(paths.current)).name
+            except FileNotFoundError:
+                raise EngineError(
+                    f"{site} has no live release yet", f"push one: git push <remote> {site}'s branch"
+                ) from None
+        place = paths.release(release)
+        if not place.code.is_dir():
+            raise EngineError(f"{site} has no release {release}", f"see which there are: djdeploy releases {site}")
+        env = {**parse(paths.env_file.read_text()), **parse(place.env_file.read_text())}
+        project_path = json.loads(place.record.read_text()).get("project_path") or "."
+        return cls(place.environment / "bin" / "python", place.code / project_path, env, paths.user)
+
+    @classmethod
+    def for_project(
+        cls,
+        project_path: str | Path,
+        python: str | Path,
+        *,
+        settings: str | None = None,
+        pythonpath: Sequence[str | Path] = (),
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> Target:
+        """A project that djdeploy did not put there.
+
+        :param project_path: the directory of its manage.py.
+        :param settings: dotted path; by default what `env` or else manage.py names.
+        :param pythonpath: directories to import from, besides the project's own.
+        :raises EngineError: when the directory or the Python is missing.
+        """
+        project = Path(project_path)
+        if not project.is_dir():
+            raise EngineError(f"there is no directory {project}", "`project_path` is the directory of manage.py")
+        if not Path(python).exists():
+            raise EngineError(f"there is no Python at {python}", "create the virtual environment, or mend `venv`")
+        chosen = dict(env or {})
+        manage = project / "manage.py"
+        settings = settings or chosen.get("DJANGO_SETTINGS_MODULE")
+        if not settings and manage.is_file():
+            settings = settings_named_by(manage.read_text(errors="replace"))
+        if settings:
+            chosen["DJANGO_SETTINGS_MODULE"] = settings
+        path = [str(entry) for entry in pythonpath] + [entry for entry in [chosen.get("PYTHONPATH", "")] if entry]
+        if path:
+            chosen["PYTHONPATH"] = os.pathsep.join(path)
+        return cls(Path(python), project, chosen, user)
+
+
+def settings_named_by(manage_py: str) -> str | None:
+    """The settings module a manage.py falls back to."""
+    found = re.search(r"""DJANGO_SETTINGS_MODULE['"]\s*(?:,|\]\s*=)\s*['"]([\w.]+)['"]""", manage_py)
+    return found.group(1) if found else None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did, or in check mode would do.
+
+    :param before: state that `changed` was computed from; its type is the step's own.
+    :param after: the same, afterwards.
+    :param diff: `before` and `after` as text for people.
+    :param seconds: time the step took, without setting Django up.
+    :param facts: whatever else the step knows.
+    """
+
+    name: str
+    changed: bool
+    before: Any = None
+    after: Any = None
+    diff: dict[str, str] = field(default_factory=lambda: {"before": "", "after": ""})
+    stdout: str = ""
+    stderr: str = ""
+    seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class StepError(EngineError):
+    """A step that failed.
+
+    :param step: its name; `setup` when Django itself could not be set up.
+    :param kind: import_error, settings, database, check, migration, static, user, command, file, request or died.
+    :param done: results of the steps before it: what they changed stays changed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        detail: str = "",
+        *,
+        step: str = "setup",
+        kind: str = "died",
+        stdout: str = "",
+        stderr: str = "",
+        facts: dict[str, Any] | None = None,
+        done: Sequence[StepResult] = (),
+    ) -> None:
+        super().__init__(message, hint, detail)
+        self.step = step
+        self.kind = kind
+        self.stdout = stdout
+        self.stderr = stderr
+        self.facts = facts or {}
+        self.done = tuple(done)
+
+
+def run_steps(
+    target: Target,
+    steps: Sequence[Mapping[str, Any]],
+    *,
+    run: Runner = run,
+    check: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+    timeout: float | None = None,
+) -> list[StepResult]:
+    """Run steps in one Django process, in order, up to the first that fails.
+
+    :param steps: requests as `agent.py` knows them, for example `{"name": "migrate"}`.
+    :param check: change nothing, predict.
+    :param on_event: called with each event of the agent as it comes.
+    :param timeout: seconds for all of them together.
+    :raises StepError: when a step fails or the process dies.
+    :raises EngineError: when it cannot be started or runs out of time.
+    """
+    source = agent_source()
+    request = json.dumps({"steps": [dict(step) for step in steps], "check": check})
+    env = dict(target.env)
+    if check:
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
+    events: list[Event] = []
+
+    def receive(line: str) -> None:
+        event = parse_event(line)
+        if event is not None:
+            events.append(event)
+            if on_event is not None:
+                on_event(event)
+
+    ended = run(
+        [target.python, "-c", BOOTSTRAP],
+        user=target.user,
+        env=env,
+        cwd=target.cwd,
+        stdin=f"{len(source)}\n{source}{request}\n",
+        timeout=timeout,
+        on_stdout=receive,
+    )
+    return results_of(events, ended.returncode, ended.stderr)
+
+
+def agent_source() -> str:
+    """The agent's text, wherever this package lies: a directory, or the zip of an Ansible module.
+
+    It is plain ASCII, so that its length in characters is its length in bytes.
+    """
+    data = pkgutil.get_data(agent.__name__.rpartition(".")[0], "agent.py")
+    if data is None:
+        raise EngineError("the engine lacks its agent.py", "run site.yml: it installs the engine anew")
+    return data.decode("ascii")
+
+
+def parse_event(line: str) -> Event | None:
+    """One line of the agent; None for what a sitecustomize printed before the agent had a say."""
+    if not line.startswith('{"event"'):
+        return None
+    event: Event = json.loads(line)
+    return event
+
+
+def results_of(events: Sequence[Event], returncode: int, stderr: str) -> list[StepResult]:
+    """What a process that ended has to say.
+
+    :raises StepError: for its error event, or when it went without saying that it was done.
+    """
+    results = [
+        StepResult(**{key: value for key, value in event.items() if key != "event"})
+        for event in events
+        if event["event"] == "step"
+    ]
+    last: Event = events[-1] if events else {"event": ""}
+    if last["event"] == "end":
+        return results
+    if last["event"] == "error":
+        raise StepError(
+            last["message"],
+            last["hint"],
+            last["traceback"] or last_lines(stderr),
+            step=last["step"],
+            kind=last["kind"],
+            stdout=last["stdout"],
+            stderr=last["stderr"],
+            facts=last["facts"],
+            done=results,
+        )
+    started = [event["step"] for event in events if event["event"] == "start"]
+    step = started[-1] if started else "setup"
+    message, hint = death(returncode, step)
+    raise StepError(message, hint, last_lines(stderr), step=step, stderr=stderr, done=results)
+
+
+def death(returncode: int, step: str) -> tuple[str, str]:
+    """Why a process that did not finish is gone: (message, hint)."""
+    during = "while Django was set up" if step == "setup" else f"during {step}"
+    if returncode >= 0:
+        return f"the project's Python ended with status {returncode} {during}", "its last words are below"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    hints = {
+        "SIGKILL": "probably out of memory: see `journalctl --dmesg --grep oom`, give the host more memory",
+        "SIGSEGV": "a package with compiled code crashed: see which one was updated last",
+    }
+    return f"the project's Python was killed by {name} {during}", hints.get(name, "its last words are below")
+
+
+def last_lines(text: str) -> str:
+    return "\n".join(text.splitlines()[-LAST_LINES:])
