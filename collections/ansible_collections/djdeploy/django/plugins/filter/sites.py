@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, paths, schema
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, paths, schema, site_values
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 
 
@@ -27,7 +27,7 @@ def resolved_sites(
 
 def site_paths(site: str) -> dict[str, str]:
     """Every path and unit name of a site; see site_paths.yml."""
-    problems = schema.check_site_name(site)
+    problems = site_values.check_site_name(site)
     if problems:
         raise AnsibleFilterError(problems[0])
     return paths.SitePaths(str(site)).as_dict()

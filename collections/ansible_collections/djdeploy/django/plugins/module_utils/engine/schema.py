@@ -356,6 +356,49 @@ SITE_KEYS: tuple[Key, ...] = (
     ),
 )
 
+INVENTORY_KEYS: tuple[Key, ...] = (
+    Key(
+        SITES_VARIABLE,
+        "section",
+        "The sites of this environment, names to sites.",
+        required=True,
+        why="The one place where sites are described.",
+    ),
+    Key(
+        HOST_SITES_VARIABLE,
+        "section",
+        "What one host says differently: names of sites to single keys, laid over djdeploy_sites.",
+        default={},
+        example={"shop": {"web": {"workers": 8}}},
+        why="A host that is larger or smaller than the others.",
+    ),
+    Key(
+        "djdeploy_database_host",
+        "text",
+        "Inventory name of the host that holds the databases;"
+        " null: the host itself when it is in the group database, else the only host of that group.",
+        example="db1.example.com",
+        why="Several hosts are in the group database.",
+        check=check_host_name,
+    ),
+    Key(
+        "djdeploy_ca_certificates",
+        "list",
+        "Certificate files (PEM, on the machine that runs Ansible) every host shall trust.",
+        default=[],
+        example=["files/company-ca.pem"],
+        why="A package index or git server with a certificate of the company's own authority.",
+    ),
+    Key(
+        "djdeploy_foreign_variables",
+        "list",
+        "Variables of this inventory that begin like ours but belong to other roles.",
+        default=[],
+        example=["nginx_vhosts"],
+        why="Names that begin like those of our roles and are not known are taken for misspelt ones.",
+    ),
+)
+
 KINDS = {
     "text": "text",
     "integer": "a whole number",
@@ -445,6 +488,16 @@ def validate_sites(
     return problems
 
 
+def validate_inventory_variables(variables: Mapping[str, object], host: str = "") -> list[Problem]:
+    """What is wrong with the other variables of `INVENTORY_KEYS`; the sites have their own function."""
+    keys = [key for key in INVENTORY_KEYS if key.name not in (SITES_VARIABLE, HOST_SITES_VARIABLE)]
+    return [
+        Problem(f"{key.name} {what}", path, hint, host)
+        for key in keys
+        for path, (what, hint) in check_value(key, variables.get(key.name), (key.name,))
+    ]
+
+
 def mapping_hint(sites: object) -> str:
     if isinstance(sites, list) and sites and isinstance(sites[0], Mapping):
         name = sites[0].get("name", "shop")
@@ -475,7 +528,8 @@ def check_site(
         hint = f"write its keys indented below '{name}:'; it needs at least domains: [{name}.example.com]"
         return [Problem(f"{where} is {describe(site)}, not a mapping", path, hint, host)]
     problems = list(check_keys(SITE_KEYS, site, where, "", path, host))
-    if not host and not site.get("domains") and is_absent_or_list(site.get("domains")) and "domain" not in site:
+    misspelt = any(nearest(str(key), ["domains"]) for key in site if key != "domains")
+    if not host and not site.get("domains") and is_absent_or_list(site.get("domains")) and not misspelt:
         problems.append(Problem(f"{where} has no domain", path, f"write domains: [{name}.example.com]"))
     if host:
         for key in SITE_KEYS:
