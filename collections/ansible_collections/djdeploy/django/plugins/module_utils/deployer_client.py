@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules of the release family share: ask the deployer, answer as Ansible wants it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .engine import client
+from .engine.events import Event, rendered
+from .engine.paths import DEPLOYER_SOCKET
+from .engine.request import Request
+
+
+def who_runs_this() -> str:
+    """The person behind the playbook, as far as the host can know."""
+    return os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or "root"
+
+
+def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, *, force: bool = False) -> None:
+    """Send one request, wait for its result and end the module with it.
+
+    On a host that was never set up a check mode cannot know more than that something would happen.
+    """
+    site = module.params["site"]
+    if module.check_mode and not DEPLOYER_SOCKET.exists():
+        module.exit_json(
+            changed=True, msg=f"{site}: the deployer is not on this host yet; what it would do cannot be told before"
+        )
+    request = Request(
+        op=operation,
+        site=site,
+        door="ansible",
+        who=who_runs_this(),
+        revision=revision,
+        check=module.check_mode,
+        force=force,
+    )
+    log: list[str] = []
+    outcome: Event = {}
+    for event in client.ask(request):
+        text = rendered(event)
+        if event["event"] == "result":
+            outcome = event
+        elif text:
+            log.append(text)
+    answer = as_ansible(outcome, log)
+    if not outcome["ok"]:
+        hint = f"\n-> {outcome['hint']}" if outcome.get("hint") else ""
+        answer["msg"] = f"{outcome['message']}{hint}"
+        module.fail_json(**answer)
+    module.exit_json(**answer)
+
+
+def as_ansible(outcome: Event, log: list[str]) -> dict[str, Any]:
+    """The result event as the return value of a module."""
+    kept = ("changed", "before", "after", "release", "previous", "migrations", "url", "plan", "phases")
+    answer: dict[str, Any] = {name: outcome[name] for name in kept if name in outcome}
+    answer["msg"] = outcome["message"]
+    answer["log"] = log
+    if outcome.get("detail"):
+        answer["detail"] = outcome["detail"]
+    if "before" in outcome:
+        answer["diff"] = diff(outcome)
+    return answer
+
+
+def diff(outcome: Event) -> dict[str, str]:
+    """What changes about the live release, as the two texts `--diff` compares."""
+    before = [f"revision: {outcome.get('before')}"]
+    after = [f"revision: {outcome.get('after')}"]
+    plan = outcome.get("plan") or {}
+    if plan.get("configuration_changed"):
+        before.append("configuration: as released")
+        after.append("configuration: as configured now")
+    after += [f"commit: {line}" for line in plan.get("commits", ())]
+    after += [f"migration: {name}" for name in plan.get("migrations", outcome.get("migrations") or ())]
+    after += [f"package: {line}" for line in plan.get("packages", ())]
+    if not outcome.get("changed"):
+        after = before
+    return {
+        "before_header": "live",
+        "after_header": "live",
+        "before": "\n".join(before) + "\n",
+        "after": "\n".join(after) + "\n",
+    }

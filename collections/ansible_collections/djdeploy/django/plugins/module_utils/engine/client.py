@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Talking to the deployer: send one request, read events until the result."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import EngineError
+from .events import Event
+from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT
+from .request import Request
+
+
+def ask(request: Request, path: Path = DEPLOYER_SOCKET) -> Iterator[Event]:
+    """Yield the events of a request; the last one is its result.
+
+    Whoever stops listening does not stop the deploy.
+
+    :raises EngineError: when the deployer cannot be reached or went away before the result.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+        except PermissionError:
+            raise EngineError("only root may ask the deployer", "run it again with sudo") from None
+        except OSError as error:
+            raise EngineError(
+                f"the deployer does not answer ({path}: {error.strerror})",
+                f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
+            ) from None
+        connection.sendall(json.dumps(request.as_dict()).encode() + b"\n")
+        with connection.makefile() as lines:
+            for line in lines:
+                event = json.loads(line)
+                yield event
+                if event["event"] == "result":
+                    return
+    raise EngineError(
+        "the deployer stopped before it had a result",
+        f"see: journalctl -u '{DEPLOYER_UNIT}@*' -n 50; then: djdeploy status {request.site}",
+    )

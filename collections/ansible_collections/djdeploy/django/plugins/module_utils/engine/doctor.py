@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks for what is wrong with this host or a site, and says what to run. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from . import health, requirements, units
+from .errors import EngineError
+from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
+from .releases import live_release
+from .sites import Site, load_site, site_names
+
+LEAST_FREE_BYTES = 1 << 30
+LEAST_FREE_INODES = 20_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    :param cure: what to run; empty when all is well.
+    """
+
+    about: str
+    ok: bool
+    said: str
+    cure: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+    def __str__(self) -> str:
+        line = f"{'ok  ' if self.ok else 'BAD '} {self.about:<14}{self.said}"
+        return line if self.ok or not self.cure else f"{line}\n     -> {self.cure}"
+
+
+def room(free_bytes: int, free_inodes: int) -> Finding:
+    """Judge the free space of the disk that holds the sites."""
+    said = f"{free_bytes / (1 << 30):.1f} GiB and {free_inodes} inodes free on /srv"
+    ok = free_bytes >= LEAST_FREE_BYTES and free_inodes >= LEAST_FREE_INODES
+    return Finding("disk", ok, said, "lower keep_releases, or give the disk room: a release needs about 0.3 GiB")
+
+
+def host_findings() -> Iterator[Finding]:
+    """What all sites of the host stand on."""
+    disk, inodes = shutil.disk_usage("/srv"), os.statvfs("/srv")
+    yield room(disk.free, inodes.f_favail or LEAST_FREE_INODES)
+    yield Finding("engine", ENGINE_LINK.exists(), f"{ENGINE_LINK} -> {os.path.realpath(ENGINE_LINK)}", "run site.yml")
+    listens = units.state(f"{DEPLOYER_UNIT}.socket").active == "active" and DEPLOYER_SOCKET.exists()
+    yield Finding(
+        "deployer", listens, f"{DEPLOYER_SOCKET} {'listens' if listens else 'does not listen'}",
+        f"systemctl start {DEPLOYER_UNIT}.socket",
+    )  # fmt: skip
+    yield Finding("uv", UV.exists(), f"{UV} {'is there' if UV.exists() else 'is missing'}", "run site.yml")
+    nginx = units.state("nginx.service")
+    yield Finding("nginx", nginx.active == "active", f"nginx is {nginx.active}", "nginx -t; systemctl restart nginx")
+
+
+def site_findings(site: Site) -> Iterator[Finding]:
+    """What one site needs to serve."""
+    try:
+        live = live_release(site.name)
+    except EngineError as error:
+        yield Finding(site.name, False, error.message, error.hint)
+        return
+    if live is None:
+        yield Finding(site.name, True, "waits for its first push")
+        return
+    paths = site.paths.release(live.id)
+    service = units.state(paths.service_unit)
+    yield Finding(
+        site.name, service.active == "active", f"{paths.service_unit} is {service.active} ({service.sub})",
+        f"journalctl -u {paths.service_unit} -n 50; systemctl restart {paths.service_unit}",
+    )  # fmt: skip
+    whole = requirements.is_complete(site.paths.environments / live.environment)
+    yield Finding(
+        site.name, whole, f"virtualenv {live.environment[:7]} is {'complete' if whole else 'damaged'}",
+        f"djdeploy deploy {site.name} --force",
+    )  # fmt: skip
+    for about, question in (
+        ("own socket", lambda: health.prove(paths, site.domain, {**site.config["health"], "timeout": 10})),
+        ("through nginx", lambda: health.through_nginx(site.domain, site.config["health"])),
+    ):
+        try:
+            yield Finding(site.name, True, f"{about}: {question()}")
+        except EngineError as error:
+            yield Finding(site.name, False, f"{about}: {error.message}", error.hint)
+    same = live.fingerprint == site.fingerprint()
+    yield Finding(
+        site.name, same, "configuration is live" if same else "configuration changed since the release was made",
+        f"djdeploy deploy {site.name}",
+    )  # fmt: skip
+
+
+def findings(names: list[str] | None = None) -> Iterator[Finding]:
+    """Everything, or the host and the named sites."""
+    yield from host_findings()
+    for name in names or site_names():
+        yield from site_findings(load_site(name))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The git door's own programs: what sshd starts for a key, and what git starts for a push.
+
+They run as the unprivileged git user and decide nothing about a site; they ask the deployer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from . import client
+from .errors import EngineError
+from .events import rendered
+from .git import QUARANTINE_VARIABLES
+from .paths import HOOKS, SitePaths
+from .push import parse_update, requested_site
+from .request import PUSHED, RECEIVE, Request
+
+SITE_VARIABLE, KEY_VARIABLE, OUTCOME_VARIABLE = "DJDEPLOY_SITE", "DJDEPLOY_KEY", "DJDEPLOY_OUTCOME_FD"
+GIT_SETTINGS = {
+    "core.hooksPath": str(HOOKS),
+    "receive.fsckObjects": "true",
+    "receive.denyDeletes": "false",  # the deployer judges deletions, so that it can say why
+    "receive.autogc": "true",
+    "transfer.hideRefs": "refs/djdeploy",
+    "safe.directory": "*",  # the path is ours, looked up by name; the repository belongs to this very user
+}
+HOOK_OPERATIONS = {"pre-receive": RECEIVE, "post-receive": PUSHED}
+
+
+def receive(key: str, sites: Sequence[str]) -> int:
+    """What a key's forced command runs (authorized_keys(5), `command=`): a push to one of its sites, or nothing.
+
+    git ignores the exit status of post-receive, so a release that failed after the push was
+    accepted is told through a pipe, and this program fails in its place: `git push` then fails too.
+    """
+    try:
+        site = requested_site(os.environ.get("SSH_ORIGINAL_COMMAND"), sites)
+    except EngineError as error:
+        print(f"djdeploy: {error.message}\n  -> {error.hint}", file=sys.stderr)
+        return 1
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    settings = [word for name, value in GIT_SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    child = os.fork()
+    if child == 0:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_CONFIG")}
+        environment |= {SITE_VARIABLE: site, KEY_VARIABLE: key, OUTCOME_VARIABLE: str(writer)}
+        os.execvpe("git", ["git", *settings, "receive-pack", str(SitePaths(site).repository)], environment)
+    os.close(writer)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with os.fdopen(reader) as outcome:
+        failed = outcome.read()
+    return status or (1 if failed else 0)
+
+
+def hook(name: str) -> int:
+    """A hook of the bare repository: hand the pushed refs to the deployer and show what it says."""
+    failed = True
+    try:
+        request = Request(
+            op=HOOK_OPERATIONS[name],
+            site=os.environ[SITE_VARIABLE],
+            door="push",
+            who=os.environ[KEY_VARIABLE],
+            updates=tuple(parse_update(line) for line in sys.stdin),
+            quarantine={name: os.environ[name] for name in QUARANTINE_VARIABLES if name in os.environ},
+        )
+        for event in client.ask(request):
+            text = rendered(event)
+            if text:
+                print(text, flush=True)
+            failed = event["event"] == "result" and not event["ok"]
+    except EngineError as error:
+        print(f"{error.message}\n  -> {error.hint}", flush=True)
+    if failed and OUTCOME_VARIABLE in os.environ:
+        os.write(int(os.environ[OUTCOME_VARIABLE]), b"failed\n")
+    return 1 if failed else 0

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a running deploy says: the same events for the pusher, the module, the journal and a terminal.
+
+An event is a JSON object with a key `event`:
+
+say     {"text"}                                    one line for a person
+phase   {"name", "state": started|ended|failed, "seconds", "note"}
+result  {"ok", "changed", "message", "hint", "detail", ...}   always the last one
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+Sink = Callable[[Event], None]
+
+
+@dataclass
+class Note:
+    """What a phase has to say for itself, set while it runs."""
+
+    text: str = ""
+
+
+@dataclass
+class Progress:
+    """Tells sinks what happens and how long it took.
+
+    :param sinks: called with every event; one that fails (a pusher who went away) must not raise.
+    """
+
+    sinks: list[Sink]
+    phases: list[Event] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        for sink in self.sinks:
+            sink(event)
+
+    def say(self, text: str) -> None:
+        self.emit({"event": "say", "text": text})
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Note]:
+        """Wrap one phase; its duration and its note are told when it ends, however it ends."""
+        note, began = Note(), time.monotonic()
+        self.emit({"event": "phase", "name": name, "state": "started"})
+        state = "failed"
+        try:
+            yield note
+            state = "ended"
+        finally:
+            event = {
+                "event": "phase",
+                "name": name,
+                "state": state,
+                "seconds": round(time.monotonic() - began, 3),
+                "note": note.text,
+            }
+            self.phases.append(event)
+            self.emit(event)
+
+
+def rendered(event: Event) -> str | None:
+    """The line a person reads for an event, or None where there is nothing to read."""
+    match event["event"]:
+        case "say":
+            return f"  {event['text']}"
+        case "phase" if event["state"] != "started":
+            mark = "ok" if event["state"] == "ended" else "FAILED"
+            return f"  {event['name']:<12}{mark:<7}{event['seconds']:>6.1f} s  {event['note']}".rstrip()
+        case "result":
+            return rendered_result(event)
+    return None
+
+
+def rendered_result(event: Event) -> str:
+    """The last lines: what broke, detail before the verdict, so that the verdict is what stays in sight."""
+    if event["ok"]:
+        return str(event["message"])
+    lines = [f"    {line}" for line in str(event.get("detail") or "").rstrip().splitlines()[-20:]]
+    lines.append(str(event["message"]))
+    if event.get("hint"):
+        lines.append(f"  -> {event['hint']}")
+    return "\n".join(lines)

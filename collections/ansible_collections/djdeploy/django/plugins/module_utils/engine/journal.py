@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of a site: one JSON line before and after each phase of each deploy."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .events import Event, Sink
+
+
+def journal_line(event: Event, context: dict[str, str], now: datetime) -> str | None:
+    """The line of an event, or None for chatter that is not history."""
+    if event["event"] not in ("phase", "result"):
+        return None
+    kept = {key: value for key, value in event.items() if key not in ("detail", "phases", "plan")}
+    return json.dumps({"at": now.isoformat(timespec="milliseconds"), **context, **kept}) + "\n"
+
+
+def journal_sink(path: Path, context: dict[str, str]) -> Sink:
+    """A sink that appends to the journal; `context` says which deploy, by whom, through which door."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def sink(event: Event) -> None:
+        line = journal_line(event, context, datetime.now(UTC))
+        if line is not None:
+            with open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+                file.write(line)
+
+    return sink

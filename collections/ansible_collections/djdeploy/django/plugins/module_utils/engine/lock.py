@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One deploy of a site at a time. The lock dies with its holder and says who that is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import EngineError
+
+TOLD_AFTER = 1.0  # seconds of waiting before anybody is told; the end of a deploy takes less
+
+
+def describe_holder(text: str) -> str:
+    """The holder written into a lock file, as part of a sentence."""
+    try:
+        holder = json.loads(text)
+        return f"{holder['what']} by {holder['who']} since {holder['since']} (process {holder['pid']})"
+    except (ValueError, KeyError, TypeError):
+        return "another deploy"
+
+
+@contextmanager
+def site_lock(path: Path, *, who: str, what: str, say: Callable[[str], None], wait: float = 1800.0) -> Iterator[None]:
+    """Hold a site's lock (flock(2), so a killed holder never leaves one behind).
+
+    :param who: the key name or unix user, told to whoever has to wait.
+    :param wait: seconds to wait before giving up.
+    :raises EngineError: when it could not be had in time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        began, told = time.monotonic(), False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = time.monotonic() - began
+                if waited > wait:
+                    file.seek(0)
+                    raise EngineError(f"gave up waiting for {describe_holder(file.read())}") from None
+                if waited > TOLD_AFTER and not told:
+                    file.seek(0)
+                    say(f"waiting for {describe_holder(file.read())}")
+                    told = True
+                time.sleep(0.05)
+        file.seek(0)
+        file.truncate()
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        json.dump({"who": who, "what": what, "since": since, "pid": os.getpid()}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every path and unit name djdeploy uses on a host. Nothing else spells one out.
+
+Templates of the roles read the same names through the filter `djdeploy.django.site_paths`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SITES_ROOT = Path("/srv")
+CONFIG_ROOT = Path("/etc/djdeploy")
+SITES_CONFIG = CONFIG_ROOT / "sites"
+STATE_ROOT = Path("/var/lib/djdeploy")
+CACHE_ROOT = Path("/var/cache/djdeploy")
+RUN_ROOT = Path("/run/djdeploy")
+LIBRARY_ROOT = Path("/usr/local/lib/djdeploy")
+
+ENGINE_LINK = LIBRARY_ROOT / "engine"  # -> engine-<version>-<digest>/, flipped last by an upgrade
+HOOKS = LIBRARY_ROOT / "hooks"
+UV = LIBRARY_ROOT / "uv" / "bin" / "uv"
+COMMAND = Path("/usr/local/bin/djdeploy")
+PAGES = LIBRARY_ROOT / "pages"
+
+DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"
+DEPLOYER_UNIT = "djdeploy-deployer"
+
+GIT_USER = "git"
+GIT_HOME = STATE_ROOT / "git"
+AUTHORIZED_KEYS = CONFIG_ROOT / "authorized_keys" / GIT_USER
+WEB_SERVER_GROUP = "www-data"
+
+SYSTEMD_UNITS = Path("/etc/systemd/system")
+NGINX_SITES = Path("/etc/nginx/sites-enabled")
+
+
+@dataclass(frozen=True)
+class SitePaths:
+    """The places of one site.
+
+    :param site: the site's name; it is also its unix user, its database and its database role.
+    """
+
+    site: str
+
+    @property
+    def root(self) -> Path:
+        return SITES_ROOT / self.site
+
+    @property
+    def current(self) -> Path:
+        """The only pointer: a symlink to the live release; rename(2) over it is the commit point."""
+        return self.root / "current"
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def shared(self) -> Path:
+        """What outlives a release: uploads, an SQLite file. Owned by the site's user."""
+        return self.root / "shared"
+
+    @property
+    def media(self) -> Path:
+        return self.shared / "media"
+
+    @property
+    def static_kept(self) -> Path:
+        """Static files of earlier releases, for pages that were rendered before the switch."""
+        return self.root / "static-kept"
+
+    @property
+    def environments(self) -> Path:
+        """Virtualenvs, one per content; a release links to one of them."""
+        return self.root / "venvs"
+
+    @property
+    def repository(self) -> Path:
+        return self.root / "repo.git"
+
+    @property
+    def user(self) -> str:
+        return self.site
+
+    @property
+    def build_user(self) -> str:
+        """Installs dependencies: what runs there is the project's, and it must see no secret."""
+        return f"{self.site}-build"
+
+    @property
+    def config(self) -> Path:
+        """What Ansible said about the site; no secrets."""
+        return SITES_CONFIG / f"{self.site}.json"
+
+    @property
+    def env_file(self) -> Path:
+        """EnvironmentFile of every process of the site; root only, holds the secrets."""
+        return SITES_CONFIG / f"{self.site}.env"
+
+    @property
+    def gunicorn_config(self) -> Path:
+        return SITES_CONFIG / f"{self.site}.gunicorn.py"
+
+    @property
+    def state(self) -> Path:
+        return STATE_ROOT / self.site
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journal.jsonl"
+
+    @property
+    def cache(self) -> Path:
+        return CACHE_ROOT / self.site
+
+    @property
+    def run(self) -> Path:
+        return RUN_ROOT / self.site
+
+    @property
+    def unit_prefix(self) -> str:
+        return f"djdeploy-{self.site}"
+
+    @property
+    def boot_unit(self) -> str:
+        """Starts whatever `current` points at; so a boot asks the one pointer, too."""
+        return f"{self.unit_prefix}.service"
+
+    @property
+    def service_template(self) -> Path:
+        return SYSTEMD_UNITS / f"{self.unit_prefix}@.service"
+
+    @property
+    def socket_template(self) -> Path:
+        return SYSTEMD_UNITS / f"{self.unit_prefix}@.socket"
+
+    @property
+    def nginx_server(self) -> Path:
+        return NGINX_SITES / f"djdeploy-{self.site}.conf"
+
+    def release(self, release_id: str) -> ReleasePaths:
+        return ReleasePaths(self.site, release_id)
+
+    def as_dict(self) -> dict[str, str]:
+        """All of it as text, for templates."""
+        names = [name for name, value in vars(SitePaths).items() if isinstance(value, property)]
+        return {name: str(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True)
+class ReleasePaths:
+    """The places of one release."""
+
+    site: str
+    release_id: str
+
+    @property
+    def root(self) -> Path:
+        return SitePaths(self.site).releases / self.release_id
+
+    @property
+    def code(self) -> Path:
+        """The tree of the revision. A directory of its own: projects often bring a `static/`."""
+        return self.root / "code"
+
+    @property
+    def project(self) -> Path:
+        """A link to the directory of manage.py in `code`: where the processes run."""
+        return self.root / "project"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / ".venv"
+
+    @property
+    def static(self) -> Path:
+        return self.root / "static"
+
+    @property
+    def public(self) -> Path:
+        """What nginx serves from disk, laid out by URL: so STATIC_URL moves with the release."""
+        return self.root / "public"
+
+    @property
+    def settings(self) -> Path:
+        """The generated settings module and what it reads."""
+        return self.root / "settings"
+
+    @property
+    def env_file(self) -> Path:
+        return self.root / "release.env"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "release.json"
+
+    @property
+    def revision(self) -> Path:
+        return self.root / "REVISION"
+
+    @property
+    def socket_link(self) -> Path:
+        return self.root / ".sock"
+
+    @property
+    def socket(self) -> Path:
+        return SitePaths(self.site).run / f"{self.release_id}.sock"
+
+    @property
+    def service_unit(self) -> str:
+        return f"djdeploy-{self.site}@{self.release_id}.service"
+
+    @property
+    def socket_unit(self) -> str:
+        return f"djdeploy-{self.site}@{self.release_id}.socket"
+
+    def as_dict(self) -> dict[str, str]:
+        names = [name for name, value in vars(ReleasePaths).items() if isinstance(value, property)]
+        return {**asdict(self), **{name: str(getattr(self, name)) for name in names}}

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making a release: tree, virtualenv, settings, checks, static files. Nothing here touches what is live."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import overlay, project, requirements, runner
+from .errors import EngineError
+from .events import Progress
+from .git import Repository
+from .paths import ReleasePaths
+from .releases import Release, all_releases, current_id, new_release_id, write_release
+from .request import Request
+from .sites import Site
+from .steps import StepResult, Target, run_steps
+from .tree import give, make_directory, point, remove_tree, write_file
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A release that was built and checked.
+
+    :param packages_before: name -> version of the live release's virtualenv, empty when nothing is live.
+    """
+
+    release: Release
+    steps: dict[str, StepResult]
+    packages: dict[str, str]
+    packages_before: dict[str, str]
+    environment_is_new: bool
+
+
+def release_environment(site: Site, release: Release) -> dict[str, str]:
+    """The variables that are the release's own; they win over those of the site."""
+    paths = site.paths.release(release.id)
+    return {
+        "DJANGO_SETTINGS_MODULE": "djdeploy_settings",
+        "PYTHONPATH": f"{paths.settings}:{paths.project}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "VIRTUAL_ENV": str(paths.environment),
+        "HOME": str(site.paths.shared),
+        "DJDEPLOY_SITE": site.name,
+        "DJDEPLOY_RELEASE": release.id,
+        "DJDEPLOY_REVISION": release.revision,
+        "DJDEPLOY_APPLICATION": release.application,
+    }
+
+
+def settings_facts(site: Site, release: Release) -> dict[str, Any]:
+    """What the generated settings module reads beside itself."""
+    paths = site.paths.release(release.id)
+    return {
+        "project_settings": release.settings,
+        "domains": site.config["domains"],
+        "https": False,
+        "static_root": str(paths.static),
+        "shared": str(site.paths.shared),
+        "code": str(paths.code / release.project_path),
+        "database": site.config["database"],
+    }
+
+
+def url_path(url: str | None) -> str | None:
+    """The path below `public/` that a STATIC_URL or MEDIA_URL means; None where nginx has no part in it."""
+    if not url:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc:
+        return None
+    path = parts.path.strip("/")
+    return path if path and ".." not in path.split("/") else None
+
+
+def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> dict[str, str]:
+    """Link name below `public/` -> what it points at, for static files and for uploads.
+
+    Uploads are linked only from where they outlive the release.
+    """
+    links = {}
+    static, media = url_path(facts.get("static_url")), url_path(facts.get("media_url"))
+    if static:
+        links[static] = os.path.relpath(paths.static, paths.public / Path(static).parent)
+    root = facts.get("media_root") or ""
+    if media and media != static and Path(root).is_relative_to(shared):
+        links[media] = root
+    return links
+
+
+def lay_out_public(links: dict[str, str], paths: ReleasePaths) -> None:
+    make_directory(paths.public, 0o755)
+    for name, target in links.items():
+        link = paths.public / name
+        for parent in reversed(link.relative_to(paths.public).parents[:-1]):
+            make_directory(paths.public / parent, 0o755)
+        if not link.is_symlink():
+            link.symlink_to(target)
+
+
+def site_target(site: Site, release: Release) -> Target:
+    """Where and as whom Django work of a release runs: exactly as its processes will."""
+    paths = site.paths.release(release.id)
+    return Target(
+        python=paths.environment / "bin" / "python",
+        cwd=paths.project,
+        env={**site.environment(), **release_environment(site, release)},
+        user=site.paths.user,
+    )
+
+
+def prepare(site: Site, revision: str, request: Request, progress: Progress, repository: Repository) -> Prepared:
+    """Build a release of a revision and check it.
+
+    :raises EngineError: when it cannot be built or fails its checks; nothing of it is left then.
+    """
+    taken = [path.name for path in site.paths.releases.iterdir()]
+    release = Release(
+        id=new_release_id(datetime.now(UTC), revision, taken),
+        site=site.name,
+        revision=revision,
+        subject=repository.subject(revision),
+        door=request.door,
+        who=request.who,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        fingerprint=site.fingerprint(),
+        prepared_beside=current_id(site.name) or "",
+    )
+    paths = site.paths.release(release.id)
+    gid = grp.getgrnam(site.paths.user).gr_gid
+    progress.say(f"{site.name} {release.short} {release.subject!r} by {request.who}")
+    make_directory(paths.root, 0o755, gid=gid)
+    try:
+        write_release(release, group=gid)
+        return build(site, release, progress, repository, gid)
+    except BaseException:
+        remove_tree(paths.root)
+        raise
+
+
+def build(site: Site, release: Release, progress: Progress, repository: Repository, gid: int) -> Prepared:
+    """The work of `prepare`, inside a release directory that exists."""
+    paths = site.paths.release(release.id)
+    builder = pwd.getpwnam(site.paths.build_user)
+    owner = pwd.getpwnam(site.paths.user)
+    config = site.config
+
+    with progress.phase("export") as note:
+        make_directory(paths.code, 0o755, builder.pw_uid, builder.pw_gid)
+        repository.export(release.revision, paths.code, user=site.paths.build_user)
+        tree = project.DirectoryTree(paths.code)
+        project.check_tree(tree)
+        where = project.find_project_path(tree, config["project_path"])
+        settings = project.find_settings(tree, where.value, config["settings"])
+        application = project.find_application(tree, where.value, settings.value, config["application"])
+        paths.project.symlink_to(os.path.join("code", where.value).removesuffix("/."))
+        write_file(paths.revision, f"{release.revision}\n", 0o644)
+        note.text = f"settings {settings.value}, application {application.value}"
+
+    with progress.phase("virtualenv") as note:
+        python = interpreter(config["python"])
+        choice = project.find_requirements(tree, where.value, config["requirements"])
+        plan = requirements.plan_environment(
+            tree, choice, python_version=python_version(python), database=config["database"]
+        )
+        directory = site.paths.environments / plan.fingerprint
+        is_new = not requirements.is_complete(directory)
+        if is_new:
+            progress.say(f"installing from {choice.reason}")
+            for told in plan.told:
+                progress.say(told)
+            requirements.build_environment(plan, site.paths, paths.code, python=python, on_line=progress.say)
+        point(paths.environment, os.path.relpath(directory, paths.root))
+        packages = requirements.installed_packages(directory)
+        note.text = f"{'built' if is_new else 'unchanged'}, {len(packages)} packages ({plan.fingerprint[:7]})"
+
+    release = replace(
+        release,
+        environment=plan.fingerprint,
+        project_path=where.value,
+        settings=settings.value,
+        application=application.value,
+    )
+    with progress.phase("checks") as note:
+        compile_code(paths.code, python, site.paths.build_user)
+        give(paths.code, 0, gid)
+        os.chmod(paths.code, 0o750)
+        write_settings(site, release, gid)
+        make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
+        results = checked(site, release, progress)
+        describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
+        give(paths.static, 0, 0)
+        lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
+        paths.socket_link.symlink_to(paths.socket)
+        pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
+        note.text = f"{counted(pending, 'migration')} pending, {static.facts.get('copied', 0)} static files"
+
+    release = replace(release, state="prepared", facts=describe.facts, pending=pending)
+    write_release(release, group=gid)
+    live = current_id(site.name)
+    before = requirements.installed_packages(site.paths.release(live).environment) if live else {}
+    return Prepared(release, results, packages, before, is_new)
+
+
+def counted(things: list[Any], name: str) -> str:
+    return f"{len(things) or 'no'} {name}{'' if len(things) == 1 else 's'}"
+
+
+def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepResult]:
+    """Ask Django everything in one process: what it is, whether it is sound, what it would migrate."""
+    steps: list[dict[str, Any]] = [
+        {"name": "describe"},
+        {"name": "seed"},
+        {"name": "check", "deploy": False, "fail_level": "ERROR"},
+        {"name": "application", "path": release.application},
+        {"name": "migrate", "plan_only": True},
+        {"name": "collectstatic"},
+    ]
+    results = run_steps(site_target(site, release), steps, timeout=600)
+    for message in (result for step in results if step.name == "check" for result in step.facts.get("messages", ())):
+        progress.say(f"{message['level'].lower()}: {message['id'] or ''} {message['message']}")
+    return {result.name: result for result in results}
+
+
+def write_settings(site: Site, release: Release, gid: int) -> None:
+    """The generated settings module (the same file for every release), its facts, and the variables."""
+    paths = site.paths.release(release.id)
+    make_directory(paths.settings, 0o750, gid=gid)
+    write_file(paths.settings / "djdeploy_settings.py", Path(overlay.__file__).read_text(), 0o640, gid)
+    write_file(paths.settings / "site.json", json.dumps(settings_facts(site, release), indent=1) + "\n", 0o640, gid)
+    lines = (f"{name}={value}\n" for name, value in release_environment(site, release).items())
+    write_file(paths.env_file, "".join(lines), 0o640, gid)
+
+
+def compile_code(code: Path, python: str, user: str) -> None:
+    """Write the .pyc files now: the processes that serve may not write beside the code.
+
+    As the build user, and without `site`: compiling reads pushed code but runs none of it. A file that
+    does not compile is no error here; nothing may ever import it.
+    """
+    runner.run(
+        [python, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", code],
+        user=user,
+        cwd=code,
+        timeout=300,
+    )
+
+
+def interpreter(wanted: str) -> str:
+    """The interpreter a site asks for.
+
+    :raises EngineError: when this host has none of that name.
+    """
+    if wanted in ("python3", f"python3.{sys.version_info.minor}"):
+        return sys.executable
+    for folder in runner.BASE_ENVIRONMENT["PATH"].split(":"):
+        path = Path(folder, wanted)  # an absolute `wanted` stays as it is
+        if os.access(path, os.X_OK) and path.is_file():
+            return str(path)
+    raise EngineError(
+        f"python: {wanted!r} is not on this host",
+        "set `python` of the site to one that is, or install it with `packages`",
+    )
+
+
+def python_version(python: str) -> str:
+    """`3.13.5` of an interpreter; asked of the interpreter itself unless it is the one running."""
+    if python == sys.executable:
+        return ".".join(str(part) for part in sys.version_info[:3])
+    return runner.run([python, "-I", "-c", "import platform; print(platform.python_version())"]).stdout.strip()
+
+
+def reusable(site: Site, revision: str) -> Release | None:
+    """A release of the revision that was prepared and still fits: same configuration, same live one beside it."""
+    live = current_id(site.name) or ""
+    wanted = ("prepared", revision, site.fingerprint(), live)
+    for record in reversed(all_releases(site.name)):
+        if (record.state, record.revision, record.fingerprint, record.prepared_beside) == wanted:
+            return record
+    return None

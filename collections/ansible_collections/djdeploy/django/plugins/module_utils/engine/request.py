@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the doors ask the deployer for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import EngineError
+from .push import RefUpdate
+
+DEPLOY, ROLLBACK, RECEIVE, PUSHED = "deploy", "rollback", "receive", "pushed"
+OPERATIONS = frozenset({DEPLOY, ROLLBACK, RECEIVE, PUSHED})
+GIT_OPERATIONS = frozenset({RECEIVE, PUSHED})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    :param op: `deploy` (bring the site to the wanted revision and configuration), `rollback`,
+        `receive` (a push wants in: judge and prepare it) or `pushed` (it is in: put it live).
+    :param door: `push`, `ansible` or `host`; for the journal.
+    :param who: key name or unix user; for the journal and the lock.
+    :param revision: what to deploy, or which release to go back to; None for what is configured.
+    :param check: change nothing, answer with the plan.
+    :param force: make a new release even if nothing differs.
+    :param updates: the pushed refs, as githooks(5) lists them.
+    :param quarantine: where the objects of a push lie that is not accepted yet.
+    """
+
+    op: str
+    site: str
+    door: str
+    who: str
+    revision: str | None = None
+    check: bool = False
+    force: bool = False
+    updates: tuple[RefUpdate, ...] = ()
+    quarantine: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> Request:
+        """:raises EngineError: for a key or an operation that is not known."""
+        unknown = set(data) - {item.name for item in fields(cls)}
+        if unknown or data.get("op") not in OPERATIONS:
+            raise EngineError(
+                f"the deployer does not understand this request ({', '.join(sorted(unknown)) or data.get('op')})",
+                "the caller is of another version than the engine on this host: run site.yml",
+            )
+        updates = tuple(RefUpdate(**update) for update in data.get("updates", ()))
+        return cls(**{**data, "updates": updates})
+
+
+def may_ask(request: Request, *, uid: int, git_uid: int | None) -> bool:
+    """Root may ask for anything, the git door only for what a push does; nobody else for anything.
+
+    :param uid: of the process at the other end of the socket, told by the kernel (SO_PEERCRED, unix(7)).
+    """
+    return uid == 0 or (uid == git_uid and request.op in GIT_OPERATIONS and request.door == "push")

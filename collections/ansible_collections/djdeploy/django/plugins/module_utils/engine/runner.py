@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only place where the engine starts another program."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .errors import EngineError
+
+BASE_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended.
+
+    :param argv: what was run; never holds a secret, secrets go by environment or standard input.
+    :param returncode: exit status, negative for a signal.
+    """
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Runner(Protocol):
+    """Runs a program to its end. Tests pass their own."""
+
+    def __call__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        stdin: str | None = None,
+        timeout: float | None = None,
+        on_stdout: Callable[[str], None] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> Completed: ...
+
+
+def user_arguments(user: str | None) -> dict[str, object]:
+    """The arguments that make subprocess drop from root to `user` with that user's groups.
+
+    :raises EngineError: when there is no such user.
+    """
+    if user is None:
+        return {}
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise EngineError(
+            f"the unix user {user!r} does not exist on this host",
+            "run site.yml: it creates the users of every site",
+        ) from None
+    if account.pw_uid == os.geteuid():
+        return {}
+    groups = [group.gr_gid for group in grp.getgrall() if user in group.gr_mem]
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    user: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    stdin: str | None = None,
+    timeout: float | None = None,
+    on_stdout: Callable[[str], None] | None = None,
+    on_stderr: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a program and return what it said; see `Runner`.
+
+    The environment is `BASE_ENVIRONMENT` plus `env`: nothing of the caller's own leaks in.
+
+    :param user: unix user to become; needs root unless it is the present one.
+    :param timeout: seconds, after which the program and its children are killed.
+    :param on_stdout: called with each line as it comes, without its newline.
+    :param on_stderr: the same for standard error.
+    :raises EngineError: when the program cannot be started or runs out of time.
+    """
+    words = tuple(str(word) for word in argv)
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**BASE_ENVIRONMENT, **(env or {})},
+            cwd=str(cwd) if cwd is not None else "/",
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            umask=0o022,
+            **user_arguments(user),  # type: ignore[call-overload]
+        )
+    except OSError as error:
+        raise EngineError(f"cannot start {words[0]}: {error.strerror or error}") from error
+    collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
+
+    def read(name: str, stream, listener: Callable[[str], None] | None) -> None:  # type: ignore[no-untyped-def]
+        with stream:
+            for line in stream:
+                collected[name].append(line)
+                if listener is not None:
+                    listener(line.rstrip("\n"))
+
+    readers = [
+        threading.Thread(target=read, args=("stdout", process.stdout, on_stdout), daemon=True),
+        threading.Thread(target=read, args=("stderr", process.stderr, on_stderr), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    if process.stdin is not None:
+        try:
+            process.stdin.write(stdin or "")
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it ended without reading; its exit status tells why
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        kill_group(process.pid)
+        process.wait()
+        raise EngineError(
+            f"{words[0]} did not end within {timeout:g} s and was killed",
+            detail="".join(collected["stderr"]),
+        ) from None
+    for reader in readers:
+        reader.join()
+    return Completed(words, process.returncode, "".join(collected["stdout"]), "".join(collected["stderr"]))
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process that leads its own session, with all its children."""
+    try:
+        os.killpg(pid, 9)
+    except ProcessLookupError:
+        pass
+
+
+def pipe(
+    producer: Sequence[str | Path],
+    consumer: Sequence[str | Path],
+    *,
+    producer_user: str | None,
+    consumer_user: str | None,
+    producer_env: Mapping[str, str] | None = None,
+) -> None:
+    """Run `producer | consumer`, each as its own user.
+
+    :raises EngineError: when either of them fails; what it said is the detail.
+    """
+    first = subprocess.Popen(
+        [str(word) for word in producer],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**BASE_ENVIRONMENT, **(producer_env or {})},
+        cwd="/",
+        **user_arguments(producer_user),  # type: ignore[call-overload]
+    )
+    second = subprocess.run(
+        [str(word) for word in consumer],
+        stdin=first.stdout,
+        capture_output=True,
+        env=BASE_ENVIRONMENT,
+        cwd="/",
+        umask=0o022,
+        **user_arguments(consumer_user),  # type: ignore[call-overload]
+    )
+    said = first.stderr.read() if first.stderr else b""
+    for stream in (first.stdout, first.stderr):
+        if stream:
+            stream.close()
+    for program, status, text in ((producer, first.wait(), said), (consumer, second.returncode, second.stderr)):
+        if status:
+            raise EngineError(f"{program[0]} failed (status {status})", detail=text.decode(errors="replace"))

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is live, and since when: for `djdeploy status`, for `release_info`, for a person or a program."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from . import units
+from .errors import EngineError
+from .releases import Release, all_releases, current_id, read_release
+from .sites import Site
+
+PUBLIC_FIELDS = (
+    "id", "revision", "subject", "state", "door", "who", "created", "live_since", "live_until", "replaced", "reason",
+)  # fmt: skip
+
+
+def release_facts(release: Release) -> dict[str, Any]:
+    """The part of a record that is worth telling."""
+    data = asdict(release)
+    return {name: data[name] for name in PUBLIC_FIELDS}
+
+
+def site_status(site: Site) -> dict[str, Any]:
+    """Everything about one site.
+
+    :returns: `state` is `serving`, `waiting` (no release yet), `down` or `broken` (the pointer is no link).
+    """
+    facts: dict[str, Any] = {
+        "site": site.name,
+        "url": site.url,
+        "domains": site.config["domains"],
+        "branch": site.branch,
+        "live": None,
+        "releases": [release_facts(release) for release in all_releases(site.name)],
+        "problem": "",
+    }
+    try:
+        live = current_id(site.name)
+    except EngineError as error:
+        return {**facts, "state": "broken", "problem": error.message}
+    if live is None:
+        return {**facts, "state": "waiting"}
+    record = read_release(site.paths.releases / live)
+    if record is None:
+        return {**facts, "state": "broken", "problem": f"{site.paths.current} points at {live}, which has no record"}
+    service = units.state(site.paths.release(live).service_unit)
+    facts["live"] = release_facts(record)
+    facts["configuration_current"] = record.fingerprint == site.fingerprint()
+    if service.active != "active":
+        return {**facts, "state": "down", "problem": f"its service is {service.active} ({service.sub})"}
+    return {**facts, "state": "serving"}
+
+
+def status_lines(facts: dict[str, Any]) -> list[str]:
+    """The status of a site for a person."""
+    live = facts["live"]
+    lines = [f"{facts['site']:<16}{facts['state']:<9}{facts['url']}"]
+    if live:
+        lines.append(f"  live      {live['revision'][:7]} {live['subject']!r}")
+        lines.append(f"  release   {live['id']}, since {live['live_since']} by {live['who']} ({live['door']})")
+        if not facts["configuration_current"]:
+            lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
+    elif facts["state"] == "waiting":
+        lines.append(f"  no release yet: git push ssh://git@HOST/{facts['site']} {facts['branch']}")
+    if facts["problem"]:
+        lines.append(f"  problem   {facts['problem']}; run: djdeploy doctor {facts['site']}")
+    return lines
+
+
+def release_lines(facts: dict[str, Any]) -> list[str]:
+    """The kept releases of a site for a person, newest first."""
+    lines = [f"{'release':<27}{'state':<10}{'live since':<27}{'by':<14}subject"]
+    for release in reversed(facts["releases"]):
+        since = release["live_since"] or "-"
+        what = release["subject"] + (f"  [{release['reason']}]" if release["reason"] else "")
+        lines.append(f"{release['id']:<27}{release['state']:<10}{since:<27}{release['who']:<14}{what}")
+    return lines

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small things done to directories and links of a site, each so that a crash leaves the old or the new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def point(link: Path, target: str) -> None:
+    """Make `link` a symlink to `target` by rename(2): whoever looks sees the old one or the new one.
+
+    The directory is flushed to disk, so that a power cut does not bring the old pointer back.
+    """
+    aside = link.with_name(f".{link.name}.new")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    os.rename(aside, link)
+    flush_directory(link.parent)
+
+
+def flush_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Everything below a directory, and the directory itself; symlinks are named, never followed."""
+    yield root
+    for folder, directories, files in os.walk(root, followlinks=False):
+        for name in (*directories, *files):
+            yield Path(folder, name)
+
+
+def give(root: Path, uid: int, gid: int) -> None:
+    """Set the owner of a whole tree, of the links themselves and never of what they point at."""
+    for path in walk(root):
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def make_directory(path: Path, mode: int, uid: int = 0, gid: int = 0) -> None:
+    path.mkdir(exist_ok=True)
+    os.chmod(path, mode)
+    os.chown(path, uid, gid)
+
+
+def write_file(path: Path, text: str, mode: int, gid: int = 0) -> None:
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        file.write(text)
+    os.chmod(path, mode)
+    os.chown(path, 0, gid)
+
+
+def remove_tree(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+
+
+def keep_links(source: Path, kept: Path) -> int:
+    """Hard-link the files of `source` into `kept`, replacing those of the same name.
+
+    :returns: how many files are new there.
+    """
+    added = 0
+    for folder, _, files in os.walk(source):
+        place = kept / Path(folder).relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            origin, link = Path(folder, name), place / name
+            if link.exists():
+                if link.stat().st_ino == origin.stat().st_ino:
+                    continue
+                link.unlink()
+            os.link(origin, link)
+            added += 1
+    return added
+
+
+def drop_last_links(kept: Path) -> int:
+    """Remove files that no release holds any more: their link count tells.
+
+    :returns: how many went.
+    """
+    dropped = 0
+    for folder, directories, files in os.walk(kept, topdown=False):
+        for name in files:
+            path = Path(folder, name)
+            if path.lstat().st_nlink == 1:
+                path.unlink()
+                dropped += 1
+        for name in directories:
+            try:
+                Path(folder, name).rmdir()
+            except OSError:
+                pass  # not empty: a release still has files there
+    return dropped

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The systemd units of releases."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from . import runner
+from .errors import EngineError
+from .paths import ReleasePaths, SitePaths
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """What systemd says about a unit.
+
+    :param restarts: how often systemd had to start it again; more than 0 means it died.
+    """
+
+    active: str
+    sub: str
+    restarts: int
+    result: str
+
+    @property
+    def broken(self) -> bool:
+        return self.active == "failed" or self.restarts > 0 or self.sub == "auto-restart"
+
+
+def parse_show(text: str) -> UnitState:
+    """Read `systemctl show -p ActiveState,SubState,NRestarts,Result`."""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return UnitState(
+        values.get("ActiveState", "unknown"),
+        values.get("SubState", "unknown"),
+        int(values.get("NRestarts") or 0),
+        values.get("Result", ""),
+    )
+
+
+def systemctl(*words: str, run: runner.Runner = runner.run, timeout: float = 120) -> runner.Completed:
+    return run(["systemctl", *words], timeout=timeout)
+
+
+def state(unit: str, run: runner.Runner = runner.run) -> UnitState:
+    return parse_show(systemctl("show", unit, "-p", "ActiveState,SubState,NRestarts,Result", run=run).stdout)
+
+
+def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) -> str:
+    """The last lines a unit wrote, without systemd's own prefix."""
+    return run(["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"]).stdout
+
+
+def start(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
+    """Start a release on its own socket; the service is only asked for, proving it is another matter.
+
+    gunicorn says READY before it has loaded the application, so waiting for systemd proves nothing.
+
+    :raises EngineError: when systemd refuses, with what it said.
+    """
+    systemctl("reset-failed", release.service_unit, release.socket_unit, run=run)
+    for words in (["start", release.socket_unit], ["start", "--no-block", release.service_unit]):
+        answer = systemctl(*words, run=run)
+        if answer.returncode:
+            raise EngineError(
+                f"systemd could not start {words[-1]}",
+                f"see: journalctl -u {words[-1]}",
+                answer.stderr + journal_tail(words[-1], run=run),
+            )
+
+
+def stop(release: ReleasePaths, *, block: bool = True, run: runner.Runner = runner.run) -> None:
+    """Stop a release. In one transaction systemd stops the service before its socket.
+
+    So whatever still connects meanwhile waits in a socket that exists, and is not reset.
+
+    :param block: wait until it has ended, which takes as long as its longest request.
+    """
+    flags = [] if block else ["--no-block"]
+    systemctl("stop", *flags, release.socket_unit, release.service_unit, run=run)
+    if block:
+        systemctl("reset-failed", release.service_unit, release.socket_unit, run=run)
+
+
+def parse_instances(text: str, site: str) -> set[str]:
+    """Release ids named in `systemctl list-units --plain --no-legend` output."""
+    return set(re.findall(rf"djdeploy-{re.escape(site)}@(\S+?)\.(?:service|socket)", text))
+
+
+def running_releases(site: str, run: runner.Runner = runner.run) -> set[str]:
+    """Ids of all releases of a site that systemd holds units of."""
+    pattern = f"{SitePaths(site).unit_prefix}@*"
+    return parse_instances(systemctl("list-units", "--all", "--plain", "--no-legend", pattern, run=run).stdout, site)
+
+
+def parse_backlog(text: str) -> int:
+    """Connections that wait to be accepted: Recv-Q of `ss -xlnH` (ss(8)), 0 when nothing listens."""
+    return sum(int(line.split()[2]) for line in text.splitlines() if len(line.split()) > 2)
+
+
+def drain(release: ReleasePaths, *, timeout: float = 10.0, run: runner.Runner = runner.run) -> None:
+    """Wait until nothing waits in the backlog of a release any more.
+
+    gunicorn closes its listener first when it stops; what sits in the backlog then is reset.
+    Three looks at an empty backlog in a row were enough to lose nothing under load.
+    """
+    calm, end = 0, time.monotonic() + timeout
+    while calm < 3 and time.monotonic() < end:
+        waiting = parse_backlog(run(["ss", "-xlnH", "src", str(release.socket)]).stdout)
+        calm = calm + 1 if waiting == 0 else 0
+        time.sleep(0.1)
