@@ -325,14 +325,15 @@ def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapp
 def _moved(path: Any, site: Mapping[str, Any]) -> str | None:
     """The place in shared/ for a path that lies in the release; None when it lies elsewhere.
 
-    A relative path is meant from the project's directory. What lies in the tree above a project in
-    a subdirectory, or in the release beside the tree (`BASE_DIR.parent`), is read-only as well.
+    A relative path is meant from the project's directory, which a release also knows as `project`.
+    What lies in the tree above a project in a subdirectory, or in the release beside the tree
+    (`BASE_DIR.parent`), is read-only as well.
     """
     if not path:
         return None
     text = posixpath.normpath(posixpath.join(site["code"], os.fspath(path)))
     release = posixpath.dirname(posixpath.normpath(site["static_root"]))
-    for base in (posixpath.normpath(site["code"]), posixpath.join(release, "code"), release):
+    for base in (posixpath.normpath(site["code"]), f"{release}/project", f"{release}/code", release):
         if text.startswith(f"{base}/"):
             return posixpath.join(site["shared"], posixpath.relpath(text, base))
     return None

@@ -1,0 +1,758 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The virtualenv of a release: what belongs into it, which one that is, and how it is made.
+
+An environment is named by a fingerprint of everything that decides its content, so releases with
+the same requirements share one, and a change is built beside the one in use. The build sees a copy
+of exactly the files that went into the fingerprint and nothing else of the project: what could
+change the result cannot be missed.
+
+The project itself is never installed as a package, only its dependencies: it runs from the
+release's code directory, which is on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import re
+import shutil
+import stat
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import EngineError
+from .paths import UV, SitePaths
+from .project import Requirements, Tree
+from .runner import Runner, run, user_arguments
+
+#: Raise it when the way an environment is laid out or built changes: all are then built anew.
+LAYOUT = 1
+MARKER = ".complete"
+#: 22 and 23 closed request smuggling; older ones must not face a proxy.
+GUNICORN = "gunicorn>=23"
+PSYCOPG = "psycopg[binary]>=3.2"
+#: Directory beside the inputs for files that are ours.
+GENERATED = ".djdeploy"
+
+BUILD_TIMEOUT = 1800.0  # seconds for one command; a package built from source takes minutes
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter on the host.
+
+    :param executable: its real path.
+    :param version: as '3.13'; a patch release keeps the environments that link to it valid.
+    """
+
+    executable: str
+    version: str
+    implementation: str = "cpython"
+
+    @property
+    def identity(self) -> str:
+        return f"{self.implementation} {self.version} {self.executable}"
+
+
+@dataclass(frozen=True)
+class EnvironmentPlan:
+    """All that decides the content of a virtualenv.
+
+    :param inputs: text of each file of the tree the build reads, by its path in the tree.
+    :param local: files of the tree that requirements name by path (a vendored package, a wheel).
+    :param lines: requirements that stand in no file pip could read.
+    :param constraints: versions for `lines`, from a lock.
+    :param extras: requirements the project does not bring.
+    :param hashed: whether the file demands a hash of every package.
+    :param told: what was decided and why, for the person who pushed.
+    """
+
+    fingerprint: str
+    requirements: Requirements
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    local: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    hashed: bool = False
+    told: tuple[str, ...] = ()
+
+    def commands(self, python: str, venv: Path, inputs: Path, uv: Path | None = UV) -> list[list[str]]:
+        """The commands that fill `venv`, in order; see `build_commands`."""
+        return build_commands(self, python=python, venv=venv, inputs=inputs, uv=uv)
+
+
+# -- planning --------------------------------------------------------------------------------
+
+
+def plan_environment(
+    tree: Tree, choice: Requirements, *, python_version: str, database: str, server: str = "gunicorn"
+) -> EnvironmentPlan:
+    """Decide what goes into the virtualenv of this tree.
+
+    :param choice: of `project.find_requirements`.
+    :param python_version: `Python.identity`; whatever distinguishes interpreters for the fingerprint.
+    :param database: the site's `database`; 'postgresql' needs a driver.
+    :param server: the package that serves the site; '' for none.
+    :raises EngineError: when a file cannot be read as what it is, or names a file that is not in the tree.
+    """
+    content = _CONTENT[choice.kind](tree, choice)
+    extras, told = _missing(content.names, database, server)
+    configuration = _uv_configuration(tree, choice)
+    inputs = {**content.inputs, **configuration}
+    reason = f"requirements: {choice.path}, {choice.reason}" if choice.path else f"requirements: {choice.reason}"
+    decides = {
+        "layout": LAYOUT,
+        "python": python_version,
+        "kind": choice.kind,
+        "path": choice.path,
+        "base": choice.base,
+        "inputs": inputs,
+        "local": {path: _digest(tree.read(path)) for path in content.local},
+        "lines": content.lines,
+        "constraints": content.constraints,
+        "extras": extras,
+    }
+    return EnvironmentPlan(
+        fingerprint=_digest(json.dumps(decides, sort_keys=True))[:16],
+        requirements=choice,
+        inputs=inputs,
+        local=tuple(content.local),
+        lines=tuple(content.lines),
+        constraints=tuple(content.constraints),
+        extras=tuple(extras),
+        hashed=content.hashed,
+        told=(reason, *content.told, *told),
+    )
+
+
+@dataclass
+class _Content:
+    """What reading one kind of requirements gives; `names` maps a package to its extras."""
+
+    names: dict[str, set[str]] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    local: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+    hashed: bool = False
+    told: list[str] = field(default_factory=list)
+
+    def add_lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.lines.append(line)
+            if parsed := parse_requirement(line):
+                self.names.setdefault(parsed[0], set()).update(parsed[1])
+
+
+def _missing(names: Mapping[str, set[str]], database: str, server: str) -> tuple[list[str], list[str]]:
+    """Requirement lines to add for what the site needs and the project does not bring, and why."""
+    extras, told = [], []
+    if server == "gunicorn" and "gunicorn" not in names:
+        extras.append(GUNICORN)
+        told.append("added gunicorn: the project does not bring it")
+    if database == "postgresql":
+        if not names.keys() & {"psycopg", "psycopg2", "psycopg2-binary"}:
+            extras.append(PSYCOPG)
+            told.append("added psycopg: the site's database is PostgreSQL and the project brings no driver")
+        elif "psycopg" in names and not (
+            names["psycopg"] & {"binary", "c"} or names.keys() & {"psycopg-binary", "psycopg-c", "psycopg2"}
+        ):
+            extras.append("psycopg[binary]")
+            told.append("added psycopg[binary]: psycopg alone needs a libpq that the host may not have")
+    return extras, told
+
+
+def normalize_name(name: str) -> str:
+    """A package's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(\[(?P<extras>[^\]]*)\])?\s*($|[=<>!~@;(,\s])")
+_INCLUDE = re.compile(r"(?P<option>-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(?P<path>\S+)")
+_EDITABLE = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+)(?P<path>\S+)")
+_FIND_LINKS = re.compile(r"(?:-f|--find-links)(?:\s*=\s*|\s+)(?P<path>\S+)")
+_ARCHIVE = re.compile(r"\.(whl|zip|tar\.gz|tar\.bz2|tgz)$")
+
+
+def parse_requirement(line: str) -> tuple[str, set[str]] | None:
+    """Name and extras of a requirement line (PEP 508, also `name @ url`); None for anything else."""
+    match = _REQUIREMENT.match(line.strip())
+    if match is None or "://" in match["name"] or _ARCHIVE.search(line.split(";")[0].split(" @ ")[0].strip()):
+        return None
+    extras = {normalize_name(extra.strip()) for extra in (match["extras"] or "").split(",") if extra.strip()}
+    return normalize_name(match["name"]), extras
+
+
+def requirement_lines(text: str) -> Iterator[str]:
+    """The logical lines of a requirements file: joined at backslashes, without comments."""
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", line).strip()
+        if line:
+            yield line
+
+
+def _file_content(tree: Tree, choice: Requirements) -> _Content:
+    content = _Content()
+    _read_file(tree, choice.path, choice.base, content, constraint=False)
+    return content
+
+
+def _read_file(tree: Tree, path: str, base: str, content: _Content, *, constraint: bool) -> None:
+    if path in content.inputs:
+        return
+    content.inputs[path] = tree.read(path)
+    for line in requirement_lines(content.inputs[path]):
+        if match := _INCLUDE.match(line):
+            if "://" in match["path"]:
+                content.told.append(f"{path} includes {match['path'].split('?')[0]}: its changes are not noticed")
+                continue
+            included = posixpath.normpath(posixpath.join(posixpath.dirname(path), match["path"]))
+            if included not in tree.paths:
+                raise EngineError(f"{path} includes {match['path']}, which is not in this revision", f"mend {path}")
+            inherited = constraint or match["option"] in ("-c", "--constraint")
+            _read_file(tree, included, base, content, constraint=inherited)
+        elif match := (_EDITABLE.match(line) or _FIND_LINKS.match(line)):
+            _add_local(tree, match["path"], base, content, path)
+        elif line.startswith("-"):
+            content.hashed = content.hashed or line.startswith("--require-hashes")
+        else:
+            content.hashed = content.hashed or "--hash=" in line
+            place = line.split(" @ ")[-1].split(";")[0].strip()
+            parsed = parse_requirement(line)
+            if place.startswith((".", "/", "file:")) or parsed is None or _ARCHIVE.search(place):
+                _add_local(tree, place, base, content, path)
+            if parsed and not constraint:
+                content.names.setdefault(parsed[0], set()).update(parsed[1])
+
+
+def _add_local(tree: Tree, place: str, base: str, content: _Content, source: str) -> None:
+    """Take what a requirement names by its path: the build sees no other file of the tree."""
+    place = re.sub(r"\[[^\]]*\]$", "", place.removeprefix("file:"))
+    if "://" in place or place.startswith(("git+", "//")):
+        return
+    path = posixpath.normpath(posixpath.join(base, place))
+    found = [p for p in tree.paths if p == path or p.startswith(f"{path}/") or path == "."]
+    if not found or path.startswith(("/", "..")):
+        raise EngineError(f"{source} names {place}, which is not in this revision", f"mend {source}, or push the files")
+    content.local = sorted({*content.local, *found})
+
+
+def _derived_content(tree: Tree, choice: Requirements) -> _Content:
+    content = _Content()
+    content.add_lines(choice.lines)
+    return content
+
+
+def _toml(tree: Tree, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(tree.read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise EngineError(f"{path} is not valid TOML: {error}", f"mend {path} and push again") from None
+
+
+def _pyproject_content(tree: Tree, choice: Requirements) -> _Content:
+    pyproject = _toml(tree, choice.path)
+    project = pyproject.get("project", {})
+    content = _Content()
+    if "dependencies" in project.get("dynamic", []):
+        dynamic = pyproject.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {})
+        files = dynamic.get("file", [])
+        if not files:
+            raise EngineError(
+                f"{choice.path} computes its dependencies while it is built (dynamic)",
+                "write them to a requirements.txt, commit it and push again",
+            )
+        for name in [files] if isinstance(files, str) else files:
+            path = posixpath.normpath(posixpath.join(choice.base, name))
+            _read_file(tree, path, choice.base, content, constraint=False)
+            content.lines.append(f"-r {_from_generated(choice.base, path)}")
+        return content
+    if "dependencies" not in project and "poetry" in pyproject.get("tool", {}):
+        raise EngineError(
+            f"{choice.path} is Poetry's and there is no poetry.lock beside it",
+            "run `poetry lock`, commit poetry.lock and push again",
+        )
+    content.inputs[choice.path] = tree.read(choice.path)
+    content.add_lines(project.get("dependencies", []))
+    _add_sources(tree, pyproject, choice, content)
+    return content
+
+
+def _from_generated(base: str, path: str) -> str:
+    return posixpath.relpath(path, GENERATED)
+
+
+def _add_sources(tree: Tree, pyproject: Mapping[str, Any], choice: Requirements, content: _Content) -> None:
+    """Packages of the same repository that [tool.uv.sources] names by path."""
+    for sources in pyproject.get("tool", {}).get("uv", {}).get("sources", {}).values():
+        for source in sources if isinstance(sources, list) else [sources]:
+            if "path" in source:
+                _add_local(tree, source["path"], choice.base, content, choice.path)
+
+
+def _uv_lock_content(tree: Tree, choice: Requirements) -> _Content:
+    pyproject_path = posixpath.normpath(posixpath.join(choice.base, "pyproject.toml"))
+    pyproject, lock = _toml(tree, pyproject_path), _toml(tree, choice.path)
+    content = _Content(inputs={path: tree.read(path) for path in (pyproject_path, choice.path)})
+    content.names = locked_names(lock, pyproject.get("project", {}).get("name", ""))
+    for package in lock.get("package", []):
+        source = package.get("source", {})
+        place = source.get("directory") or source.get("editable") or source.get("virtual") or source.get("path")
+        if place and place != ".":
+            _add_local(tree, place, choice.base, content, choice.path)
+    return content
+
+
+def locked_names(lock: Mapping[str, Any], root: str) -> dict[str, set[str]]:
+    """What a uv.lock installs for `root` without its development groups: name -> extras asked for.
+
+    A package that only a development group needs is in the lock, too, and must not count.
+    """
+    packages: dict[str, list[Mapping[str, Any]]] = {}
+    for package in lock.get("package", []):
+        packages.setdefault(normalize_name(package["name"]), []).append(package)
+    names: dict[str, set[str]] = {}
+    waiting: list[tuple[str, str]] = [(normalize_name(root), "")]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for package in packages.get(name, []):
+            needed = (
+                package.get("optional-dependencies", {}).get(extra, []) if extra else package.get("dependencies", [])
+            )
+            for dependency in needed:
+                other, extras = normalize_name(dependency["name"]), dependency.get("extra", [])
+                names.setdefault(other, set()).update(extras)
+                waiting += [(other, ""), *((other, each) for each in extras)]
+    return names
+
+
+def _pylock_content(tree: Tree, choice: Requirements) -> _Content:
+    names = {normalize_name(package["name"]): set[str]() for package in _toml(tree, choice.path).get("packages", [])}
+    return _Content(names=names, inputs={choice.path: tree.read(choice.path)})
+
+
+def _poetry_content(tree: Tree, choice: Requirements) -> _Content:
+    """The main dependencies of a Poetry project, held to the versions of its lock.
+
+    Poetry's own version notation need not be understood: the lock says what it came to.
+    """
+    pyproject_path = posixpath.normpath(posixpath.join(choice.base, "pyproject.toml"))
+    pyproject, lock = _toml(tree, pyproject_path), _toml(tree, choice.path)
+    content = _Content()
+    content.add_lines(pyproject.get("project", {}).get("dependencies", []))
+    for name, value in pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {}).items():
+        table = value if isinstance(value, dict) else {}
+        if normalize_name(name) == "python" or normalize_name(name) in content.names or table.get("optional"):
+            continue
+        if not isinstance(value, (str, dict)) or table.keys() & {"git", "path", "url"}:
+            raise EngineError(
+                f"{pyproject_path} says where {name} comes from in a way that only Poetry understands",
+                "run `poetry export --output requirements.txt`, name that file as the site's requirements",
+            )
+        extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
+        marker = f" ; {table['markers']}" if table.get("markers") else ""
+        content.add_lines([f"{name}{extras}{marker}"])
+    content.constraints = _pins((package["name"], package["version"]) for package in lock.get("package", []))
+    content.names = {**{line.partition("==")[0]: set() for line in content.constraints}, **content.names}
+    for name in _poetry_groups(lock):
+        content.names.pop(name, None)
+    return content
+
+
+def _poetry_groups(lock: Mapping[str, Any]) -> set[str]:
+    """Packages of a poetry.lock that belong to no main group; older locks do not tell."""
+    return {
+        normalize_name(package["name"])
+        for package in lock.get("package", [])
+        if "groups" in package and "main" not in package["groups"]
+    }
+
+
+def _pipfile_content(tree: Tree, choice: Requirements) -> _Content:
+    try:
+        lock = json.loads(tree.read(choice.path))
+    except ValueError as error:
+        raise EngineError(f"{choice.path} is not valid JSON: {error}", "run `pipenv lock` and push again") from None
+    content = _Content()
+    for name, package in lock.get("default", {}).items():
+        if "version" not in package:
+            raise EngineError(
+                f"{choice.path} says where {name} comes from in a way that only Pipenv understands",
+                "run `pipenv requirements > requirements.txt`, name that file as the site's requirements",
+            )
+        extras = f"[{','.join(package['extras'])}]" if package.get("extras") else ""
+        marker = f" ; {package['markers']}" if package.get("markers") else ""
+        content.add_lines([f"{name}{extras}{package['version']}{marker}"])
+    return content
+
+
+def _pins(packages: Iterable[tuple[str, str]]) -> list[str]:
+    """Constraint lines; a package that is locked twice, for different machines, is left to the resolver."""
+    versions: dict[str, set[str]] = {}
+    for name, version in packages:
+        versions.setdefault(normalize_name(name), set()).add(version)
+    return [f"{name}=={found.copy().pop()}" for name, found in sorted(versions.items()) if len(found) == 1]
+
+
+_CONTENT: Mapping[str, Callable[[Tree, Requirements], _Content]] = {
+    "file": _file_content,
+    "derived": _derived_content,
+    "pyproject": _pyproject_content,
+    "uv-lock": _uv_lock_content,
+    "pylock": _pylock_content,
+    "poetry-lock": _poetry_content,
+    "pipfile-lock": _pipfile_content,
+}
+
+
+def _uv_configuration(tree: Tree, choice: Requirements) -> dict[str, str]:
+    """Files from which uv learns the project's package indexes."""
+    found = {}
+    for name in ("uv.toml", "pyproject.toml"):
+        path = posixpath.normpath(posixpath.join(choice.base, name))
+        if path in tree.paths and (name == "uv.toml" or "[tool.uv" in tree.read(path)):
+            found[path] = tree.read(path)
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+def generated_files(plan: EnvironmentPlan) -> dict[str, str]:
+    """Files the build reads that are not the project's, by path beside its inputs."""
+    files = {}
+    if plan.lines:
+        files[f"{GENERATED}/requirements.txt"] = "".join(f"{line}\n" for line in plan.lines)
+    if plan.constraints:
+        files[f"{GENERATED}/constraints.txt"] = "".join(f"{line}\n" for line in plan.constraints)
+    return files
+
+
+def build_commands(
+    plan: EnvironmentPlan, *, python: str, venv: Path, inputs: Path, uv: Path | None = UV
+) -> list[list[str]]:
+    """The commands that make and fill a virtualenv, in order; run them in `working_directory`.
+
+    Extras come by a command of their own where the project demands hashes or brings a lock: ours
+    have no hash, and what is locked is not resolved anew.
+
+    :param python: the interpreter's path.
+    :param inputs: the directory that holds the plan's inputs.
+    :param uv: None to use pip, where uv cannot be had.
+    :raises EngineError: when only uv can read what the project brings.
+    """
+    kind = plan.requirements.kind
+    target = str(venv / "bin" / "python")
+    if uv is None and kind in ("uv-lock", "pylock"):
+        raise EngineError(
+            f"{plan.requirements.path} can only be read by uv, which is not on this host",
+            "run site.yml, which installs uv, or name a requirements.txt as the site's requirements",
+        )
+    if uv is None:
+        make = [python, "-m", "venv", str(venv)]
+        install = [target, "-m", "pip", "install", "--no-input", "--progress-bar=off"]
+    else:
+        make = [str(uv), "venv", "--no-project", "--allow-existing", "--python", python, str(venv)]
+        install = [str(uv), "pip", "install", "--python", target]
+    if kind == "uv-lock":
+        root = _beside(inputs, plan.requirements.base)
+        sync = ["sync", "--frozen", "--no-dev", "--no-install-project", "--python", python, "--project", str(root)]
+        first, separate = [str(uv), *sync], True
+    else:
+        first = [*install, *_sources(plan, inputs, uv)]
+        separate = plan.hashed or kind == "pylock"
+    if separate:
+        return [make, first, *([[*install, *plan.extras]] if plan.extras else [])]
+    return [make, [*first, *plan.extras]]
+
+
+def _sources(plan: EnvironmentPlan, inputs: Path, uv: Path | None) -> list[str]:
+    path = plan.requirements.path
+    if plan.requirements.kind in ("file", "pylock"):
+        return ["-r", str(inputs / path)]
+    if plan.requirements.kind == "pyproject" and uv is not None and path in plan.inputs:
+        return ["-r", str(inputs / path)]  # so that [tool.uv.sources] counts
+    words = []
+    for name in generated_files(plan):
+        words += ["-c" if name.endswith("constraints.txt") else "-r", str(inputs / name)]
+    return words
+
+
+def _beside(directory: Path, path: str) -> Path:
+    return directory if path == "." else directory / path
+
+
+def uv_environment(paths: SitePaths, venv: Path | None = None) -> dict[str, str]:
+    """Variables for uv (and pip) when it builds for a site.
+
+    /etc/uv/uv.toml stays in force: an operator's package index is said there, for all sites.
+
+    :param venv: for `uv sync`, which otherwise makes an environment of its own beside the lock.
+    """
+    variables = {
+        "HOME": str(paths.cache),
+        "UV_CACHE_DIR": str(paths.cache / "uv"),
+        # A hard link into the cache would let whoever owns the cache write into a live environment.
+        "UV_LINK_MODE": "copy",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_COMPILE_BYTECODE": "1",
+        "UV_NO_PROGRESS": "1",
+        # An editable install would point into the directory of one build.
+        "UV_NO_EDITABLE": "1",
+        # The host's certificates, for companies with their own; the second name is for older uv.
+        "UV_SYSTEM_CERTS": "1",
+        "UV_NATIVE_TLS": "1",
+        "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+        "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+        "PIP_CACHE_DIR": str(paths.cache / "pip"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "NO_COLOR": "1",
+    }
+    if venv is not None:
+        variables["UV_PROJECT_ENVIRONMENT"] = str(venv)
+    return variables
+
+
+# -- failures --------------------------------------------------------------------------------
+
+#: What a failed build says -> Debian packages that mend it.
+_PACKAGES: Sequence[tuple[str, tuple[str, ...]]] = (
+    (r"pg_config executable not found|pg_config is required|libpq-fe\.h", ("libpq-dev",)),
+    (r"mysqlclient|mysql_config|mysql\.h", ("default-libmysqlclient-dev", "pkg-config")),
+    (r"Python\.h: No such file", ("python3-dev",)),
+    (r"lber\.h|ldap\.h|sasl\.h", ("libldap-dev", "libsasl2-dev")),
+    (r"libxml/|libxml2|libxslt", ("libxml2-dev", "libxslt1-dev")),
+    (r"xmlsec", ("libxmlsec1-dev", "pkg-config")),
+    (r"ffi\.h", ("libffi-dev",)),
+    (r"openssl/\w+\.h", ("libssl-dev",)),
+    (r"headers or library files could not be found for jpeg|jpeglib\.h", ("libjpeg-dev", "zlib1g-dev")),
+    (r"headers or library files could not be found for zlib|zlib\.h", ("zlib1g-dev",)),
+    (r"gdal-config|gdal\.h", ("libgdal-dev",)),
+    (r'Dependency "cairo" not found|cairo\.h', ("libcairo2-dev", "pkg-config")),
+    (r"magic\.h", ("libmagic-dev",)),
+    (r"[Rr]ust(c| compiler)|cargo", ("cargo",)),
+    (
+        r"(gcc|cc|g\+\+)['\"]? (failed: )?(No such file|not found)|Unknown compiler|command 'gcc' failed",
+        ("build-essential",),
+    ),
+    (r"pkg-config: not found|Did not find pkg-config|No such file or directory: 'pkg-config'", ("pkg-config",)),
+)
+
+
+def explain_failure(output: str, plan: EnvironmentPlan) -> EngineError:
+    """The error for a build that failed, from what uv or pip said.
+
+    The first line is the one a person needs; everything else is in the detail.
+    """
+    source = plan.requirements.path or "the requirements"
+    text = " ".join(output.split())
+    detail = "\n".join(output.strip().splitlines()[-60:])
+    if match := re.search(r"current Python version \(([\d.]+)\) does not satisfy Python\s*([<>=!~\d.,*]+)", text):
+        return EngineError(
+            f"{source} needs Python {match[2].rstrip(',.')}, this host's is {match[1]}",
+            "loosen the requirement, or name a newer interpreter: python (and packages, which installs it)",
+            detail,
+        )
+    if re.search(r"Failed to inspect Python interpreter|No interpreter found|ensurepip is not available", text):
+        return EngineError(
+            "the site's interpreter cannot make a virtualenv",
+            "add python3-venv (python3.X-venv) to the site's packages and run site.yml, or mend python",
+            detail,
+        )
+    if match := re.search(r"(?:Because|ResolutionImpossible).*?(?=$| hint: )", text):
+        return EngineError(f"{source} cannot be installed: {match[0][:600]}", f"mend {source} and push again", detail)
+    built = re.search(r"Failed to (?:build|download and build) (?:`([^`]+)`|(\S+))", text) or re.search(
+        r"Failed building wheel for (\S+)()", text
+    )
+    if built:
+        name = built[1] or built[2]
+        packages = next((found for pattern, found in _PACKAGES if re.search(pattern, output)), ())
+        missing = re.search(r"(\S+\.h): No such file", output)
+        if packages:
+            hint = f"add to the site: packages: [{', '.join(packages)}], and run site.yml"
+        elif missing:
+            hint = f"add the Debian package that holds {missing[1]} to the site's packages, and run site.yml"
+        else:
+            hint = "a release of it with a ready wheel for this Python may exist; or add what it needs to packages"
+        return EngineError(f"{name} could not be built on this host", hint, detail)
+    if re.search(r"UnknownIssuer|CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate", text):
+        return EngineError(
+            "the package index shows a certificate this host does not trust",
+            "name the CA's file in djdeploy_ca_certificates and run site.yml",
+            detail,
+        )
+    if re.search(r"dns error|Failed to fetch|error sending request|Connection refused|NewConnectionError", text):
+        return EngineError(
+            "the package index cannot be reached from this host",
+            "check the host's network, or name an index of your own in /etc/uv/uv.toml; then push again",
+            detail,
+        )
+    if re.search(r"[Hh]ash mismatch|DO NOT MATCH THE HASHES", text):
+        return EngineError(
+            f"a package is not the one {source} has the hash of", f"make the hashes in {source} anew", detail
+        )
+    if re.search(r"No space left on device", text):
+        return EngineError("the disk of this host is full", "run `djdeploy doctor` on the host", detail)
+    lines = [line.strip() for line in output.splitlines() if re.match(r"\s*(error|ERROR|cause|×)", line)]
+    first = re.sub(r"^(error|ERROR|×):?\s*", "", lines[0]) if lines else "the command failed without a word"
+    return EngineError(f"{source} cannot be installed: {first}", f"mend {source} and push again", detail)
+
+
+# -- doing -----------------------------------------------------------------------------------
+
+
+def probe_python(python: str, *, run: Runner = run) -> Python:
+    """Ask an interpreter what it is.
+
+    :param python: the site's `python`: a name on PATH or a path.
+    :raises EngineError: when it is not on this host.
+    """
+    code = (
+        "import os,sys,json;v=sys.version_info;"
+        "print(json.dumps([os.path.realpath(sys.executable),f'{v[0]}.{v[1]}',sys.implementation.name]))"
+    )
+    hint = "add the interpreter to the site's packages (python3.X and python3.X-venv) and run site.yml, or mend python"
+    try:
+        completed = run([python, "-I", "-c", code], timeout=30)
+    except EngineError as error:
+        raise EngineError(f"python: {python} is not on this host", hint, error.message) from None
+    if completed.returncode != 0:
+        raise EngineError(f"python: {python} does not work on this host", hint, completed.stderr)
+    executable, version, implementation = json.loads(completed.stdout)
+    return Python(executable, version, implementation)
+
+
+def is_complete(venv: Path) -> bool:
+    """Whether an environment was built to its end; the marker is written last."""
+    return (venv / MARKER).is_file()
+
+
+def build_environment(
+    plan: EnvironmentPlan,
+    paths: SitePaths,
+    code_dir: Path,
+    *,
+    python: str,
+    run: Runner = run,
+    on_line: Callable[[str], None] = lambda line: None,
+    uv: Path | None = UV,
+) -> Path:
+    """Make the environment of a plan unless it is there, and return its path.
+
+    Built where it will stay, for scripts hold their interpreter's absolute path. It belongs to the
+    build user while packages are installed (their setup code runs then) and to root afterwards:
+    neither the build user nor the site can change what a release runs.
+
+    :param code_dir: the tree on disk, for what requirements name by path.
+    :param python: the interpreter's path.
+    :param on_line: gets what uv says, line by line.
+    :raises EngineError: when a package cannot be installed; nothing usable is left behind then.
+    """
+    venv = paths.environments / plan.fingerprint
+    if is_complete(venv):
+        return venv
+    inputs = paths.environments / f".{plan.fingerprint}.inputs"
+    _remove(venv)
+    _remove(inputs)
+    build_user = paths.build_user if os.geteuid() == 0 else None
+    account = user_arguments(build_user)
+    uid, gid = _id(account, "user"), _id(account, "group")
+    try:
+        _write_inputs(plan, inputs, code_dir, uid, gid)
+        venv.mkdir(mode=0o755, parents=True)
+        os.chown(venv, uid, gid)
+        environment = uv_environment(paths, venv)
+        for command in plan.commands(python, venv, inputs, uv):
+            completed = run(
+                command,
+                user=build_user,
+                env=environment,
+                cwd=_beside(inputs, plan.requirements.base),
+                timeout=BUILD_TIMEOUT,
+                on_stdout=on_line,
+                on_stderr=on_line,
+            )
+            if completed.returncode != 0:
+                raise explain_failure(completed.stdout + completed.stderr, plan)
+        _take_over(venv)
+        marker = {"requirements": plan.requirements.path, "extras": list(plan.extras), "told": list(plan.told)}
+        (venv / MARKER).write_text(json.dumps(marker) + "\n")
+    except BaseException:
+        _remove(venv)
+        raise
+    finally:
+        _remove(inputs)
+    return venv
+
+
+def installed_packages(venv: Path) -> dict[str, str]:
+    """Name (normalised) -> version of everything installed, read off directory names."""
+    found: dict[str, str] = {}
+    for directory in venv.glob("lib/python*/site-packages/*.dist-info"):
+        name, _dash, version = directory.name.removesuffix(".dist-info").partition("-")
+        found[normalize_name(name)] = version
+    return dict(sorted(found.items()))
+
+
+def _id(account: Mapping[str, object], key: str) -> int:
+    value = account.get(key, -1)  # -1 leaves an owner as it is
+    assert isinstance(value, int)
+    return value
+
+
+def _write_inputs(plan: EnvironmentPlan, inputs: Path, code_dir: Path, uid: int, gid: int) -> None:
+    """Lay out what the build may read; only it, for an index URL may hold a password."""
+    inputs.mkdir(mode=0o750, parents=True)
+    os.chown(inputs, -1, gid)
+    for path, text in {**plan.inputs, **generated_files(plan)}.items():
+        target = inputs / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    root = os.path.realpath(code_dir)
+    for path in plan.local:
+        source = os.path.realpath(code_dir / path)
+        if os.path.commonpath([root, source]) != root:
+            raise EngineError(f"{path} leads out of the project", "remove the symlink and push again")
+        target = inputs / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        # Build backends write beside what they build (`*.egg-info`, `build/`).
+        os.chown(target, uid, gid)
+        os.chown(target.parent, uid, gid)
+
+
+def _take_over(venv: Path) -> None:
+    """Give everything to root and let nobody else write.
+
+    Works on open directories, so nothing that still runs as the build user can lead it elsewhere.
+    """
+    root = os.geteuid() == 0
+    for _directory, names, files, descriptor in os.fwalk(venv, follow_symlinks=False):
+        if root:
+            os.fchown(descriptor, 0, 0)
+        os.fchmod(descriptor, 0o755)
+        for name in [*names, *files]:
+            if root:
+                os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
+            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode):
+                os.chmod(name, 0o755 if mode & 0o100 else 0o644, dir_fd=descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
