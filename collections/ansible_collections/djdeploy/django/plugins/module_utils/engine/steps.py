@@ -27,6 +27,10 @@ LAST_LINES = 20  # of standard error, shown when the process dies
 Event = dict[str, Any]
 
 
+class NotThereYet(EngineError):
+    """What is asked for is not on this host; an earlier task or the first deploy would have put it there."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A Django project that can run: which Python, where, with which environment, as whom.
@@ -45,11 +49,11 @@ class Target:
         """A release of a site on this host, exactly as its web processes run it.
 
         :param release: a release id; the live one by default.
-        :raises EngineError: when there is no such site or release.
+        :raises NotThereYet: when there is no such site or release.
         """
         paths = SitePaths(site)
         if not paths.env_file.exists():
-            raise EngineError(
+            raise NotThereYet(
                 f"{site} is not a site of this host: there is no {paths.env_file}",
                 "describe it in `djdeploy_sites` and run site.yml",
             )
@@ -57,12 +61,10 @@ class Target:
             try:
                 release = Path(os.readlink(paths.current)).name
             except FileNotFoundError:
-                raise EngineError(
-                    f"{site} has no live release yet", f"push one: git push <remote> {site}'s branch"
-                ) from None
+                raise NotThereYet(f"{site} has no live release yet", "push one: git push") from None
         place = paths.release(release)
         if not place.code.is_dir():
-            raise EngineError(f"{site} has no release {release}", f"see which there are: djdeploy releases {site}")
+            raise NotThereYet(f"{site} has no release {release}", f"see which there are: djdeploy releases {site}")
         env = {**parse(paths.env_file.read_text()), **parse(place.env_file.read_text())}
         project_path = json.loads(place.record.read_text()).get("project_path") or "."
         return cls(place.environment / "bin" / "python", place.code / project_path, env, paths.user)
@@ -83,13 +85,13 @@ class Target:
         :param project_path: the directory of its manage.py.
         :param settings: dotted path; by default what `env` or else manage.py names.
         :param pythonpath: directories to import from, besides the project's own.
-        :raises EngineError: when the directory or the Python is missing.
+        :raises NotThereYet: when the directory or the Python is missing.
         """
         project = Path(project_path)
         if not project.is_dir():
-            raise EngineError(f"there is no directory {project}", "`project_path` is the directory of manage.py")
+            raise NotThereYet(f"there is no directory {project}", "`project_path` is the directory of manage.py")
         if not Path(python).exists():
-            raise EngineError(f"there is no Python at {python}", "create the virtual environment, or mend `venv`")
+            raise NotThereYet(f"there is no Python at {python}", "create the virtual environment, or mend `venv`")
         chosen = dict(env or {})
         manage = project / "manage.py"
         settings = settings or chosen.get("DJANGO_SETTINGS_MODULE")

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Options of every module that does manage.py work."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Which project, with which Python and environment, as whom."""
+
+    DOCUMENTATION = r"""
+options:
+  site:
+    description:
+      - Name of a site of this host. Its live release is used, with the virtual environment, the variables and
+        the user its web processes have.
+      - One of O(site) and O(project_path) is needed.
+    type: str
+  project_path:
+    description: Directory of the project's C(manage.py), for a project that is not a site of djdeploy.
+    type: path
+  venv:
+    description: Directory of the virtual environment. With O(project_path), it or O(python) is needed.
+    type: path
+  python:
+    description: The Python to use, instead of that of a virtual environment.
+    type: path
+  settings:
+    description:
+      - Dotted path of the settings module.
+      - Without it, E(DJANGO_SETTINGS_MODULE) of O(environment) or O(env_file) counts, and then what
+        C(manage.py) names.
+    type: str
+  pythonpath:
+    description: Directories to import from, besides O(project_path).
+    type: list
+    elements: path
+  environment:
+    description:
+      - Environment variables of the project. Nothing else of the environment of the Ansible connection is
+        passed on.
+      - They are shown in verbose output. Put secrets into O(env_file).
+    type: dict
+  env_file:
+    description: File of environment variables on the host, in the format of systemd's C(EnvironmentFile).
+    type: path
+  run_as:
+    description: Unix user to become; needs root. By default the user the task runs as.
+    type: str
+  timeout:
+    description: Seconds after which the work is stopped and the task fails. By default there is no limit.
+    type: float
+notes:
+  - The work is done in one Django process inside the virtual environment of the project. Whether something
+    changed is asked of Django itself and never guessed from printed text.
+  - Needs Python 3.10 and Django 4.2, or newer, in the virtual environment.
+  - In check mode, where there is no project yet, the module tells that what it would do cannot be told.
+"""

@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: djdeploy contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A superuser of a Django project."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: superuser
+short_description: Keep a superuser of a Django project
+version_added: 0.1.0
+description:
+  - Creates the user when it is missing, and sees that it is active, staff and superuser.
+  - A user model of the project is respected, with its C(USERNAME_FIELD) and C(REQUIRED_FIELDS).
+options:
+  username:
+    description: Value of the user model's C(USERNAME_FIELD), which may be an email address.
+    type: str
+    required: true
+  email:
+    description: Email address; without it, that of an existing user stays.
+    type: str
+  password:
+    description: Password. A user created without one cannot log in by password.
+    type: str
+  update_password:
+    description:
+      - V(on_create) sets O(password) only for a user that is created.
+      - V(always) sets it whenever it is not the one the user has.
+    type: str
+    choices: [on_create, always]
+    default: on_create
+  fields:
+    description: Other fields of the user model, for example those in its C(REQUIRED_FIELDS).
+    type: dict
+  database:
+    description: Alias of the database.
+    type: str
+    default: default
+extends_documentation_fragment:
+  - djdeploy.django.manage
+  - djdeploy.django.attributes
+author: djdeploy contributors (@djdeploy)
+"""
+
+EXAMPLES = r"""
+- name: Keep an administrator
+  djdeploy.django.superuser:
+    site: shop
+    username: ann
+    email: ann@example.com
+    password: "{{ vault_shop_admin_password }}"
+
+- name: Keep an administrator of a project with its own user model
+  djdeploy.django.superuser:
+    site: shop
+    username: ann@example.com
+    password: "{{ vault_shop_admin_password }}"
+    update_password: always
+    fields:
+      date_of_birth: "1990-01-31"
+"""
+
+RETURN = r"""
+before:
+  description: The given fields as they were, without the password. Null when there was no such user.
+  returned: success
+  type: dict
+  sample: {username: ann, email: ann@example.com, is_staff: false, is_superuser: false, is_active: true}
+after:
+  description: The same now, or as it would be.
+  returned: success
+  type: dict
+  sample: {username: ann, email: ann@example.com, is_staff: true, is_superuser: true, is_active: true}
+username:
+  description: The username as it is stored.
+  returned: success
+  type: str
+  sample: ann
+created:
+  description: Whether the user was missing.
+  returned: success
+  type: bool
+password_changed:
+  description: Whether the password was set.
+  returned: success
+  type: bool
+stdout:
+  description: What Django printed.
+  returned: success
+  type: str
+stderr:
+  description: What Django printed as errors and warnings, log lines included.
+  returned: success
+  type: str
+seconds:
+  description: Time the work took, without setting Django up.
+  returned: success
+  type: float
+  sample: 0.41
+kind:
+  description: What kind of thing is wrong, for example V(import_error), V(settings), V(database) or V(user).
+  returned: failure
+  type: str
+hint:
+  description: Where to mend it.
+  returned: failure
+  type: str
+detail:
+  description: The traceback, or what else a person reads after the message.
+  returned: failure
+  type: str
+"""
+
+from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
+
+OPTIONS = {
+    "username": {"type": "str", "required": True},
+    "email": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "update_password": {
+        "type": "str",
+        "choices": ["on_create", "always"],
+        "default": "on_create",
+        "no_log": False,
+    },
+    "fields": {"type": "dict"},
+    "database": {"type": "str", "default": "default"},
+}
+
+
+def main() -> None:
+    manage_module("superuser", OPTIONS, ("username", "created", "password_changed"))
+
+
+if __name__ == "__main__":
+    main()
