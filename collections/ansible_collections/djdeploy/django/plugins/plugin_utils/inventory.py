@@ -234,11 +234,12 @@ def check_names(
         elif role is None:
             continue
         else:
-            near = nearest(name, roles[role])
+            prefix = f"{role}_"  # it would make every two names look alike
+            near = nearest(name.removeprefix(prefix), [option.removeprefix(prefix) for option in roles[role]])
             if near is None and name.startswith(EVERYDAY_PREFIXES):
                 continue
             foreign_hint = "if another role reads it, list it in djdeploy_foreign_variables"
-            hint = f"did you mean '{near}'?" if near else foreign_hint
+            hint = f"did you mean '{prefix}{near}'?" if near else foreign_hint
             problem = Problem(f"'{name}' is no variable of the role {role}", (name,), hint)
         findings.append((problem, location))
     return findings
@@ -288,7 +289,7 @@ def check_groups(
     for group, duty in (("web", "serves the sites"), ("database", "holds their databases")):
         if groups.get(group) or (group == "database" and not needs_database):
             continue
-        near = nearest(group, named)
+        near = nearest(group, [name for name in named if name != group])
         hint = f"did you mean that by the group '{near}'?" if near else f"add a host to it in hosts.yml: it {duty}"
         problems.append(Problem(f"no host is in the group '{group}'", (group,), hint))
     databases = sorted(groups.get("database") or [])
