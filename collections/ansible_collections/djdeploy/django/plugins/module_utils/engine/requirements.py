@@ -579,7 +579,7 @@ def explain_failure(output: str, plan: EnvironmentPlan) -> EngineError:
         r"Failed building wheel for (\S+)()", text
     )
     if built:
-        name = built[1] or built[2]
+        name = (built[1] or built[2]).partition(" @ ")[0]
         packages = next((found for pattern, found in _PACKAGES if re.search(pattern, output)), ())
         missing = re.search(r"(\S+\.h): No such file", output)
         if packages:
@@ -607,6 +607,10 @@ def explain_failure(output: str, plan: EnvironmentPlan) -> EngineError:
         )
     if re.search(r"No space left on device", text):
         return EngineError("the disk of this host is full", "run `djdeploy doctor` on the host", detail)
+    if match := re.search(r"No matching distribution found for (\S+)", text):
+        return EngineError(
+            f"{source} cannot be installed: there is no {match[1]}", f"mend {source} and push again", detail
+        )
     lines = [line.strip() for line in output.splitlines() if re.match(r"\s*(error|ERROR|cause|×)", line)]
     first = re.sub(r"^(error|ERROR|×):?\s*", "", lines[0]) if lines else "the command failed without a word"
     return EngineError(f"{source} cannot be installed: {first}", f"mend {source} and push again", detail)
@@ -688,7 +692,7 @@ def build_environment(
             )
             if completed.returncode != 0:
                 raise explain_failure(completed.stdout + completed.stderr, plan)
-        _take_over(venv)
+        _give(venv, *((0, 0) if build_user else (-1, -1)))
         marker = {"requirements": plan.requirements.path, "extras": list(plan.extras), "told": list(plan.told)}
         (venv / MARKER).write_text(json.dumps(marker) + "\n")
     except BaseException:
@@ -715,9 +719,8 @@ def _id(account: Mapping[str, object], key: str) -> int:
 
 
 def _write_inputs(plan: EnvironmentPlan, inputs: Path, code_dir: Path, uid: int, gid: int) -> None:
-    """Lay out what the build may read; only it, for an index URL may hold a password."""
-    inputs.mkdir(mode=0o750, parents=True)
-    os.chown(inputs, -1, gid)
+    """Lay out what the build may read; nobody else may, for an index URL can hold a password."""
+    inputs.mkdir(mode=0o700, parents=True)
     for path, text in {**plan.inputs, **generated_files(plan)}.items():
         target = inputs / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -730,24 +733,21 @@ def _write_inputs(plan: EnvironmentPlan, inputs: Path, code_dir: Path, uid: int,
         target = inputs / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-        # Build backends write beside what they build (`*.egg-info`, `build/`).
-        os.chown(target, uid, gid)
-        os.chown(target.parent, uid, gid)
+    # Build backends write beside what they build (`*.egg-info`, `build/`).
+    _give(inputs, uid, gid)
 
 
-def _take_over(venv: Path) -> None:
-    """Give everything to root and let nobody else write.
+def _give(directory: Path, uid: int, gid: int) -> None:
+    """Change the owner of a directory and all in it, and let nobody but the owner write.
 
     Works on open directories, so nothing that still runs as the build user can lead it elsewhere.
     """
-    root = os.geteuid() == 0
-    for _directory, names, files, descriptor in os.fwalk(venv, follow_symlinks=False):
-        if root:
-            os.fchown(descriptor, 0, 0)
-        os.fchmod(descriptor, 0o755)
+    top = stat.S_IMODE(directory.stat().st_mode)
+    for here, names, files, descriptor in os.fwalk(directory, follow_symlinks=False):
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, top if here == str(directory) else 0o755)
         for name in [*names, *files]:
-            if root:
-                os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
             if stat.S_ISREG(mode):
                 os.chmod(name, 0o755 if mode & 0o100 else 0o644, dir_fd=descriptor)
