@@ -200,23 +200,37 @@ USUAL = host.Machine(
 @pytest.mark.parametrize(
     ("changes", "options"),
     [
-        ({}, ([], [], [])),
-        ({"cgroups": "hybrid"}, (["--runtime", "runc"], [], [])),
-        ({"cgroups": "legacy"}, (["--runtime", "runc"], [], [])),
+        ({}, ([], [])),
         (
             {"may_raise_limits": False, "hard_files": 20000, "process_ids": 32768},
-            ([], ["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=32768:32768"], []),
+            (["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=32768:32768"], []),
         ),
         (
             {"may_raise_limits": False, "hard_files": 512},
-            ([], ["--ulimit", "nofile=512:512", "--ulimit", "nproc=96365:96365"], []),
+            (["--ulimit", "nofile=512:512", "--ulimit", "nproc=96365:96365"], []),
         ),
-        ({"apparmor": True}, ([], [], ["--security-opt", "apparmor=unconfined"])),
+        ({"apparmor": True}, ([], ["--security-opt", "apparmor=unconfined"])),
     ],
 )
-def test_how_containers_run(changes: dict[str, Any], options: tuple[list[str], ...]) -> None:
+def test_limits_and_security(changes: dict[str, Any], options: tuple[list[str], ...]) -> None:
     machine = replace(USUAL, **changes)
-    assert options == (host.runtime_options(machine), host.limit_options(machine), host.security_options(machine))
+    assert options == (host.limit_options(machine), host.security_options(machine))
+
+
+@pytest.mark.parametrize("cgroups", ["hybrid", "legacy"])
+def test_old_cgroups_are_made_writable(cgroups: str) -> None:
+    machine = replace(USUAL, cgroups=cgroups)
+    assert host.runtime_options(machine) == ["--runtime", "runc"]
+    assert host.cgroup_options(machine) == ["--cgroupns", "private"]
+    shell, _, script = host.init_command(machine)
+    assert shell == "/bin/sh"
+    assert "memory" in script
+    assert script.endswith("exec /sbin/init")
+
+
+def test_unified_cgroups_need_nothing() -> None:
+    assert host.runtime_options(USUAL) == host.cgroup_options(USUAL) == []
+    assert host.init_command(USUAL) == ["/sbin/init"]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,10 @@ def test_free_address(taken: list[str], free: str) -> None:
 def test_no_free_address() -> None:
     with pytest.raises(host.Problem, match="no free address"):
         host.free_address("10.1.2.0/28", [f"10.1.2.{last}" for last in range(10, 15)])
+
+
+def test_mac_address_is_local_and_follows_the_address() -> None:
+    assert host.mac_address("10.1.2.255") == "02:64:0a:01:02:ff"
 
 
 @pytest.mark.parametrize("name", ["a", "web1", "web-1", "1st", "a" * 40])
