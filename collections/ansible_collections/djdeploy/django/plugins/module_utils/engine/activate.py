@@ -39,8 +39,15 @@ def migrate(site: Site, release: Release, progress: Progress) -> list[str]:
     with progress.phase("migrate") as note:
         (result,) = run_steps(site_target(site, release), [{"name": "migrate"}], timeout=3600)
         applied = list(result.after)
-        note.text = ", ".join(applied) or "nothing to apply"
+        note.text = shortened(applied) or "nothing to apply"
     return applied
+
+
+def shortened(names: list[str], most: int = 4) -> str:
+    """Names for one line: all of a few, else the first and the last of many."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{len(names)}: {names[0]} ... {names[-1]}"
 
 
 def go_live(site: Site, release: Release, progress: Progress) -> None:
@@ -80,7 +87,7 @@ def point_back(site: Site, before: str | None) -> None:
 
 def fail(site: Site, release: Release, reason: str) -> None:
     """Stop a release that did not prove itself, and keep it as evidence."""
-    units.stop(site.paths.release(release.id))
+    units.kill(site.paths.release(release.id))
     if release.served:
         return  # a kept release that would not start again is still one that served
     write_release(replace(release, state="failed", reason=reason))

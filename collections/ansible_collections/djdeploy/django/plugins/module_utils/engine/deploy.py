@@ -6,8 +6,8 @@ receive -> prepare -> migrate -> start -> prove -> switch -> verify -> settle
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from . import activate
@@ -153,7 +153,7 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
 
     :raises EngineError: when it did not become live; the message says what serves instead.
     """
-    began, live = time.monotonic(), live_release(site.name)
+    live = live_release(site.name)
     before = live.revision if live else None
     try:
         release = reusable(site, revision)
@@ -166,7 +166,7 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         raise EngineError(
             f"{revision[:7]} did not go live, {stays}: {error.message}", error.hint, error.detail
         ) from error
-    seconds = time.monotonic() - began
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(release.created)).total_seconds()
     result(
         site,
         progress,

@@ -131,7 +131,7 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
         subject=repository.subject(revision),
         door=request.door,
         who=request.who,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         fingerprint=site.fingerprint(),
         prepared_beside=current_id(site.name) or "",
     )
@@ -175,7 +175,6 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
         directory = site.paths.environments / plan.fingerprint
         is_new = not requirements.is_complete(directory)
         if is_new:
-            progress.say(f"installing from {choice.reason}")
             for told in plan.told:
                 progress.say(told)
             requirements.build_environment(plan, site.paths, paths.code, python=python, on_line=progress.say)

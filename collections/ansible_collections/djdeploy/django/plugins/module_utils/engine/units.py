@@ -71,7 +71,13 @@ def start(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
             )
 
 
-def stop(release: ReleasePaths, *, block: bool = True, run: runner.Runner = runner.run) -> None:
+def kill(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
+    """End a release that never had a visitor: nothing it does is worth waiting for."""
+    systemctl("kill", "--signal", "KILL", release.service_unit, run=run)
+    stop(release, block=True, run=run)
+
+
+def stop(release: ReleasePaths, *, block: bool, run: runner.Runner = runner.run) -> None:
     """Stop a release. In one transaction systemd stops the service before its socket.
 
     So whatever still connects meanwhile waits in a socket that exists, and is not reset.
