@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 
 MANAGED = "Managed by Ansible (djdeploy): change the inventory and run site.yml. What is changed here is overwritten."
-NAMED = ("dest", "target", "owner", "group")
+PLACED = ("dest", "target", "owner", "group")
 
 
 class ActionModule(ActionBase):
@@ -25,22 +27,19 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = self._task.args
-        items = arguments.get("files")
-        each = arguments.get("for_each")
-        if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
-            raise AnsibleActionFail("files must be a list of mappings with dest and what should be there")
-        if each is not None and not isinstance(each, Mapping):
-            raise AnsibleActionFail("for_each must be a mapping of names to values")
-        if each is None:
-            rendered = [self._rendered(item, task_vars) for item in items]
-        else:
-            variable = arguments.get("as", "item")
-            rendered = [
-                self._rendered(named(item, name), {**task_vars, variable: value, f"{variable}_name": name})
-                for name, value in each.items()
-                for item in items
-            ]
-        sent = {name: value for name, value in arguments.items() if name not in ("for_each", "as")}
+        files, site_files = arguments.get("files") or [], arguments.get("site_files") or []
+        sites = arguments.get("sites") or {}
+        for option, items in (("files", files), ("site_files", site_files)):
+            if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+                raise AnsibleActionFail(f"{option} must be a list of mappings: dest and what should be there")
+        if not isinstance(sites, Mapping):
+            raise AnsibleActionFail("sites must be a mapping of names to sites, as the filter resolved_sites returns it")
+        rendered = [self._rendered(item, task_vars) for item in files]
+        for name, site in sites.items():
+            places = SitePaths(name).as_dict()
+            variables = {**task_vars, "site": site, "paths": places}
+            rendered += [self._rendered(placed(item, places), variables) for item in site_files]
+        sent = {name: value for name, value in arguments.items() if name not in ("sites", "site_files")}
         return self._execute_module(
             module_name="djdeploy.django.files", module_args={**sent, "files": rendered}, task_vars=task_vars
         )
@@ -76,9 +75,15 @@ class ActionModule(ActionBase):
         return "" if text is None else str(text)
 
 
-def named(item: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An entry for one name of for_each: `{name}` becomes the name."""
+def placed(item: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """An entry for one site: `{media}` becomes the place of that name; see `SitePaths`."""
+
+    def place(match: re.Match[str]) -> str:
+        if match[1] not in places:
+            raise AnsibleActionFail(f"a site has no place {match[0]}; it has {', '.join(sorted(places))}")
+        return places[match[1]]
+
     return {
-        key: value.replace("{name}", name) if key in NAMED and isinstance(value, str) else value
+        key: re.sub(r"\{(\w+)\}", place, value) if key in PLACED and isinstance(value, str) else value
         for key, value in item.items()
     }

@@ -21,8 +21,8 @@ options:
     description: What should be where, in the order it has to be made.
     type: list
     elements: dict
-    required: true
-    suboptions:
+    default: []
+    suboptions: &item
       dest:
         description: Absolute path.
         type: path
@@ -56,16 +56,20 @@ options:
       mode:
         description: Permissions of a file or directory, as octal text. Required for both.
         type: str
-  for_each:
+  site_files:
     description:
-      - Names to values. The O(files) are made once for each of them.
-      - "Templates see the value as the variable O(as) and its name as that variable with C(_name) behind it.
-        C({name}) in O(files[].dest), O(files[].target), O(files[].owner) and O(files[].group) becomes the name."
+      - What should be there for each of the O(sites), after O(files).
+      - "Templates see the site as C(site) and its places as C(paths). In O(site_files[].dest), O(site_files[].target),
+        O(site_files[].owner) and O(site_files[].group), the name of a place in braces becomes that place: C({media}),
+        C({user})."
+    type: list
+    elements: dict
+    default: []
+    suboptions: *item
+  sites:
+    description: Sites as P(djdeploy.django.resolved_sites#filter) returns them.
     type: dict
-  as:
-    description: Name of the variable that holds the value of O(for_each).
-    type: str
-    default: item
+    default: {}
   validate:
     description: A program and its arguments that looks at the files in their places. Not run in check mode.
     type: list
@@ -91,10 +95,9 @@ EXAMPLES = r"""
 
 - name: Write one file for each site
   djdeploy.django.files:
-    for_each: "{{ nginx_sites }}"
-    as: site
-    files:
-      - {src: site.conf.j2, dest: "/etc/nginx/sites-enabled/djdeploy-{name}.conf", mode: "0644"}
+    sites: "{{ nginx_sites }}"
+    site_files:
+      - {src: site.conf.j2, dest: "{nginx_server}", mode: "0644"}
 """
 
 RETURN = r"""
@@ -124,16 +127,17 @@ ITEM = {
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "str"},
 }
+ITEMS = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": ITEM,
+    "required_if": [("state", "file", ["mode"]), ("state", "directory", ["mode"]), ("state", "link", ["target"])],
+}
 ARGUMENTS = {
-    "files": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": ITEM,
-        "required_if": [("state", "file", ["mode"]), ("state", "directory", ["mode"]), ("state", "link", ["target"])],
-    },
-    "for_each": {"type": "dict"},
-    "as": {"type": "str", "default": "item"},
+    "files": ITEMS,
+    "site_files": ITEMS,
+    "sites": {"type": "dict", "default": {}},
     "validate": {"type": "list", "elements": "str", "default": []},
 }
 

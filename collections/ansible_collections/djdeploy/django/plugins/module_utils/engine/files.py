@@ -131,14 +131,16 @@ def plan(wanted: Iterable[Wanted], found: Mapping[str, Found]) -> list[Change]:
     """Name every path that is not as wanted, in the order given.
 
     :param found: path -> what is there now; a missing entry is an absent path.
-    :raises EngineError: when a path is given twice, or see `differences`.
+    :raises EngineError: when a path is wanted in two ways, or see `differences`.
     """
     changes: list[Change] = []
-    seen: set[str] = set()
+    seen: dict[str, Wanted] = {}
     for item in wanted:
         if item.dest in seen:
-            raise EngineError(f"{item.dest} is described twice", "mend the task that lists it")
-        seen.add(item.dest)
+            if seen[item.dest] != item:
+                raise EngineError(f"{item.dest} is described in two ways", "mend the task that lists it")
+            continue
+        seen[item.dest] = item
         present = found.get(item.dest, Found())
         differs = differences(item, present)
         if differs:

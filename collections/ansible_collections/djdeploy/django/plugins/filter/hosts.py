@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that turn sites and hosts of the inventory into what the roles hand to modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import authorized_keys as keys
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import schema
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+
+Sites = Mapping[str, Mapping[str, Any]]
+
+
+def authorized_keys(sites: Sites) -> list[str]:
+    """Lines for sshd; see authorized_keys.yml."""
+    try:
+        return keys.authorized_keys({name: site["deploy_keys"] for name, site in sites.items()})
+    except EngineError as error:
+        raise AnsibleFilterError(f"{error.message}; {error.hint}") from None
+
+
+def site_accounts(sites: Sites) -> list[dict[str, str]]:
+    """The two accounts of each site; see site_accounts.yml."""
+    accounts = []
+    for name in sites:
+        places = SitePaths(name)
+        accounts += [
+            {"name": places.user, "home": str(places.shared), "comment": f"runs the Django site {name}"},
+            {"name": places.build_user, "home": str(places.cache), "comment": f"builds releases of {name}"},
+        ]
+    return accounts
+
+
+def site_environments(sites: Sites, remote: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the module djdeploy.django.environment wants to know; see site_environments.yml."""
+    return [
+        {
+            "name": name,
+            "env": site["env"],
+            "secrets": site["secrets"],
+            "domains": site["domains"],
+            "database_url": database_url(name, remote) if site["database"] == "postgresql" else "",
+        }
+        for name, site in sites.items()
+    ]
+
+
+def database_url(site: str, remote: Mapping[str, Any]) -> str:
+    """Where a site's database is: behind the socket of its own host, or on another one.
+
+    :param remote: `address`, `certificate` (a path) and `passwords` (by site) of the other host; empty: none.
+    """
+    if not remote:
+        return f"postgresql:///{site}"
+    address = f"[{remote['address']}]" if ":" in remote["address"] else remote["address"]
+    password = quote(remote["passwords"].get(site, ""), safe="")
+    return f"postgresql://{site}:{password}@{address}:5432/{site}?sslmode=verify-ca&sslrootcert={remote['certificate']}"
+
+
+def host_address(hostvars: Mapping[str, Any], host: str) -> str:
+    """The address other hosts reach one by; see host_address.yml."""
+    variables = hostvars[host]
+    facts = variables.get("ansible_facts") or {}
+    address = variables.get("djdeploy_address") or (facts.get("default_ipv4") or {}).get("address")
+    if not address:
+        raise AnsibleFilterError(
+            f"the address of {host} is not known; run without --limit, or set djdeploy_address in its host_vars"
+        )
+    return str(address)
+
+
+def database_host(hostvars: Mapping[str, Any], host: str, database_hosts: Sequence[str]) -> str:
+    """The host that has the databases of a host's sites; see database_host.yml."""
+    chosen = hostvars[host].get("djdeploy_database_host")
+    if chosen:
+        return str(chosen)
+    if host in database_hosts or not database_hosts:
+        return host
+    if len(database_hosts) == 1:
+        return database_hosts[0]
+    raise AnsibleFilterError(
+        f"{host} could use any of {', '.join(database_hosts)} for its databases; say which one by"
+        " djdeploy_database_host in group_vars/all or in its host_vars"
+    )
+
+
+def database_sites(
+    hostvars: Mapping[str, Any], server: str, web_hosts: Sequence[str], database_hosts: Sequence[str], sites: Sites
+) -> dict[str, list[str]]:
+    """The sites whose database is on one host, with the other hosts they run on; see database_sites.yml."""
+    found: dict[str, list[str]] = {}
+    for host in web_hosts:
+        variables = hostvars[host]
+        served = schema.resolve_for_host(
+            sites, variables.get("djdeploy_host_sites"), host, variables.get("group_names") or []
+        )
+        names = [name for name, site in served.items() if site["database"] == "postgresql"]
+        if not names or database_host(hostvars, host, database_hosts) != server:
+            continue
+        for name in names:
+            addresses = found.setdefault(name, [])
+            if host != server:
+                addresses.append(host_address(hostvars, host))
+    return found
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "authorized_keys": authorized_keys,
+            "site_accounts": site_accounts,
+            "site_environments": site_environments,
+            "host_address": host_address,
+            "database_host": database_host,
+            "database_sites": database_sites,
+        }
