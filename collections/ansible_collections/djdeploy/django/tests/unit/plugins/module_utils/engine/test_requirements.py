@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What belongs into a virtualenv, which one that is, and how it is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import paths as engine_paths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import (
+    Requirements,
+    TextTree,
+    find_requirements,
+)
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import (
+    GUNICORN,
+    PSYCOPG,
+    EnvironmentPlan,
+    Python,
+    build_commands,
+    build_environment,
+    explain_failure,
+    generated_files,
+    installed_packages,
+    is_complete,
+    locked_names,
+    parse_requirement,
+    plan_environment,
+    probe_python,
+    requirement_lines,
+    uv_environment,
+)
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
+
+PYTHON = Python("/usr/bin/python3.13", "3.13").identity
+
+UV_LOCK = """
+version = 1
+[[package]]
+name = "shop"
+version = "1"
+source = { virtual = "." }
+dependencies = [{ name = "django" }, { name = "Psycopg", extra = ["binary"] }, { name = "local-lib" }]
+[package.dev-dependencies]
+dev = [{ name = "gunicorn" }]
+[[package]]
+name = "django"
+version = "5.2.1"
+source = { registry = "https://pypi.org/simple" }
+dependencies = [{ name = "sqlparse" }]
+[[package]]
+name = "psycopg"
+version = "3.2"
+[package.optional-dependencies]
+binary = [{ name = "psycopg-binary" }]
+c = [{ name = "psycopg-c" }]
+[[package]]
+name = "psycopg-binary"
+version = "3.2"
+[[package]]
+name = "gunicorn"
+version = "23.0"
+[[package]]
+name = "sqlparse"
+version = "0.5"
+[[package]]
+name = "local-lib"
+version = "1"
+source = { directory = "libs/local" }
+"""
+
+POETRY_LOCK = """
+[[package]]
+name = "Django"
+version = "5.2.1"
+groups = ["main"]
+[[package]]
+name = "gunicorn"
+version = "23.0"
+groups = ["dev"]
+[[package]]
+name = "twice"
+version = "1"
+[[package]]
+name = "twice"
+version = "2"
+"""
+
+
+def plan(files: dict[str, str], database: str = "project", server: str = "", python: str = PYTHON) -> EnvironmentPlan:
+    tree = TextTree(files)
+    return plan_environment(tree, find_requirements(tree, "."), python_version=python, database=database, server=server)
+
+
+# -- lines -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Django", ("django", set())),
+        ("Django>=5.2,<5.3", ("django", set())),
+        ("psycopg[binary,pool] >= 3.2", ("psycopg", {"binary", "pool"})),
+        ("zope.Interface_x == 1", ("zope-interface-x", set())),
+        ("a @ https://example.com/a.zip", ("a", set())),
+        ("a@git+https://example.com/a", ("a", set())),
+        ("a;python_version<'3'", ("a", set())),
+        ("a (>=1)", ("a", set())),
+        ("https://example.com/a.zip", None),
+        ("git+https://example.com/a", None),
+        ("./libs/a", None),
+        ("libs/a-1-py3-none-any.whl", None),
+        ("-e ./a", None),
+        ("", None),
+    ],
+)
+def test_parse_requirement(line: str, expected: tuple[str, set[str]] | None) -> None:
+    assert parse_requirement(line) == expected
+
+
+def test_requirement_lines() -> None:
+    text = "# all\nDjango==5.2 \\\n    --hash=sha256:aa\n\nx  # why\ny#no-comment\r\n"
+    assert list(requirement_lines(text)) == ["Django==5.2      --hash=sha256:aa", "x", "y#no-comment"]
+
+
+# -- what is missing -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "extras"),
+    [
+        ("Django", (GUNICORN, PSYCOPG)),
+        ("Django\nGunicorn==22", (PSYCOPG,)),
+        ("Django\npsycopg2-binary", (GUNICORN,)),
+        ("Django\npsycopg2", (GUNICORN,)),
+        ("Django\npsycopg[binary]", (GUNICORN,)),
+        ("Django\npsycopg[c,pool]", (GUNICORN,)),
+        ("Django\npsycopg", (GUNICORN, "psycopg[binary]")),
+        ("Django\npsycopg\npsycopg-binary", (GUNICORN,)),
+        ("Django\n-c limits.txt", (GUNICORN, PSYCOPG)),
+        ("Django\n-r more.txt", ()),
+        ("Django\n-rmore.txt", ()),
+        ("Django\n--requirement=more.txt", ()),
+    ],
+)
+def test_extras(text: str, extras: tuple[str, ...]) -> None:
+    files = {"requirements.txt": text, "more.txt": "gunicorn\npsycopg2", "limits.txt": "gunicorn==23\npsycopg2==2.9"}
+    assert plan(files, "postgresql", "gunicorn").extras == extras
+
+
+def test_extras_are_told() -> None:
+    told = " ".join(plan({"requirements.txt": "Django"}, "postgresql", "gunicorn").told)
+    assert "gunicorn" in told
+    assert "psycopg" in told
+
+
+def test_no_driver_for_a_database_of_the_projects_own() -> None:
+    assert plan({"requirements.txt": "Django"}, "project", "gunicorn").extras == (GUNICORN,)
+
+
+def test_locked_names_are_those_that_get_installed() -> None:
+    names = locked_names(tomllib.loads(UV_LOCK), "shop")
+    assert set(names) == {"django", "sqlparse", "psycopg", "psycopg-binary", "local-lib"}
+    assert names["psycopg"] == {"binary"}
+
+
+def test_uv_lock() -> None:
+    found = plan(
+        {"uv.lock": UV_LOCK, "pyproject.toml": "[project]\nname='shop'", "libs/local/pyproject.toml": "", "x.py": ""},
+        "postgresql",
+        "gunicorn",
+    )
+    assert found.extras == (GUNICORN,)
+    assert set(found.inputs) == {"uv.lock", "pyproject.toml"}
+    assert found.local == ("libs/local/pyproject.toml",)
+
+
+def test_poetry_lock() -> None:
+    pyproject = (
+        "[tool.poetry.dependencies]\npython='^3.11'\nDjango='^5.2'\nx={version='1', extras=['y']}\nz={optional=true}"
+    )
+    found = plan({"poetry.lock": POETRY_LOCK, "pyproject.toml": pyproject}, "project", "gunicorn")
+    assert found.lines == ("Django", "x[y]")
+    assert found.constraints == ("django==5.2.1", "gunicorn==23.0")
+    assert found.extras == (GUNICORN,)
+
+
+def test_pipfile_lock() -> None:
+    lock = {
+        "default": {"django": {"version": "==5.2", "markers": "python_version >= '3'"}},
+        "develop": {"gunicorn": {}},
+    }
+    found = plan({"Pipfile.lock": json.dumps(lock)}, "project", "gunicorn")
+    assert found.lines == ("django==5.2 ; python_version >= '3'",)
+    assert found.extras == (GUNICORN,)
+
+
+def test_pyproject_whose_dependencies_stand_in_files() -> None:
+    pyproject = (
+        "[project]\nname='x'\ndynamic=['dependencies']\n[tool.setuptools.dynamic]\ndependencies={file=['reqs/a.txt']}\n"
+    )
+    found = plan({"pyproject.toml": pyproject, "reqs/a.txt": "Django\ngunicorn"}, server="gunicorn")
+    assert found.lines == ("-r ../reqs/a.txt",)
+    assert found.extras == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"requirements.txt": "-r gone.txt"}, "gone.txt"),
+        ({"requirements.txt": "-e ./gone"}, "gone"),
+        ({"requirements.txt": "../above"}, "above"),
+        ({"pyproject.toml": "[project]\nname=x"}, "not valid TOML"),
+        ({"pyproject.toml": "[project]\nname='x'\ndynamic=['dependencies']"}, "dynamic"),
+        ({"pyproject.toml": "[tool.poetry]\nname='x'"}, "poetry.lock"),
+        ({"Pipfile.lock": "{"}, "not valid JSON"),
+        (
+            {"poetry.lock": "", "pyproject.toml": "[tool.poetry.dependencies]\nx={git='https://example.com'}"},
+            "only Poetry",
+        ),
+    ],
+)
+def test_plan_environment_refuses(files: dict[str, str], says: str) -> None:
+    with pytest.raises(EngineError, match=says) as error:
+        plan(files)
+    assert error.value.hint
+
+
+# -- the fingerprint -------------------------------------------------------------------------
+
+BASE: dict[str, str] = {
+    "requirements.txt": "Django\n-r more.txt\n-e ./lib",
+    "more.txt": "x",
+    "lib/setup.py": "1",
+    "a.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"a.py": "print()"}, True),
+        ({"other/requirements.txt": "y"}, True),
+        ({"pyproject.toml": "[tool.ruff]"}, True),
+        ({"more.txt": "x>1"}, False),
+        ({"requirements.txt": BASE["requirements.txt"] + "\n# comment"}, False),
+        ({"lib/setup.py": "2"}, False),
+        ({"lib/new.py": ""}, False),
+        ({"uv.toml": "index-url = 'https://example.com'"}, False),
+        ({"pyproject.toml": "[tool.uv]\n"}, False),
+    ],
+)
+def test_fingerprint_changes_with_what_decides_the_content(change: dict[str, str], same: bool) -> None:
+    assert (plan({**BASE, **change}).fingerprint == plan(BASE).fingerprint) is same
+
+
+def test_fingerprint_depends_on_interpreter_and_extras() -> None:
+    fingerprints = {
+        plan(BASE).fingerprint,
+        plan(BASE, python=Python("/usr/bin/python3.12", "3.12").identity).fingerprint,
+        plan(BASE, "postgresql").fingerprint,
+        plan(BASE, "project", "gunicorn").fingerprint,
+    }
+    assert len(fingerprints) == 4
+    assert all(len(each) == 16 for each in fingerprints)
+
+
+# -- commands --------------------------------------------------------------------------------
+
+VENV, INPUTS, UV = Path("/v"), Path("/in"), Path("/uv")
+MAKE = ["/uv", "venv", "--no-project", "--allow-existing", "--python", "/py", "/v"]
+INSTALL = ["/uv", "pip", "install", "--python", "/v/bin/python"]
+SYNC = ["/uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--python", "/py", "--project"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"requirements.txt": "Django"}, [MAKE, [*INSTALL, "-r", "/in/requirements.txt", GUNICORN]]),
+        (
+            {"requirements.txt": "Django==5.2 --hash=sha256:aa"},
+            [MAKE, [*INSTALL, "-r", "/in/requirements.txt"], [*INSTALL, GUNICORN]],
+        ),
+        (
+            {"requirements.txt": "--require-hashes\ngunicorn==23.0"},
+            [MAKE, [*INSTALL, "-r", "/in/requirements.txt"]],
+        ),
+        ({"uv.lock": "", "pyproject.toml": ""}, [MAKE, [*SYNC, "/in"], [*INSTALL, GUNICORN]]),
+        (
+            {"pyproject.toml": "[project]\ndependencies=['Django']"},
+            [MAKE, [*INSTALL, "-r", "/in/pyproject.toml", GUNICORN]],
+        ),
+        ({"pylock.toml": ""}, [MAKE, [*INSTALL, "-r", "/in/pylock.toml"], [*INSTALL, GUNICORN]]),
+        ({}, [MAKE, [*INSTALL, "-r", "/in/.djdeploy/requirements.txt", GUNICORN]]),
+        (
+            {"poetry.lock": POETRY_LOCK, "pyproject.toml": "[project]\ndependencies=['Django']"},
+            [
+                MAKE,
+                [
+                    *INSTALL,
+                    *("-r", "/in/.djdeploy/requirements.txt", "-c", "/in/.djdeploy/constraints.txt"),
+                    GUNICORN,
+                ],
+            ],
+        ),
+    ],
+)
+def test_build_commands(files: dict[str, str], expected: list[list[str]]) -> None:
+    assert plan(files, "project", "gunicorn").commands("/py", VENV, INPUTS, UV) == expected
+
+
+def test_build_commands_below_the_top() -> None:
+    tree = TextTree({"src/uv.lock": "", "src/pyproject.toml": ""})
+    found = plan_environment(tree, find_requirements(tree, "src"), python_version="", database="project", server="")
+    assert found.commands("/py", VENV, INPUTS, UV) == [MAKE, [*SYNC, "/in/src"]]
+
+
+def test_build_commands_with_pip() -> None:
+    pip = ["/v/bin/python", "-m", "pip", "install", "--no-input", "--progress-bar=off"]
+    for files, words in (
+        ({"requirements.txt": "Django"}, ["-r", "/in/requirements.txt"]),
+        ({"pyproject.toml": "[project]\ndependencies=['Django']"}, ["-r", "/in/.djdeploy/requirements.txt"]),
+    ):
+        commands = build_commands(plan(files), python="/py", venv=VENV, inputs=INPUTS, uv=None)
+        assert commands == [["/py", "-m", "venv", "/v"], [*pip, *words]]
+    with pytest.raises(EngineError, match="uv"):
+        build_commands(plan({"pylock.toml": ""}), python="/py", venv=VENV, inputs=INPUTS, uv=None)
+
+
+def test_generated_files() -> None:
+    found = generated_files(plan({}))
+    assert found == {".djdeploy/requirements.txt": "Django\n"}
+
+
+def test_uv_environment() -> None:
+    variables = uv_environment(SitePaths("shop"), Path("/v"))
+    assert variables["UV_LINK_MODE"] == "copy"
+    assert variables["UV_CACHE_DIR"] == "/var/cache/djdeploy/shop/uv"
+    assert variables["UV_PROJECT_ENVIRONMENT"] == "/v"
+    assert "UV_PROJECT_ENVIRONMENT" not in uv_environment(SitePaths("shop"))
+
+
+# -- failures --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "message", "hint"),
+    [
+        (
+            "error: No solution found when resolving dependencies\n"
+            "  cause: Because there is no version of django==99 and you require\n         django==99, we cannot.\n",
+            "Because there is no version of django==99 and you require django==99",
+            "mend requirements.txt",
+        ),
+        (
+            "  × No solution found when resolving dependencies:\n  ╰─▶ Because nope was not found in the package\n"
+            "      registry and you require nope, we can conclude that it is so.",
+            "Because nope was not found in the package registry",
+            "mend requirements.txt",
+        ),
+        (
+            "  cause: Because the current Python version (3.11.2) does not satisfy Python>=3.12 and django>=6.1",
+            "needs Python >=3.12, this host's is 3.11.2",
+            "python",
+        ),
+        (
+            "error: Failed to build `psycopg2==2.9.9`\n  Error: pg_config executable not found.",
+            "psycopg2==2.9.9 could not be built",
+            "packages: [libpq-dev]",
+        ),
+        (
+            "error: Failed to build `mysqlclient==2.3.1`\n Exception: Can not find valid pkg-config name.",
+            "mysqlclient==2.3.1 could not be built",
+            "default-libmysqlclient-dev",
+        ),
+        (
+            "error: Failed to build `lib @ file:///srv/x`\n  odd.h: No such file or directory",
+            "lib could not be built",
+            "holds odd.h",
+        ),
+        (
+            "ERROR: Failed building wheel for python-ldap\nlber.h: No such file",
+            "python-ldap",
+            "libldap-dev",
+        ),
+        ("ERROR: Ignored the following\nERROR: No matching distribution found for x==9", "there is no x==9", "mend"),
+        ("cause: invalid peer certificate: UnknownIssuer", "certificate", "djdeploy_ca_certificates"),
+        ("error: Failed to fetch: `https://x`\n cause: dns error", "cannot be reached", "network"),
+        ("error: Hash mismatch for `x`", "hash", "hashes"),
+        ("error: Failed to inspect Python interpreter from provided path", "interpreter", "python3-venv"),
+        ("error: something new\n  cause: x", "something new", "mend requirements.txt"),
+        ("", "without a word", "mend requirements.txt"),
+    ],
+)
+def test_explain_failure(output: str, message: str, hint: str) -> None:
+    error = explain_failure(output, plan({"requirements.txt": "Django"}))
+    assert message in error.message
+    assert hint in error.hint
+    assert "\n" not in error.message
+
+
+# -- building --------------------------------------------------------------------------------
+
+
+class FakeRun:
+    """Makes what the commands would make, and remembers what they could see."""
+
+    def __init__(self, returncode: int = 0, stderr: str = "") -> None:
+        self.returncode, self.stderr = returncode, stderr
+        self.calls: list[tuple[Sequence[Any], dict[str, Any]]] = []
+        self.seen: dict[str, str] = {}
+
+    def __call__(self, argv: Sequence[Any], **options: Any) -> Completed:
+        self.calls.append((argv, options))
+        cwd = Path(options["cwd"])
+        self.seen = {
+            path.relative_to(cwd).as_posix(): path.read_text() for path in sorted(cwd.rglob("*")) if path.is_file()
+        }
+        if argv[1] == "pip":
+            packages = Path(argv[4]).parent.parent / "lib/python3.13/site-packages"
+            (packages / "Django-5.2.1.dist-info").mkdir(parents=True)
+            module = packages / "django.py"
+            module.write_text("")
+            module.chmod(0o666)
+        return Completed(tuple(map(str, argv)), self.returncode, "", self.stderr)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SitePaths:
+    monkeypatch.setattr(engine_paths, "SITES_ROOT", tmp_path)
+    # The build user is looked up on a real host only.
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    return SitePaths("shop")
+
+
+def test_build_environment(site: SitePaths, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    (code / "lib").mkdir(parents=True)
+    (code / "lib" / "setup.py").write_text("local")
+    (code / "secret.py").write_text("not for the build")
+    planned = plan({"requirements.txt": "Django\n./lib", "lib/setup.py": "local", "secret.py": ""})
+    run = FakeRun()
+    venv = build_environment(planned, site, code, python="/py", run=run, uv=UV)
+    assert venv == site.environments / planned.fingerprint
+    assert is_complete(venv)
+    assert installed_packages(venv) == {"django": "5.2.1"}
+    assert run.seen == {"requirements.txt": "Django\n./lib", "lib/setup.py": "local"}
+    assert [path.name for path in site.environments.iterdir()] == [planned.fingerprint]
+    assert (venv / "lib/python3.13/site-packages/django.py").stat().st_mode & 0o777 == 0o644
+
+    again = FakeRun()
+    assert build_environment(planned, site, code, python="/py", run=again, uv=UV) == venv
+    assert again.calls == []
+
+
+def test_build_environment_that_fails_leaves_nothing(site: SitePaths, tmp_path: Path) -> None:
+    planned = plan({"requirements.txt": "Django"})
+    with pytest.raises(EngineError, match="broken"):
+        build_environment(planned, site, tmp_path, python="/py", run=FakeRun(1, "error: broken"), uv=UV)
+    assert list(site.environments.iterdir()) == []
+
+
+def test_build_environment_starts_over_what_was_cut_off(site: SitePaths, tmp_path: Path) -> None:
+    planned = plan({"requirements.txt": "Django"})
+    half = site.environments / planned.fingerprint
+    (half / "lib").mkdir(parents=True)
+    (half / "lib" / "half").write_text("")
+    assert not is_complete(half)
+    build_environment(planned, site, tmp_path, python="/py", run=FakeRun(), uv=UV)
+    assert not (half / "lib" / "half").exists()
+
+
+def test_build_environment_takes_no_file_from_outside(site: SitePaths, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (tmp_path / "outside.whl").write_text("")
+    (code / "a.whl").symlink_to("../outside.whl")
+    planned = plan({"requirements.txt": "./a.whl", "a.whl": ""})
+    with pytest.raises(EngineError, match="leads out"):
+        build_environment(planned, site, code, python="/py", run=FakeRun(), uv=UV)
+
+
+def test_probe_python() -> None:
+    def run(argv: Sequence[Any], **options: Any) -> Completed:
+        return Completed(tuple(argv), 0, '["/usr/bin/python3.13", "3.13", "cpython"]\n', "")
+
+    assert probe_python("python3", run=run).identity == "cpython 3.13 /usr/bin/python3.13"
+
+
+def test_probe_python_that_is_not_there() -> None:
+    def run(argv: Sequence[Any], **options: Any) -> Completed:
+        raise EngineError("cannot start python3.99")
+
+    with pytest.raises(EngineError, match=r"python3\.99 is not on this host"):
+        probe_python("python3.99", run=run)
+
+
+def test_requirements_kind_is_told() -> None:
+    assert plan({"requirements.txt": "Django"}).told[0].startswith("requirements: requirements.txt")
+    assert isinstance(plan({}).requirements, Requirements)
