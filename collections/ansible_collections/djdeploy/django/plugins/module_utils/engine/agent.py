@@ -204,7 +204,7 @@ def migrate(request: Request, predict: bool) -> Outcome:
         return outcome(
             False, [], [], database=alias, pending=[], applied=[], plan=[], reason="the project has no database"
         )
-    targets, plan, applied = migration_plan(connection, app, target)
+    plan, applied = migration_plan(connection, app, target)
     keys = [(migration.app_label, migration.name) for migration, _ in plan]
     before = sorted(".".join(key) for key in keys if key in applied)
     after = sorted(".".join(key) for key, (_, undo) in zip(keys, plan, strict=True) if not undo)
@@ -217,7 +217,7 @@ def migrate(request: Request, predict: bool) -> Outcome:
             call_command("migrate", *words, database=alias, interactive=False, verbosity=1, **options)
         except Exception as error:
             raise migration_failure(error, connection, plan) from error
-        if migration_plan(connection, app, target)[1]:
+        if migration_plan(connection, app, target)[0]:
             raise Failure("migration", "migrate ended without an error, and migrations are still to be applied")
         now = MigrationRecorder(connection).applied_migrations()
         after = sorted(".".join(key) for key in keys if key in now)
@@ -457,8 +457,8 @@ def connection_for(request: Request, predict: bool) -> Any:
     return connection
 
 
-def migration_plan(connection: Any, app: str | None, target: str | None) -> tuple[list[Any], list[Any], Any]:
-    """What `manage.py migrate [app [target]]` would do now: (targets, [(migration, backwards)], applied).
+def migration_plan(connection: Any, app: str | None, target: str | None) -> tuple[list[Any], Any]:
+    """What `manage.py migrate [app [target]]` would do now: ([(migration, backwards)], applied).
 
     :raises Failure: for an unknown app or target, for conflicting leaf nodes and an inconsistent history.
     """
@@ -495,7 +495,7 @@ def migration_plan(connection: Any, app: str | None, target: str | None) -> tupl
         if key not in loader.graph.nodes and key in loader.replacements:
             key = loader.replacements[key].replaces[-1]
         targets = [key]
-    return targets, executor.migration_plan(targets), loader.applied_migrations
+    return executor.migration_plan(targets), loader.applied_migrations
 
 
 def described(plan: list[Any], *, backwards: bool) -> str:
@@ -902,7 +902,7 @@ def main() -> None:
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a command that asks a question gets an end of file, not our request
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  # stays open as long as the process
     out, err = Tee(1), Tee(2)
     sys.stdout, sys.stderr = out.stream(), err.stream()
     STARTED_WITH = os.environ.get("DJANGO_SETTINGS_MODULE")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real Django projects for the tests of the steps, as `django-admin startproject` makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult, Target, run_steps
+
+# Another interpreter to test the agent against: one with another Django, for example.
+PYTHON = os.environ.get("DJDEPLOY_TEST_PYTHON", sys.executable)
+
+SHOP = {
+    "shop/__init__.py": "",
+    "shop/models.py": """
+from django.db import models
+
+class Product(models.Model):
+    name = models.CharField(max_length=50)
+    price = models.IntegerField(default=0)
+""",
+    "shop/migrations/__init__.py": "",
+    "shop/migrations/0001_initial.py": """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    initial = True
+    operations = [
+        migrations.CreateModel("Product", [
+            ("id", models.BigAutoField(primary_key=True, auto_created=True, serialize=False, verbose_name="ID")),
+            ("name", models.CharField(max_length=50)),
+        ]),
+    ]
+""",
+    "shop/migrations/0002_price.py": """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [migrations.AddField("product", "price", models.IntegerField(default=0))]
+""",
+    "shop/static/shop/site.css": "body { color: black }\n",
+    "shop/static/shop/site.js": "let shop;\n",
+}
+SETTINGS = """
+INSTALLED_APPS += ["shop"]
+STATIC_ROOT = BASE_DIR / "collected"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+"""
+
+
+@dataclass
+class Project:
+    """A project in a directory of its own, with an app `shop` that has two migrations and two static files."""
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: str, text: str) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def append(self, path: str, text: str) -> None:
+        self.write(path, (self.root / path).read_text() + text)
+
+    def settings(self, text: str) -> None:
+        self.append("mysite/settings.py", f"\n{text}\n")
+
+    def target(self) -> Target:
+        return Target.for_project(self.root, PYTHON, env=self.env)
+
+    def run(self, *steps: dict[str, Any], **options: Any) -> list[StepResult]:
+        return run_steps(self.target(), steps, **options)
+
+    def contents(self) -> dict[str, str]:
+        """Every file with a digest of what it holds; what Python caches does not count."""
+        return {
+            str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+
+@pytest.fixture(scope="session")
+def startproject(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("startproject")
+    subprocess.run([PYTHON, "-m", "django", "startproject", "mysite", root], check=True)
+    project = Project(root)
+    for path, text in SHOP.items():
+        project.write(path, text)
+    project.settings(SETTINGS)
+    return root
+
+
+@pytest.fixture
+def project(startproject: Path, tmp_path: Path) -> Project:
+    return Project(Path(shutil.copytree(startproject, tmp_path / "project")))
