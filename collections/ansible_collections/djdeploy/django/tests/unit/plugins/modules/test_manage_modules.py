@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manage.py modules, each as a program that reads its arguments and prints its result."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+COLLECTIONS = Path(__file__).parents[7]
+MODULES = "ansible_collections.djdeploy.django.plugins.modules"
+CASES = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text())
+
+
+def run_module(project: Any, task: dict[str, Any]) -> dict[str, Any]:
+    where = {} if task.get("bare") else {"project_path": str(project.root), "python": str(project.target().python)}
+    modes = {"_ansible_check_mode": task.get("check", False), "_ansible_diff": task.get("diff", False)}
+    done = subprocess.run(
+        [sys.executable, "-m", f"{MODULES}.{task['module']}"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**where, **modes, **task.get("args", {})}}),
+        env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "ANSIBLE_MARK": "controller"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def holds(actual: Any, expected: Any) -> bool:
+    if isinstance(expected, str) and expected.startswith("~"):
+        return re.search(expected[1:], actual if isinstance(actual, str) else json.dumps(actual)) is not None
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return all(name in actual and holds(actual[name], value) for name, value in expected.items())
+    return bool(actual == expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_module(project: Any, case: dict[str, Any]) -> None:
+    for task in case.get("before", ()):
+        assert not run_module(project, task).get("failed")
+    result = run_module(project, case)
+    differing = {name: result.get(name) for name, value in case["result"].items() if not holds(result.get(name), value)}
+    assert not differing, json.dumps(result, indent=1)
+    assert "failed" in case["result"] or "failed" not in result
+    assert "new-secret" not in json.dumps({name: value for name, value in result.items() if name != "invocation"})
+    assert case.get("diff", False) == ("diff" in result)
+
+
+def test_module_as_ansible_ships_it(project: Any) -> None:
+    """Through AnsiballZ: the agent's text must come out of the zip a module travels in."""
+    python = project.target().python
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible", "localhost", "-c", "local", "-m", "djdeploy.django.migrate"]
+        + ["-a", json.dumps({"project_path": str(project.root), "python": str(python), "app": "shop"})]
+        + ["-e", f"ansible_python_interpreter={sys.executable}"],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)},
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "CHANGED" in done.stdout and "shop.0002_price" in done.stdout, done.stdout + done.stderr
