@@ -19,6 +19,7 @@ from typing import Any
 from .site_values import (
     SITE_NAME_LENGTH,
     Fault,
+    check_address,
     check_application,
     check_body_size,
     check_branch,
@@ -383,11 +384,19 @@ INVENTORY_KEYS: tuple[Key, ...] = (
         check=check_host_name,
     ),
     Key(
+        "djdeploy_address",
+        "text",
+        "Address other hosts reach this host by; null: the one its default route uses.",
+        example="10.0.0.5",
+        why="Hosts talk to each other over a private network.",
+        check=check_address,
+    ),
+    Key(
         "djdeploy_ca_certificates",
         "list",
         "Certificate files (PEM, on the machine that runs Ansible) every host shall trust.",
         default=[],
-        example=["files/company-ca.pem"],
+        example=["~/company-ca.pem"],
         why="A package index or git server with a certificate of the company's own authority.",
     ),
     Key(

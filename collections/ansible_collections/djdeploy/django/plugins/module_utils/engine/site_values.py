@@ -306,6 +306,15 @@ def check_host_name(value: str) -> Fault | None:
     )
 
 
+def check_address(value: str) -> Fault | None:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if check_plain_domain(value) is not None:
+            return f"{value!r} is neither an IP address nor a host name", "write it without port: 10.0.0.5"
+    return None
+
+
 def check_memory(value: str) -> Fault | None:
     if re.fullmatch(r"[1-9]\d*(\.\d+)?[MGT]|[1-9]\d?%|100%", value):
         return None
