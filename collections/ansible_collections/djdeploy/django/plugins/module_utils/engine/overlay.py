@@ -53,7 +53,19 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
     :raises ValueError: when the site's database is PostgreSQL and DATABASE_URL is missing or not one.
     """
     gaps: dict[str, Gap] = {}
-    for close in (_debug, _secret_key, _hosts, _proxy, _static, _media, _storages, _databases, _caches, _logging):
+    for close in (
+        _debug,
+        _secret_key,
+        _hosts,
+        _proxy,
+        _static,
+        _media,
+        _storages,
+        _databases,
+        _apps,
+        _caches,
+        _logging,
+    ):
         gaps.update(close(settings, site, environ))
     return gaps
 
@@ -178,6 +190,21 @@ def _databases(
             reasons.append(f"the SQLite file of {alias} must outlive the release")
     if reasons:
         yield "DATABASES", (new, "; ".join(reasons))
+
+
+def _apps(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    # Wagtail, for one, uses PostgreSQL's own fields as soon as the database is one, and Django's check
+    # postgres.E005 then wants the app they belong to. It brings no models and no migrations.
+    apps = list(settings.get("INSTALLED_APPS") or [])
+    engine = (settings.get("DATABASES") or {}).get("default", {}).get("ENGINE")
+    moved = site.get("database") == "postgresql" and engine not in (POSTGRESQL, POSTGIS)
+    if moved and not any(app.startswith("django.contrib.postgres") for app in apps):
+        yield (
+            "INSTALLED_APPS",
+            ([*apps, "django.contrib.postgres"], "PostgreSQL's own fields need the app"),
+        )
 
 
 def _caches(

@@ -71,9 +71,9 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
 
 def release_lines(facts: dict[str, Any]) -> list[str]:
     """The kept releases of a site for a person, newest first."""
-    lines = [f"{'release':<27}{'state':<10}{'live since':<27}{'by':<14}subject"]
+    lines = [f"{'release':<27}{'state':<10}{'live since':<21}{'by':<26}subject"]
     for release in reversed(facts["releases"]):
-        since = release["live_since"] or "-"
+        since = release["live_since"][:19].replace("T", " ") or "-"
         what = release["subject"] + (f"  [{release['reason']}]" if release["reason"] else "")
-        lines.append(f"{release['id']:<27}{release['state']:<10}{since:<27}{release['who']:<14}{what}")
+        lines.append(f"{release['id']:<27}{release['state']:<10}{since:<21}{release['who']:<25} {what}")
     return lines
