@@ -514,9 +514,9 @@ def uv_environment(paths: SitePaths, venv: Path | None = None) -> dict[str, str]
         # An editable install would point into the directory of one build.
         "UV_NO_EDITABLE": "1",
         # The host's certificates, for companies with their own; the second name is for older uv.
+        # Not SSL_CERT_FILE: where that file is missing, uv trusts nobody.
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",
-        "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
         "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
         "PIP_CACHE_DIR": str(paths.cache / "pip"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
