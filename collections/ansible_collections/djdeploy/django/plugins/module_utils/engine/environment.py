@@ -136,4 +136,4 @@ def parse(text: str) -> dict[str, str]:
 
 def new_secret_key() -> str:
     """A fresh SECRET_KEY: 64 characters, 384 random bits, none of which needs quoting anywhere."""
-    return "".join(secrets.choice(SECRET_KEY_ALPHABET) for _ in range(SECRET_KEY_LENGTH))
+    return "".join(secrets.choice(SECRET_KEY_ALPHABET) for _place in range(SECRET_KEY_LENGTH))

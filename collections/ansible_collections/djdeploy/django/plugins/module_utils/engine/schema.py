@@ -14,7 +14,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .site_values import (
     SITE_NAME_LENGTH,
@@ -44,7 +44,7 @@ from .site_values import (
 SITES_VARIABLE = "djdeploy_sites"
 HOST_SITES_VARIABLE = "djdeploy_host_sites"
 
-KeyPath = tuple[str | int, ...]
+KeyPath: TypeAlias = "tuple[str | int, ...]"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ SITE_KEYS: tuple[Key, ...] = (
     Key(
         "python",
         "text",
-        "Python that runs the site: python3 is the host's own; else a version (python3.13) or an absolute path.",
+        "Python that runs the site: python3 is Debian's; else one that is on the host, python3.13 or an absolute path.",
         default="python3",
         example="python3.13",
         why="The project needs another Python than the host's.",
@@ -599,8 +599,7 @@ def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPat
     if not is_kind(key.kind, value):
         yield path, (f"is {describe(value)}, not {KINDS[key.kind]}", how_to_write(key, value))
         return
-    if key.kind == "mapping":
-        assert isinstance(value, Mapping)
+    if key.kind == "mapping" and isinstance(value, Mapping):
         for name, text in value.items():
             fault = check_environment_name(name) or check_environment_value(name, text)
             if fault is None and name == "SECRET_KEY" and not key.secret:
@@ -608,8 +607,7 @@ def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPat
             if fault is not None:
                 yield (*path, name), fault
         return
-    if key.kind == "list":
-        assert isinstance(value, list | tuple)
+    if key.kind == "list" and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             if not is_kind(key.items, item):
                 hint = f"for example {key.name}: {key.example}" if key.example else ""
@@ -617,8 +615,7 @@ def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPat
             elif key.check is not None and (fault := key.check(item)) is not None:
                 yield (*path, index), fault
         return
-    if key.choices and value not in key.choices:
-        assert isinstance(value, str)
+    if key.choices and isinstance(value, str) and value not in key.choices:
         hint = f"write one of {', '.join(key.choices)}"
         near = nearest(value, key.choices)
         yield path, (f"is {value!r}", f"did you mean '{near}'? {hint}" if near else hint)

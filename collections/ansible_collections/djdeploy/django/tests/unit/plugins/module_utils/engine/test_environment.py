@@ -78,16 +78,16 @@ def test_parse(text: str, mapping: dict[str, str]) -> None:
 def test_round_trip_of_random_text() -> None:
     chance = random.Random(20240229)
     characters = "aZ0 \t\n\r\v\f\"'\\`$#;=%{}é\x01\x7f\x85\u2028\U0001f600"
-    for _ in range(4000):
+    for _time in range(4000):
         mapping = {
-            f"NAME_{index}": "".join(chance.choice(characters) for _ in range(chance.randrange(16)))
+            f"NAME_{index}": "".join(chance.choice(characters) for _time in range(chance.randrange(16)))
             for index in range(chance.randrange(1, 5))
         }
         assert environment.parse(environment.serialize(mapping)) == mapping
 
 
 def test_new_secret_key() -> None:
-    keys = {environment.new_secret_key() for _ in range(100)}
+    keys = {environment.new_secret_key() for _time in range(100)}
     assert len(keys) == 100
     assert all(len(key) == 64 and set(key) <= set(environment.SECRET_KEY_ALPHABET) for key in keys)
     key = keys.pop()
