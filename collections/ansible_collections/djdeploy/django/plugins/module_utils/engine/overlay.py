@@ -198,8 +198,8 @@ def _apps(
     # Wagtail, for one, uses PostgreSQL's own fields as soon as the database is one, and Django's check
     # postgres.E005 then wants the app they belong to. It brings no models and no migrations.
     apps = list(settings.get("INSTALLED_APPS") or [])
-    engine = (settings.get("DATABASES") or {}).get("default", {}).get("ENGINE")
-    moved = site.get("database") == "postgresql" and engine not in (POSTGRESQL, POSTGIS)
+    present = (settings.get("DATABASES") or {}).get("default") or {}
+    moved = site.get("database") == "postgresql" and not _speaks_postgresql(present)
     if moved and not any(app.startswith("django.contrib.postgres") for app in apps):
         yield (
             "INSTALLED_APPS",
@@ -321,6 +321,10 @@ def parse_database_url(url: str) -> dict[str, Any]:
     return {**database, "OPTIONS": options} if options else database
 
 
+def _speaks_postgresql(database: Mapping[str, Any]) -> bool:
+    return any(word in str(database.get("ENGINE", "")) for word in ("postgresql", "postgis", "psqlextra"))
+
+
 def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     """The project's default database led to `wanted`; the very same object when it is there already.
 
@@ -328,9 +332,8 @@ def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapp
     options that say how to connect, not where.
     """
     engine = str(present.get("ENGINE", ""))
-    speaks_postgresql = any(word in engine for word in ("postgresql", "postgis", "psqlextra"))
     options = wanted.get("OPTIONS", {})
-    if speaks_postgresql:
+    if _speaks_postgresql(present):
         same_place = all(str(present.get(key) or "") == wanted[key] for key in _DATABASE_ADDRESS)
         own_options = present.get("OPTIONS") or {}
         if same_place and all(own_options.get(key) == value for key, value in options.items()):

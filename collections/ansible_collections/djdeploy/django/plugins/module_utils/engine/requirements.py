@@ -713,9 +713,8 @@ def installed_packages(venv: Path) -> dict[str, str]:
 
 
 def _id(account: Mapping[str, object], key: str) -> int:
-    value = account.get(key, -1)  # -1 leaves an owner as it is
-    assert isinstance(value, int)
-    return value
+    value = account.get(key)
+    return value if isinstance(value, int) else -1  # which leaves an owner as it is
 
 
 def _write_inputs(plan: EnvironmentPlan, inputs: Path, code_dir: Path, uid: int, gid: int) -> None:

@@ -182,6 +182,7 @@ def test_logging_that_the_project_sets_up_by_code() -> None:
 LOCAL = {"DATABASE_URL": "postgresql:///shop", **OWN}
 REMOTE_URL = "postgresql://shop:p%40ss%2Fw%3Ard@db1.example:5432/shop?sslmode=verify-ca&sslrootcert=/etc/ssl/db.pem"
 REMOTE = {"DATABASE_URL": REMOTE_URL, **OWN}
+POSTGRESQL_APP = "django.contrib.postgres"
 ADDRESS = {"NAME": "shop", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}
 
 
@@ -267,11 +268,31 @@ def test_parse_database_url_refuses_without_telling_the_password(url: str) -> No
     ],
 )
 def test_postgresql(default: dict[str, Any], environ: dict[str, str], expected: dict[str, Any] | None) -> None:
-    found = closed({"DATABASES": {"default": default, "other": {"ENGINE": "x"}}}, {"database": "postgresql"}, environ)
+    settings = {"DATABASES": {"default": default, "other": {"ENGINE": "x"}}, "INSTALLED_APPS": [POSTGRESQL_APP]}
+    found = closed(settings, {"database": "postgresql"}, environ)
     if expected is None:
         assert found == {}
     else:
         assert found == {"DATABASES": {"default": expected, "other": {"ENGINE": "x"}}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "database", "apps", "expected"),
+    [
+        (SQLITE, "postgresql", ["a"], ["a", POSTGRESQL_APP]),
+        (SQLITE, "postgresql", ["a", "django.contrib.postgres.apps.PostgresConfig"], None),
+        (SQLITE, "project", ["a"], None),
+        # A project made for PostgreSQL has the app if it needs it.
+        (POSTGRESQL, "postgresql", ["a"], None),
+        (POSTGIS, "postgresql", ["a"], None),
+        ("django_prometheus.db.backends.postgresql", "postgresql", ["a"], None),
+    ],
+)
+def test_a_project_moved_to_postgresql_gets_its_app(
+    engine: str, database: str, apps: list[str], expected: list[str] | None
+) -> None:
+    settings = {"DATABASES": {"default": {"ENGINE": engine, "NAME": "x"}}, "INSTALLED_APPS": apps}
+    assert closed(settings, {"database": database}, LOCAL).get("INSTALLED_APPS") == expected
 
 
 def test_postgresql_without_its_url() -> None:
