@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
             if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
                 raise AnsibleActionFail(f"{option} must be a list of mappings: dest and what should be there")
         if not isinstance(sites, Mapping):
-            raise AnsibleActionFail("sites must be a mapping of names to sites, as the filter resolved_sites returns it")
+            raise AnsibleActionFail(
+                "sites must be a mapping of names to sites, as the filter resolved_sites returns it"
+            )
         rendered = [self._rendered(item, task_vars) for item in files]
         for name, site in sites.items():
             places = SitePaths(name).as_dict()

@@ -64,12 +64,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-changed_sites:
-  description: The sites whose environment differs.
+changed_paths:
+  description: The environment files that differ.
   returned: success
   type: list
   elements: str
-  sample: [shop]
+  sample: [/etc/djdeploy/sites/shop.env]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -108,9 +108,7 @@ def main() -> None:
     changed = {change.wanted.dest for change in changes}
     module.exit_json(
         changed=bool(changes),
-        changed_sites=[
-            site["name"] for site in module.params["sites"] if str(SitePaths(site["name"]).env_file) in changed
-        ],
+        changed_paths=sorted(changed),
         diff=[diff for diff in diffs if diff["before_header"] in changed],
     )
 

@@ -62,16 +62,17 @@ def plan(wanted: Iterable[Wanted], found: Mapping[str, Found]) -> list[tuple[str
             raise EngineError(
                 f"the unix account {account.name!r} exists on this host and is not ours:"
                 f" its home is {present.home}, not {account.home}",
-                "give the site another name in djdeploy_sites, or remove the account: userdel " + account.name,
+                f"give a site of that name another in djdeploy_sites, or remove the account: userdel {account.name}",
             )
         if present.group and not present.user:
             raise EngineError(
                 f"the unix group {account.name!r} exists on this host and is not ours",
-                "give the site another name in djdeploy_sites, or remove the group: groupdel " + account.name,
+                f"give a site of that name another in djdeploy_sites, or remove the group: groupdel {account.name}",
             )
         if not present.user:
             argv = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", account.home]
-            argv += ["--shell", account.shell, "--comment", account.comment, account.name]
+            # "*" is no password's hash and, unlike the default "!", no locked account to sshd without PAM.
+            argv += ["--password", "*", "--shell", account.shell, "--comment", account.comment, account.name]
             commands.append(tuple(argv))
         elif present.shell != account.shell:
             commands.append(("usermod", "--shell", account.shell, account.name))

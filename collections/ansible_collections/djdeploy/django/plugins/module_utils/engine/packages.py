@@ -63,7 +63,11 @@ def last_update(lists: Path = LISTS) -> float | None:
 
 
 def patiently(
-    argv: list[str], run: Runner, timeout: float, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    argv: list[str],
+    run: Runner,
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Completed:
     """Run apt-get; while another apt is at work, wait for it.
 

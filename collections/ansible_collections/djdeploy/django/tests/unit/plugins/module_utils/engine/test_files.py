@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files as wanted: what differs is changed, nothing else, and all of it or nothing."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import files
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.files import Found, Wanted
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
+
+USER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+TEXT = Wanted("/x", content="new\n")
+FILE = Found("file", b"new\n", "", "root", "root", 0o644)
+DIRECTORY = Wanted("/x", "directory", mode=0o755)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "differs"),
+    [
+        pytest.param(TEXT, FILE, (), id="same file"),
+        pytest.param(TEXT, Found(), ("kind",), id="new file"),
+        pytest.param(TEXT, Found("file", b"old", "", "root", "root", 0o644), ("content",), id="other text"),
+        pytest.param(TEXT, Found("file", b"new\n", "", "shop", "shop", 0o600), ("owner", "group", "mode"), id="access"),
+        pytest.param(TEXT, Found("link", target="/y"), ("kind",), id="a file takes the place of a link"),
+        pytest.param(DIRECTORY, Found(), ("kind",), id="new directory"),
+        pytest.param(DIRECTORY, Found("directory", owner="root", group="root", mode=0o755), (), id="same directory"),
+        pytest.param(DIRECTORY, Found("directory", owner="root", group="root", mode=0o700), ("mode",), id="closed one"),
+        pytest.param(Wanted("/x", "link", target="/y"), Found("link", target="/y"), (), id="same link"),
+        pytest.param(Wanted("/x", "link", target="/y"), Found("link", target="/z"), ("target",), id="other target"),
+        pytest.param(Wanted("/x", "absent"), Found(), (), id="already absent"),
+        pytest.param(Wanted("/x", "absent"), Found("link", target="/y"), ("kind",), id="a link goes"),
+    ],
+)
+def test_differences(wanted: Wanted, found: Found, differs: tuple[str, ...]) -> None:
+    assert files.differences(wanted, found) == differs
+
+
+@pytest.mark.parametrize("state", ["file", "link", "absent"])
+def test_a_directory_is_never_taken_away(state: str) -> None:
+    with pytest.raises(EngineError, match="/x is a directory, but should be"):
+        files.differences(Wanted("/x", state), Found("directory"))
+
+
+def test_plan_takes_the_same_wish_twice_and_no_two_wishes() -> None:
+    assert len(files.plan([TEXT, Wanted("/x", content="new\n")], {})) == 1
+    with pytest.raises(EngineError, match="in two ways"):
+        files.plan([TEXT, Wanted("/x", content="other")], {})
+
+
+def wanted(path: Path, **keys: Any) -> Wanted:
+    return Wanted(str(path), **{"owner": USER, "group": GROUP, **keys})
+
+
+def answering(returncode: int, seen: list[Sequence[str]]) -> Any:
+    def run(argv: Sequence[str], **_: object) -> Completed:
+        seen.append(argv)
+        return Completed(tuple(argv), returncode, "", "emerg: unexpected }")
+
+    return run
+
+
+@pytest.fixture
+def wishes(tmp_path: Path) -> list[Wanted]:
+    (tmp_path / "present").write_text("old\n")
+    (tmp_path / "present").chmod(0o640)
+    (tmp_path / "gone").symlink_to("present")
+    (tmp_path / "link").symlink_to("present")
+    return [
+        wanted(tmp_path / "directory", state="directory", mode=0o750),
+        wanted(tmp_path / "directory" / "file", content="text\n", mode=0o600),
+        wanted(tmp_path / "present", content="new\n", mode=0o644),
+        wanted(tmp_path / "link", state="link", target="directory"),
+        wanted(tmp_path / "gone", state="absent"),
+    ]
+
+
+def looked(wishes: list[Wanted]) -> dict[str, Found]:
+    return {wish.dest: files.look(wish.dest) for wish in wishes}
+
+
+def test_apply_does_what_the_plan_says_and_leaves_nothing_to_do(wishes: list[Wanted], tmp_path: Path) -> None:
+    seen: list[Sequence[str]] = []
+    changes = files.plan(wishes, looked(wishes))
+    assert len(changes) == 5
+    files.apply(changes, answering(0, seen), ["nginx", "-t"])
+    assert seen == [["nginx", "-t"]]
+    assert files.plan(wishes, looked(wishes)) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "link", "present"]
+
+
+def test_apply_puts_everything_back_when_the_program_refuses(wishes: list[Wanted]) -> None:
+    before = looked(wishes)
+    with pytest.raises(EngineError, match="nginx -t refuses the new files") as caught:
+        files.apply(files.plan(wishes, before), answering(1, []), ["nginx", "-t"])
+    assert "unexpected }" in caught.value.detail
+    assert looked(wishes) == before
+
+
+def test_nothing_is_validated_when_nothing_changes() -> None:
+    seen: list[Sequence[str]] = []
+    files.apply([], answering(1, seen), ["nginx", "-t"])
+    assert seen == []
+
+
+def test_an_owner_that_does_not_exist_leaves_no_file(tmp_path: Path) -> None:
+    wish = wanted(tmp_path / "file", content="text", owner="nobody-of-that-name")
+    with pytest.raises(EngineError, match="does not exist on this host"):
+        files.apply(files.plan([wish], {}), answering(0, []))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "found", "before", "after", "header"),
+    [
+        pytest.param(TEXT, Found(), "", "new\n", "/x (file, 0644 root:root)", id="new file"),
+        pytest.param(
+            TEXT, Found("file", b"old\n", "", "root", "root", 0o644), "old\n", "new\n", "/x", id="only the text"
+        ),
+        pytest.param(
+            TEXT,
+            Found("file", b"new\n", "", "root", "root", 0o600),
+            "file, 0600 root:root\n",
+            "file, 0644 root:root\n",
+            "/x (file, 0644 root:root)",
+            id="only access",
+        ),
+        pytest.param(
+            Wanted("/x", "link", target="/y"),
+            Found("link", target="/z"),
+            "link to /z\n",
+            "link to /y\n",
+            "/x",
+            id="link",
+        ),
+        pytest.param(Wanted("/x", "absent"), Found("link", target="/y"), "link to /y\n", "absent\n", "/x", id="gone"),
+    ],
+)
+def test_diff(wish: Wanted, found: Found, before: str, after: str, header: str) -> None:
+    shown = files.diff(files.plan([wish], {"/x": found})[0])
+    assert (shown["before"], shown["after"], shown["after_header"]) == (before, after, header)

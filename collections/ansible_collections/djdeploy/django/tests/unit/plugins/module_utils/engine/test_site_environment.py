@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of a site: given ones win, made ones are kept, secrets are never shown."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import site_environment
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.site_environment import Given
+
+KEY = "k" * 64
+
+
+@pytest.mark.parametrize(
+    ("site", "present", "expected"),
+    [
+        pytest.param(
+            Given("shop", domains=("a.example", "b.example"), database_url="postgresql:///shop"),
+            {"SECRET_KEY": KEY},
+            {
+                "ALLOWED_HOSTS": "a.example,b.example",
+                "DEBUG": "False",
+                "DATABASE_URL": "postgresql:///shop",
+                "SECRET_KEY": KEY,
+            },
+            id="what follows from the site",
+        ),
+        pytest.param(
+            Given("shop", {"DEBUG": "True", "X": "1"}, {"SECRET_KEY": "given"}, (), ""),
+            {"SECRET_KEY": KEY, "OLD": "1"},
+            {"ALLOWED_HOSTS": "", "DEBUG": "True", "X": "1", "SECRET_KEY": "given"},
+            id="what was given wins, what is not wanted goes",
+        ),
+    ],
+)
+def test_complete(site: Given, present: dict[str, str], expected: dict[str, str]) -> None:
+    assert site_environment.complete(site, present) == expected
+
+
+def test_a_secret_key_is_made_once() -> None:
+    first = site_environment.complete(Given("shop"), {})
+    assert len(first["SECRET_KEY"]) == 64
+    assert site_environment.complete(Given("shop"), first) == first
+
+
+def test_a_written_file_reads_back_as_it_was_given() -> None:
+    variables = {"A": 'quote " dollar $HOME\nsecond line', "B": ""}
+    assert site_environment.read(site_environment.text(variables)) == variables
+
+
+def test_diff_shows_names_and_no_secret() -> None:
+    site = Given("shop", {"X": "visible"}, {"TOKEN": "hunter2"}, ("a.example",), "postgresql://shop:pw@db/shop")
+    before = {"TOKEN": "hunter1", "X": "seen", "SECRET_KEY": KEY, "REMOVED": "was perhaps a secret"}
+    after = site_environment.complete(site, before)
+    shown = site_environment.diff("/etc/x.env", site, before, after)
+    both = shown["before"] + shown["after"]
+    assert not any(secret in both for secret in ("hunter", KEY, "pw@db", "was perhaps"))
+    assert "X=seen\n" in shown["before"]
+    assert "X=visible\n" in shown["after"]
+    assert "TOKEN=******** (another one)\n" in shown["after"]
+    assert "SECRET_KEY=********\n" in shown["after"]

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the rendered files mean, not how they look."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import ROLES, Render
+
+TEMPLATES = sorted(f"{path.parts[-3]}/{path.name}" for path in ROLES.glob("*/templates/*.j2"))
+VERBATIM = {"nginx/unavailable.html.j2", "nginx/waiting.html.j2"}  # sent to visitors as they are
+
+
+def shop(**keys: Any) -> dict[str, Any]:
+    return {"shop": {"domains": ["shop.example.com", "www.shop.example.com"], **keys}}
+
+
+def unit(text: str) -> dict[str, dict[str, list[str]]]:
+    """A systemd unit: section -> name -> values."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    section: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), {})
+        elif "=" in line and not line.startswith("#"):
+            name, value = line.split("=", 1)
+            section.setdefault(name, []).append(value)
+    return sections
+
+
+def settings(text: str) -> dict[str, Any]:
+    """What a gunicorn configuration sets; it must be Python."""
+    namespace: dict[str, Any] = {}
+    exec(compile(ast.parse(text), "gunicorn.py", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if name not in VERBATIM])
+def test_says_first_that_it_is_managed(template: str) -> None:
+    lines = (ROLES / template.replace("/", "/templates/", 1)).read_text().splitlines()
+    first = lines[1] if lines[0].startswith("#!") else lines[0]
+    if template == "site/site.json.j2":
+        return  # JSON has no comments
+    assert first == "{{ ansible_managed | comment }}"
+
+
+# --- gunicorn -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("web", "cores", "workers", "reason"),
+    [
+        pytest.param({}, 1, 2, "1 CPU cores", id="one core"),
+        pytest.param({}, 2, 3, "2 CPU cores", id="two cores"),
+        pytest.param({}, 64, 8, "at most 8", id="a large host"),
+        pytest.param({"workers": 12}, 2, 12, "web.workers of the site", id="as said"),
+    ],
+)
+def test_gunicorn_workers(render: Render, web: dict[str, Any], cores: int, workers: int, reason: str) -> None:
+    text = render("gunicorn/gunicorn.py.j2", shop(web=web), gunicorn_cores=cores)
+    assert settings(text)["workers"] == workers
+    assert reason in text
+
+
+def test_gunicorn_defaults(render: Render) -> None:
+    found = settings(render("gunicorn/gunicorn.py.j2"))
+    expected = {
+        "worker_class": "gthread",
+        "threads": 4,
+        "timeout": 30,
+        "keepalive": 0,
+        "worker_tmp_dir": "/dev/shm",
+        "accesslog": None,
+        "errorlog": "-",
+        "control_socket_disable": True,
+        "preload_app": False,
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert "bind" not in found, "the socket comes from systemd"
+    assert "max_requests" not in found
+    assert "post_fork" not in found
+
+
+def test_gunicorn_renews_workers_at_different_times(render: Render) -> None:
+    found = settings(render("gunicorn/gunicorn.py.j2", shop(web={"max_requests": 5})))
+    assert (found["max_requests"], found["max_requests_jitter"]) == (5, 1)
+
+
+def test_gunicorn_preload_does_not_share_connections(render: Render) -> None:
+    found = settings(render("gunicorn/gunicorn.py.j2", shop(web={"preload": True})))
+    assert found["preload_app"] is True
+    assert callable(found["post_fork"])
+
+
+def test_release_service(render: Render) -> None:
+    found = unit(render("gunicorn/release.service.j2", shop(web={"graceful_timeout": 90})))
+    service = found["Service"]
+    assert service["User"] == service["Group"] == ["shop"]
+    assert service["EnvironmentFile"] == ["/etc/djdeploy/sites/shop.env", "/srv/shop/releases/%i/release.env"]
+    assert service["ExecStart"] == [
+        "/srv/shop/releases/%i/.venv/bin/gunicorn -c /etc/djdeploy/sites/shop.gunicorn.py ${DJDEPLOY_APPLICATION}"
+    ]
+    assert int(service["TimeoutStopSec"][0]) > 90
+    assert service["KillMode"] == ["mixed"]
+    assert service["ProtectSystem"] == ["strict"]
+    assert service["ReadWritePaths"] == ["/srv/shop/shared"]
+    assert service["NoNewPrivileges"] == ["yes"]
+    assert "MemoryMax" not in service
+    assert "Install" not in found, "only the boot unit starts at boot"
+
+
+def test_release_service_with_a_limit_of_memory(render: Render) -> None:
+    found = unit(render("gunicorn/release.service.j2", shop(web={"memory_max": "512M"})))
+    assert found["Service"]["MemoryMax"] == ["512M"]
+
+
+def test_release_socket(render: Render) -> None:
+    found = unit(render("gunicorn/release.socket.j2"))
+    socket = found["Socket"]
+    assert socket["ListenStream"] == ["/run/djdeploy/shop/%i.sock"]
+    assert (socket["SocketGroup"], socket["SocketMode"]) == (["www-data"], ["0660"])
+    assert "Install" not in found
+
+
+def test_boot_unit_starts_what_current_points_at(render: Render) -> None:
+    found = unit(render("gunicorn/boot.service.j2"))
+    assert found["Service"]["ExecStart"] == ["/usr/local/bin/djdeploy boot shop"]
+    assert found["Unit"]["ConditionPathExists"] == ["/srv/shop/current"]
+    assert "postgresql.service" in found["Unit"]["After"][0]
+    assert found["Install"]["WantedBy"] == ["multi-user.target"]
+
+
+# --- nginx ----------------------------------------------------------------------------------------
+
+
+def directives(text: str, name: str) -> list[str]:
+    """The values of all directives of a name, in order."""
+    return [" ".join(value.split()) for value in re.findall(rf"^\s*{name}\s+([^;{{]+);", text, re.M)]
+
+
+def test_site_server(render: Render) -> None:
+    text = render("nginx/site.conf.j2", shop(client_max_body_size="1g"))
+    assert directives(text, "server_name") == ["shop.example.com www.shop.example.com"]
+    assert directives(text, "server")[0].startswith("unix:/srv/shop/current/.sock")
+    assert directives(text, "client_max_body_size") == ["1g"]
+    assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @application"
+    assert directives(text, "proxy_next_upstream") == ["off"]
+    assert directives(text, "keepalive") == []
+    assert directives(text, "proxy_intercept_errors") == [], "pages of the application are the application's"
+    assert text.count("{") == text.count("}")
+
+
+def test_site_server_lets_no_claim_of_a_client_pass(render: Render) -> None:
+    headers = dict(value.split(" ", 1) for value in directives(render("nginx/site.conf.j2"), "proxy_set_header"))
+    assert headers == {
+        "Host": "$djdeploy_host",
+        "X-Real-IP": "$remote_addr",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": '""',
+        "X-Forwarded-Port": '""',
+        "Forwarded": '""',
+        "Proxy": '""',
+        "X-Request-ID": "$request_id",
+        "Connection": "close",
+    }
+
+
+@pytest.mark.parametrize(("timeout", "graceful"), [(30, 30), (120, 30), (30, 300)])
+def test_site_server_gives_up_after_the_application(render: Render, timeout: int, graceful: int) -> None:
+    text = render("nginx/site.conf.j2", shop(web={"timeout": timeout, "graceful_timeout": graceful}))
+    assert int(directives(text, "proxy_read_timeout")[0].removesuffix("s")) > max(timeout, graceful)
+
+
+def test_unknown_names_get_no_answer(render: Render) -> None:
+    text = render("nginx/djdeploy.conf.j2")
+    assert "listen 80 default_server;" in text
+    assert "return 444;" in text
+    assert not re.search(r"^\s*(gzip|server_tokens) on;", text, re.M), "Debian's nginx.conf says them already"
+
+
+@pytest.mark.parametrize(
+    ("uri", "for_ever"),
+    [
+        ("/static/css/site.55e7cbb9ba48.css", True),
+        ("/static/site.css", False),
+        ("/static/site.55e7cbb9ba4.css", False),
+        ("/media/55e7cbb9ba48.jpg", False),
+        ("/static/lib.min.0123456789ab.js", True),
+    ],
+)
+def test_only_names_with_a_digest_are_cached_for_ever(render: Render, uri: str, for_ever: bool) -> None:
+    pattern = re.search(r'"~(\S+)" 1y;', render("nginx/djdeploy.conf.j2"))
+    assert pattern
+    assert bool(re.search(pattern[1], uri)) is for_ever
+
+
+@pytest.mark.parametrize(
+    ("host", "header", "expected"),
+    [
+        ("shop.example.com", "shop.example.com:8080", "shop.example.com:8080"),
+        ("shop.example.com", "shop.example.com", None),
+        ("shop.example.com", "evil.example.com:80", None),
+        ("shop.example.com", "", None),
+    ],
+)
+def test_the_port_of_the_host_header_is_kept_for_the_same_host_only(
+    render: Render, host: str, header: str, expected: str | None
+) -> None:
+    found = re.search(r'"~(\S+)" \$djdeploy_given;', render("nginx/djdeploy.conf.j2"))
+    assert found
+    pattern = found[1].replace("(?<", "(?P<").replace("\\k<djdeploy_name>", "(?P=djdeploy_name)")
+    match = re.search(pattern, f"{host}|{header}")
+    assert (match["djdeploy_given"] if match else None) == expected
+
+
+# --- postgres, sshd, the engine -------------------------------------------------------------------
+
+
+def rules(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    ("sites", "expected"),
+    [
+        ({}, ["local all postgres peer"]),
+        ({"shop": []}, ["local all postgres peer", 'local "shop" "shop" peer']),
+        (
+            {"shop": ["10.0.0.2", "fd00::2"]},
+            [
+                "local all postgres peer",
+                'local "shop" "shop" peer',
+                'hostssl "shop" "shop" 10.0.0.2/32 scram-sha-256',
+                'hostssl "shop" "shop" fd00::2/128 scram-sha-256',
+            ],
+        ),
+    ],
+)
+def test_pg_hba(render: Render, sites: dict[str, list[str]], expected: list[str]) -> None:
+    assert rules(render("postgres/pg_hba.conf.j2", postgres_sites=sites)) == expected
+
+
+def test_postgres_listens_for_other_hosts_only_when_there_are_some(render: Render) -> None:
+    assert "listen_addresses" not in render("postgres/djdeploy.conf.j2", postgres_sites={"shop": []})
+    text = render(
+        "postgres/djdeploy.conf.j2", postgres_sites={"shop": ["10.0.0.2"]}, postgres_settings={"work_mem": "'8MB'"}
+    )
+    assert "listen_addresses = 'localhost, 10.0.0.1'" in text
+    assert "work_mem = '8MB'" in text
+
+
+def test_sshd_lets_git_do_nothing_but_push(render: Render) -> None:
+    text = render("git_repo/30-djdeploy.conf.j2")
+    assert rules(text)[0] == "Match User git"
+    assert rules(text)[-1] == "Match all", "what follows in sshd's own files must not be git's only"
+    assert "    AuthenticationMethods publickey" in text
+    assert "    DisableForwarding yes" in text
+
+
+def test_authorized_keys_are_read_from_all_sites(render: Render) -> None:
+    sites = {"shop": {"domains": ["a.example"], "deploy_keys": ["ssh-ed25519 a2V5 ann"]}}
+    sites["blog"] = {"domains": ["b.example"], "deploy_keys": ["ssh-ed25519 a2V5 ann"]}
+    assert rules(render("git_repo/authorized_keys.j2", sites)) == [
+        'restrict,command="/usr/local/bin/djdeploy receive --key=ann blog shop" ssh-ed25519 a2V5 ann'
+    ]
+
+
+def test_site_json_holds_no_secret(render: Render) -> None:
+    text = render("site/site.json.j2", shop(secrets={"TOKEN": "hunter2"}))
+    assert "hunter2" not in text
+    assert '"name": "shop"' in text
+
+
+def test_deployer_is_asked_by_root_and_git_only(render: Render) -> None:
+    socket = unit(render("engine/djdeploy-deployer.socket.j2"))["Socket"]
+    assert (socket["SocketUser"], socket["SocketGroup"], socket["SocketMode"]) == (["root"], ["git"], ["0660"])
+    service = unit(render("engine/djdeploy-deployer@.service.j2"))["Service"]
+    assert service["StandardInput"] == ["socket"]
+
+
+@pytest.mark.parametrize("template", ["engine/djdeploy.j2", "engine/pre-receive.j2", "engine/post-receive.j2"])
+def test_shell_programs_are_shell(render: Render, template: str, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(render(template))
+    assert program.read_text().startswith("#!/bin/sh\n")
+    subprocess.run(["/bin/sh", "-n", program], check=True)
+
+
+def test_units_read_as_units(render: Render) -> None:
+    """systemd takes names twice, Python's parser does not mind when told; both need sections."""
+    for template in TEMPLATES:
+        if template.endswith((".service.j2", ".socket.j2")):
+            RawConfigParser(strict=False).read_string(render(template))
