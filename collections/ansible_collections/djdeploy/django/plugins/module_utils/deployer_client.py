@@ -10,7 +10,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .engine import client
 from .engine.events import Event, rendered
-from .engine.paths import DEPLOYER_SOCKET
+from .engine.paths import DEPLOYER_SOCKET, SitePaths
 from .engine.request import Request
 
 
@@ -19,16 +19,19 @@ def who_runs_this() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or "root"
 
 
-def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, *, force: bool = False) -> None:
+def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, **options: Any) -> None:
     """Send one request, wait for its result and end the module with it.
 
-    On a host that was never set up a check mode cannot know more than that something would happen.
+    In a check of a host that does not have the site yet, nothing can be built to learn more; but
+    whether there is anything to deploy is known.
+
+    :param options: more of `Request`, for one operation only.
     """
     site = module.params["site"]
-    if module.check_mode and not DEPLOYER_SOCKET.exists():
-        module.exit_json(
-            changed=True, msg=f"{site}: the deployer is not on this host yet; what it would do cannot be told before"
-        )
+    if module.check_mode and not (DEPLOYER_SOCKET.exists() and SitePaths(site).config.exists()):
+        configured = bool(revision or (options.get("config") or {}).get("repository"))
+        said = "its first release would be made" if configured else "it would wait for its first push"
+        module.exit_json(changed=configured, msg=f"{site} is not on this host yet; {said}")
     request = Request(
         op=operation,
         site=site,
@@ -36,7 +39,7 @@ def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, *,
         who=who_runs_this(),
         revision=revision,
         check=module.check_mode,
-        force=force,
+        **options,
     )
     log: list[str] = []
     outcome: Event = {}

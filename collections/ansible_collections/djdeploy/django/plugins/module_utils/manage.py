@@ -41,6 +41,8 @@ def manage_module(
     returns: Sequence[str],
     *,
     changes: Callable[[Mapping[str, Any]], bool] = lambda params: True,
+    request_of: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+    one_of: Sequence[Sequence[str]] = (),
 ) -> None:
     """Be an Ansible module that runs one step of the engine and ends with its result.
 
@@ -49,15 +51,18 @@ def manage_module(
     :param returns: facts of the step that the module returns.
     :param changes: whether the step may change anything, by the module's parameters: what check mode
         answers on a host where there is no project yet.
+    :param request_of: makes the step's request of the parameters where the names alone do not.
+    :param one_of: groups of options of which exactly one is given.
     """
     module = AnsibleModule(
         argument_spec={**TARGET_OPTIONS, **options},
-        required_one_of=[("site", "project_path")],
-        mutually_exclusive=[("venv", "python"), *(("site", name) for name in ("project_path", *OF_A_PROJECT))],
+        required_one_of=[("site", "project_path"), *one_of],
+        mutually_exclusive=[*one_of, ("venv", "python"), *(("site", name) for name in ("project_path", *OF_A_PROJECT))],
         supports_check_mode=True,
     )
-    request = {"name": step, **{name: module.params[name] for name in options}}
     with failing_as(module):
+        own = {name: module.params[name] for name in options}
+        request = {"name": step, **(request_of(own) if request_of else own)}
         try:
             target = target_of(module.params)
         except NotThereYet as error:

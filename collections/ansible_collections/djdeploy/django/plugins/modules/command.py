@@ -19,7 +19,9 @@ options:
     description: The command and its arguments, one list item each. No shell reads them.
     type: list
     elements: str
-    required: true
+  cmd:
+    description: The same as one text, split as a shell splits words. No shell reads it either.
+    type: str
   read_only:
     description:
       - The command changes nothing. The task is then never changed.
@@ -42,6 +44,11 @@ EXAMPLES = r"""
   djdeploy.django.command:
     site: shop
     argv: [clearsessions]
+
+- name: Make the cache tables, by the words a person would type
+  djdeploy.django.command:
+    site: shop
+    cmd: createcachetable --verbosity 0
 
 - name: Read which migrations are applied
   djdeploy.django.command:
@@ -94,16 +101,38 @@ detail:
   type: str
 """
 
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
 
 OPTIONS = {
-    "argv": {"type": "list", "elements": "str", "required": True},
+    "argv": {"type": "list", "elements": "str"},
+    "cmd": {"type": "str"},
     "read_only": {"type": "bool", "default": False},
 }
 
 
+def request_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of the command, however they were given."""
+    try:
+        argv = params["argv"] or shlex.split(params["cmd"])
+    except ValueError as error:
+        raise EngineError(f"cmd cannot be split into words: {error}", "close its quotes, or use argv") from error
+    return {"argv": argv, "read_only": params["read_only"]}
+
+
 def main() -> None:
-    manage_module("command", OPTIONS, ("argv", "rc"), changes=lambda params: not params["read_only"])
+    manage_module(
+        "command",
+        OPTIONS,
+        ("argv", "rc"),
+        changes=lambda params: not params["read_only"],
+        request_of=request_of,
+        one_of=[("argv", "cmd")],
+    )
 
 
 if __name__ == "__main__":

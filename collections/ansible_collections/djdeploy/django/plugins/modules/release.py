@@ -31,6 +31,18 @@ options:
     description: Make a new release even when nothing differs, for example to install newer packages.
     type: bool
     default: false
+  config:
+    description:
+      - The site as it will be configured, without secrets, as the filter P(djdeploy.django.site_record#filter) gives it.
+      - Read in check mode only, where the tasks before this one have not written it to the host.
+    type: dict
+  changed_files:
+    description:
+      - Files on the host that tasks before this one have written, or in check mode would have.
+      - Read in check mode only, to tell that a release would be made anew for them.
+    type: list
+    elements: path
+    default: []
 extends_documentation_fragment:
   - djdeploy.django.attributes
 seealso:
@@ -112,11 +124,14 @@ def main() -> None:
             "site": {"type": "str", "required": True},
             "revision": {"type": "str"},
             "force": {"type": "bool", "default": False},
+            "config": {"type": "dict"},
+            "changed_files": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
     with failing_as(module):
-        ask_deployer(module, DEPLOY, module.params["revision"], force=module.params["force"])
+        options = {name: module.params[name] for name in ("force", "config")}
+        ask_deployer(module, DEPLOY, module.params["revision"], changed_files=tuple(module.params["changed_files"]), **options)
 
 
 if __name__ == "__main__":

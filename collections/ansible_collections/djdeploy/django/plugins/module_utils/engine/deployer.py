@@ -20,7 +20,7 @@ from .events import Event, Progress, Sink, rendered
 from .journal import journal_sink
 from .paths import GIT_USER, SitePaths
 from .request import Request, may_ask
-from .sites import load_site
+from .sites import Site, load_site
 
 LONGEST_REQUEST = 1 << 20  # bytes; a push of a thousand refs takes a tenth of it
 
@@ -92,6 +92,8 @@ def serve(connection: socket.socket) -> None:
         if not may_ask(request, uid=uid, git_uid=git_uid()):
             raise EngineError(f"user id {uid} may not ask for {request.op!r}", "run it again with sudo")
         site = load_site(request.site)
+        if request.check and request.config is not None:
+            site = Site(site.name, request.config, frozenset(request.changed_files))
         context = {"site": site.name, "op": request.op, "door": request.door, "who": request.who}
         if not request.check:
             progress.sinks.append(journal_sink(SitePaths(site.name).journal, context))

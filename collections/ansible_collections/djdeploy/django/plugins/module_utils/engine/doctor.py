@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import health, requirements, units
+from . import health, units
 from .errors import EngineError
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
 from .releases import live_release
+from .requirements import is_complete
 from .sites import Site, load_site, site_names
 
 LEAST_FREE_BYTES = 1 << 30
@@ -77,7 +78,7 @@ def site_findings(site: Site) -> Iterator[Finding]:
         site.name, service.active == "active", f"{paths.service_unit} is {service.active} ({service.sub})",
         f"journalctl -u {paths.service_unit} -n 50; systemctl restart {paths.service_unit}",
     )  # fmt: skip
-    whole = requirements.is_complete(site.paths.environments / live.environment)
+    whole = is_complete(site.paths.environments / live.environment)
     yield Finding(
         site.name, whole, f"virtualenv {live.environment[:7]} is {'complete' if whole else 'damaged'}",
         f"djdeploy deploy {site.name} --force",

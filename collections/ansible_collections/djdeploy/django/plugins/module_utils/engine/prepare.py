@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import overlay, project, requirements, runner
-from .errors import EngineError
 from .events import Progress
 from .git import Repository
 from .paths import ReleasePaths
@@ -43,9 +42,10 @@ class Prepared:
 def release_environment(site: Site, release: Release) -> dict[str, str]:
     """The variables that are the release's own; they win over those of the site."""
     paths = site.paths.release(release.id)
+    imports = [paths.code / path for path in release.import_paths]
     return {
         "DJANGO_SETTINGS_MODULE": "djdeploy_settings",
-        "PYTHONPATH": f"{paths.settings}:{paths.project}",
+        "PYTHONPATH": ":".join(str(path) for path in (paths.settings, paths.project, *imports)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "VIRTUAL_ENV": str(paths.environment),
@@ -169,15 +169,13 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
     with progress.phase("virtualenv") as note:
         python = interpreter(config["python"])
         choice = project.find_requirements(tree, where.value, config["requirements"])
-        plan = requirements.plan_environment(
-            tree, choice, python_version=python_version(python), database=config["database"]
-        )
+        plan = requirements.plan_environment(tree, choice, python_version=python.identity, database=config["database"])
         directory = site.paths.environments / plan.fingerprint
         is_new = not requirements.is_complete(directory)
         if is_new:
             for told in plan.told:
                 progress.say(told)
-            requirements.build_environment(plan, site.paths, paths.code, python=python, on_line=progress.say)
+            requirements.build_environment(plan, site.paths, paths.code, python=python.executable, on_line=progress.say)
         point(paths.environment, os.path.relpath(directory, paths.root))
         packages = requirements.installed_packages(directory)
         note.text = f"{'built' if is_new else 'unchanged'}, {len(packages)} packages ({plan.fingerprint[:7]})"
@@ -186,11 +184,12 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
         release,
         environment=plan.fingerprint,
         project_path=where.value,
+        import_paths=project.import_paths(tree, where.value),
         settings=settings.value,
         application=application.value,
     )
     with progress.phase("checks") as note:
-        compile_code(paths.code, python, site.paths.build_user)
+        compile_code(paths.code, python.executable, site.paths.build_user)
         give(paths.code, 0, gid)
         os.chmod(paths.code, 0o750)
         write_settings(site, release, gid)
@@ -254,28 +253,15 @@ def compile_code(code: Path, python: str, user: str) -> None:
     )
 
 
-def interpreter(wanted: str) -> str:
-    """The interpreter a site asks for.
+def interpreter(wanted: str) -> requirements.Python:
+    """The interpreter a site asks for; the engine's own is known without starting it.
 
     :raises EngineError: when this host has none of that name.
     """
-    if wanted in ("python3", f"python3.{sys.version_info.minor}"):
-        return sys.executable
-    for folder in runner.BASE_ENVIRONMENT["PATH"].split(":"):
-        path = Path(folder, wanted)  # an absolute `wanted` stays as it is
-        if os.access(path, os.X_OK) and path.is_file():
-            return str(path)
-    raise EngineError(
-        f"python: {wanted!r} is not on this host",
-        "set `python` of the site to one that is, or install it with `packages`",
-    )
-
-
-def python_version(python: str) -> str:
-    """`3.13.5` of an interpreter; asked of the interpreter itself unless it is the one running."""
-    if python == sys.executable:
-        return ".".join(str(part) for part in sys.version_info[:3])
-    return runner.run([python, "-I", "-c", "import platform; print(platform.python_version())"]).stdout.strip()
+    if wanted == "python3":
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return requirements.Python(os.path.realpath(sys.executable), version, sys.implementation.name)
+    return requirements.probe_python(wanted)
 
 
 def reusable(site: Site, revision: str) -> Release | None:

@@ -35,6 +35,7 @@ class Release:
     :param id: `<UTC yyyymmddThhmmss>[.<counter>]-<first 7 of the revision>`; sorts by time.
     :param fingerprint: `Site.fingerprint()` when it was made.
     :param environment: name of the virtualenv in `venvs/`.
+    :param import_paths: directories of the tree that manage.py alone would put on sys.path.
     :param facts: what Django answered when asked (settings, application, static, media, ...).
     :param pending: migrations that were not applied when it was prepared, as `app.name`.
     :param prepared_beside: id of the release that was live when it was prepared.
@@ -52,6 +53,7 @@ class Release:
     fingerprint: str = ""
     environment: str = ""
     project_path: str = "."
+    import_paths: list[str] = field(default_factory=list)
     settings: str = ""
     application: str = ""
     facts: dict[str, Any] = field(default_factory=dict)

@@ -26,6 +26,8 @@ class Request:
     :param revision: what to deploy, or which release to go back to; None for what is configured.
     :param check: change nothing, answer with the plan.
     :param force: make a new release even if nothing differs.
+    :param config: in a check, the site as it will be configured; the host does not know it yet.
+    :param changed_files: in a check, files of the host that will be written before the release is made.
     :param updates: the pushed refs, as githooks(5) lists them.
     :param quarantine: where the objects of a push lie that is not accepted yet.
     """
@@ -37,6 +39,8 @@ class Request:
     revision: str | None = None
     check: bool = False
     force: bool = False
+    config: dict[str, Any] | None = None
+    changed_files: tuple[str, ...] = ()
     updates: tuple[RefUpdate, ...] = ()
     quarantine: dict[str, str] = field(default_factory=dict)
 
@@ -53,7 +57,8 @@ class Request:
                 "the caller is of another version than the engine on this host: run site.yml",
             )
         updates = tuple(RefUpdate(**update) for update in data.get("updates", ()))
-        return cls(**{**data, "updates": updates})
+        changed_files = tuple(data.get("changed_files", ()))
+        return cls(**{**data, "updates": updates, "changed_files": changed_files})
 
 
 def may_ask(request: Request, *, uid: int, git_uid: int | None) -> bool:

@@ -35,10 +35,12 @@ class Site:
     """One site as configured on this host.
 
     :param config: the resolved keys of the schema, from `/etc/djdeploy/sites/<site>.json`.
+    :param changed_files: files that will differ by the time a release is made; only a check knows of such.
     """
 
     name: str
     config: dict[str, Any]
+    changed_files: frozenset[str] = frozenset()
 
     @property
     def paths(self) -> SitePaths:
@@ -85,6 +87,8 @@ class Site:
             self.paths.socket_template,
         ):
             digest.update(path.read_bytes() if path.exists() else b"-")
+            if str(path) in self.changed_files:
+                digest.update(b"will change")
         return digest.hexdigest()[:16]
 
 
