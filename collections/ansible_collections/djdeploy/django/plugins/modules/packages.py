@@ -1,7 +1,5 @@
-#!/usr/bin/python
-# Copyright: djdeploy contributors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Debian packages a host needs, in one round trip."""
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def password_matches(password: str, verifier: str) -> bool:
     if not password or not verifier:
         return password == verifier
     try:
-        method, work, _ = verifier.split("$")
+        method, work = verifier.split("$")[:2]
         iterations, salt = work.split(":")
         expected = scram_verifier(password, base64.b64decode(salt), int(iterations))
     except ValueError:
