@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Visitors notice nothing of deploys; a pusher who goes away stops nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import pytest
+from hosts import eventually
+
+
+class Visitors:
+    """Asks for a page and its stylesheet again and again, and counts what comes back by kind."""
+
+    def __init__(self, site, threads: int) -> None:
+        self.site, self.seen, self.over = site, Counter(), threading.Event()
+        self.threads = [threading.Thread(target=self.visit, args=(number % 2 == 0,)) for number in range(threads)]
+
+    def visit(self, keeps_connection: bool) -> None:
+        machine, headers = self.site.machine, {"Host": self.site.domain}
+        connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=15)
+        path = "/"
+        while not self.over.is_set():
+            try:
+                connection.request("GET", path, headers=headers)
+                response = connection.getresponse()
+                body = response.read().decode()
+                self.seen[response.status if body else "empty"] += 1
+                found = re.search(r'href="(/static/[^"]+\.css)"', body)
+                path = found[1] if found else "/"
+            except (OSError, http.client.HTTPException) as error:
+                self.seen[type(error).__name__] += 1
+                connection.close()
+            if not keeps_connection:
+                connection.close()
+            time.sleep(0.01)
+
+    def __enter__(self) -> Counter:
+        for thread in self.threads:
+            thread.start()
+        return self.seen
+
+    def __exit__(self, *_exception: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_no_request_fails_during_deploys(pushed_notes):
+    with Visitors(pushed_notes, threads=4) as seen:
+        for number in range(3):
+            pushed_notes.change("notes/static/notes/style.css", f"h1 {{ margin: {number}px; }}\n", append=True)
+            pushed = pushed_notes.push()
+            assert pushed.status == 0, pushed.output
+            time.sleep(2)  # the old release drains and stops after the push has returned
+    assert set(seen) == {200}, seen
+    assert seen[200] > 300, "too few requests to say anything"
+
+
+def test_request_in_flight_is_finished_by_the_old_release(pushed_notes):
+    answers = []
+    visitor = threading.Thread(target=lambda: answers.append(pushed_notes.get("/slow?seconds=8")))
+    visitor.start()
+    pushed_notes.change("notes/views.py", "\n# while somebody waits\n", append=True)
+    pushed = pushed_notes.push()
+    assert pushed.status == 0, pushed.output
+    visitor.join()
+    assert (answers[0].status, answers[0].text) == (200, "done")
+
+
+@pytest.mark.parametrize(("said", "goes_live"), [("export", False), ("start ", True)])
+def test_deploy_ends_without_its_pusher(pushed_notes, status, branch, server, said, goes_live):
+    """Killed before git has taken the commits, or after: in the end the branch and what is live agree."""
+    application = (pushed_notes.project / "mysite/wsgi.py").read_text()
+    head = pushed_notes.change("mysite/wsgi.py", "\nimport time\n\ntime.sleep(2)\n", append=True)
+    push = subprocess.Popen(
+        pushed_notes.push_words(),
+        cwd=pushed_notes.project,
+        env=pushed_notes.git_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert any(said in line for line in push.stdout), "the push ended before it could be killed"
+    os.killpg(push.pid, signal.SIGKILL)
+    push.wait()
+
+    def at_rest() -> bool:
+        return server.run("systemctl list-units --plain --no-legend 'djdeploy-deployer@*'").stdout.strip() == ""
+
+    eventually(at_rest, 60, "the deploy ends")
+    live = status("notes")["live"]["revision"]
+    assert branch("notes") == live, "the branch and what is live differ"
+    assert (live == head) or not goes_live, "a deploy that had begun must go on"
+    assert pushed_notes.get("/").status == 200
+    pushed_notes.undo(live)
+    pushed_notes.change("mysite/wsgi.py", application)
+    assert pushed_notes.push().status == 0
+
+
+def test_two_pushes_at_once_end_in_one_truth(pushed_notes, status, branch):
+    first = pushed_notes.change("notes/views.py", "\n# one\n", append=True)
+    words, environment = pushed_notes.push_words(), pushed_notes.git_environment()
+    pushes = [
+        subprocess.Popen(words, cwd=pushed_notes.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    for push in pushes:
+        push.communicate(timeout=120)
+    assert 0 in {push.returncode for push in pushes}
+    assert branch("notes") == status("notes")["live"]["revision"] == first
