@@ -169,28 +169,24 @@ def application(request: Request, predict: bool) -> Outcome:
         if f"{module_name}.".startswith(f"{error.name}.") and not culprit(error):
             raise Failure("import_error", f"the application {path!r} is not there: {error}", mend) from error
         raise
+    file = getattr(module, "__file__", None)
     try:
         node = ast.parse(expression or "application", mode="eval").body
         call = node if isinstance(node, ast.Call) else None
         name = ast.unparse(call.func if call else node)
-        found = getattr(module, name)
-        if call:
-            found = found(
-                *(ast.literal_eval(value) for value in call.args),
-                **{word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg},
-            )
-    except SyntaxError as error:
-        raise Failure(
-            "request", f"the application {path!r} is not of the form package.module:callable", mend
-        ) from error
-    except AttributeError as error:
-        raise Failure(
-            "import_error", f"{shortened(module.__file__)} has no {expression or 'application'!r}", mend
-        ) from error
+        words = [ast.literal_eval(value) for value in call.args] if call else []
+        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords} if call else {}
+    except (SyntaxError, ValueError) as error:
+        raise Failure("request", f"the application {path!r} is not of the form package.module:name", mend) from error
+    if not hasattr(module, name):
+        raise Failure("import_error", f"{shortened(file) if file else module_name} has no {name!r}", mend)
+    found = getattr(module, name)
+    if call:
+        found = found(*words, **options)
     if not callable(found):
         raise Failure("import_error", f"{path} is a {type(found).__name__}, nothing gunicorn can call", mend)
     refuse_other_settings(module)
-    return outcome(False, path=path, file=module.__file__, interface=interface_of(found))
+    return outcome(False, path=path, file=file, interface=interface_of(found))
 
 
 def migrate(request: Request, predict: bool) -> Outcome:
@@ -425,7 +421,7 @@ def refuse_other_settings(module: Any) -> None:
     if now == wanted == STARTED_WITH:
         return
     forced = re.compile(r"environ\s*\[\s*['\"]DJANGO_SETTINGS_MODULE['\"]\s*\]\s*=[^=]")
-    where = shortened(module.__file__)
+    where = shortened(getattr(module, "__file__", None))
     for loaded in [module, *sys.modules.values()]:
         file = getattr(loaded, "__file__", None) or ""
         if file.endswith(".py") and not foreign(file):

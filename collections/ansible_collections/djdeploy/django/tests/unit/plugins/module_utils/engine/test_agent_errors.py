@@ -201,6 +201,27 @@ CASES = [
         "`application",
     ),
     Case(
+        "missing_attribute_of_a_package_without_a_file",
+        "import_error",
+        "^shop.static has no 'application'$",
+        lambda project: None,
+        {"name": "application", "path": "shop.static"},
+    ),
+    Case(
+        "application_that_is_no_name",
+        "request",
+        "'mysite.wsgi:make\\(open\\)' is not of the form",
+        lambda project: None,
+        {"name": "application", "path": "mysite.wsgi:make(open)"},
+    ),
+    Case(
+        "factory_that_fails",
+        "application",
+        r"AttributeError: .* has no attribute 'nosuch' \(mysite/factory\.py line 2\)",
+        lambda project: project.write("mysite/factory.py", "def create():\n    return ''.nosuch\n"),
+        {"name": "application", "path": "mysite.factory:create()"},
+    ),
+    Case(
         "nothing_to_call",
         "import_error",
         "is a str, nothing gunicorn can call",
