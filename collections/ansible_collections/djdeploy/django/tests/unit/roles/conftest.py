@@ -52,10 +52,13 @@ def trusted(value: Any) -> Any:
 @pytest.fixture(scope="session", autouse=True)
 def _plugins() -> None:
     init_plugin_loader([str(COLLECTION.parents[2])])
-    # pytest has imported the collection as a plain package; Ansible looks for what its own importer leaves there.
+    # pytest may have imported the collection as plain packages; Ansible looks for what its own importer leaves there.
     package: Any = importlib.import_module("ansible_collections.djdeploy.django")
     if not hasattr(package, "_collection_meta"):
         package._collection_meta = {"plugin_routing": {}}
+    filters = importlib.import_module("ansible_collections.djdeploy.django.plugins.filter")
+    if getattr(filters, "__file__", None) is None:
+        filters.__file__ = str(COLLECTION / "plugins" / "filter" / "__init__.py")
 
 
 @pytest.fixture
