@@ -15,10 +15,11 @@ from .errors import EngineError
 from .events import rendered
 from .git import QUARANTINE_VARIABLES
 from .paths import HOOKS, SitePaths
-from .push import parse_update, requested_site
+from .push import RefUpdate, parse_update, requested_site
 from .request import PUSHED, RECEIVE, Request
 
 SITE_VARIABLE, KEY_VARIABLE, OUTCOME_VARIABLE = "DJDEPLOY_SITE", "DJDEPLOY_KEY", "DJDEPLOY_OUTCOME_FD"
+ACCEPTED, ASKED, FAILED = "accepted ", "asked", "failed"
 GIT_SETTINGS = {
     "core.hooksPath": str(HOOKS),
     "receive.fsckObjects": "true",
@@ -33,8 +34,10 @@ HOOK_OPERATIONS = {"pre-receive": RECEIVE, "post-receive": PUSHED}
 def receive(key: str, sites: Sequence[str]) -> int:
     """What a key's forced command runs (authorized_keys(5), `command=`): a push to one of its sites, or nothing.
 
-    git ignores the exit status of post-receive, so a release that failed after the push was
-    accepted is told through a pipe, and this program fails in its place: `git push` then fails too.
+    The hooks tell how it went through a pipe, for two things git does not do. It ignores the exit
+    status of post-receive; this program fails in its place, so `git push` fails too. And when the
+    pusher goes away it may move the branch and die before post-receive; this program then asks for
+    the deploy in its place, so that a push that was accepted is never silently not live.
     """
     try:
         site = requested_site(os.environ.get("SSH_ORIGINAL_COMMAND"), sites)
@@ -52,8 +55,30 @@ def receive(key: str, sites: Sequence[str]) -> int:
     os.close(writer)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with os.fdopen(reader) as outcome:
-        failed = outcome.read()
-    return status or (1 if failed else 0)
+        told = outcome.read().splitlines()
+    orphaned = accepted_and_not_asked_for(told)
+    if orphaned:
+        for _ in client.ask(Request(op=PUSHED, site=site, door="push", who=key, updates=orphaned)):
+            pass  # nobody is there to read it; the journal has it
+    return status or (1 if FAILED in told else 0)
+
+
+def accepted_and_not_asked_for(told: Sequence[str]) -> tuple[RefUpdate, ...]:
+    """The refs a push was let in with, if post-receive never asked for their deploy.
+
+    Whether they have really moved is seen by the deployer, which looks at the branch.
+
+    :param told: the lines the hooks wrote into the pipe.
+    """
+    if ASKED in told:
+        return ()
+    return tuple(parse_update(line.removeprefix(ACCEPTED)) for line in told if line.startswith(ACCEPTED))
+
+
+def tell_receive(lines: Sequence[str]) -> None:
+    """Write into the pipe of the `receive` this hook runs under."""
+    if OUTCOME_VARIABLE in os.environ:
+        os.write(int(os.environ[OUTCOME_VARIABLE]), "".join(f"{line}\n" for line in lines).encode())
 
 
 def hook(name: str) -> int:
@@ -68,6 +93,8 @@ def hook(name: str) -> int:
             updates=tuple(parse_update(line) for line in sys.stdin),
             quarantine={name: os.environ[name] for name in QUARANTINE_VARIABLES if name in os.environ},
         )
+        if request.op == PUSHED:
+            tell_receive([ASKED])
         for event in client.ask(request):
             text = rendered(event)
             if text:
@@ -75,6 +102,8 @@ def hook(name: str) -> int:
             failed = event["event"] == "result" and not event["ok"]
     except EngineError as error:
         print(f"{error.message}\n  -> {error.hint}", flush=True)
-    if failed and OUTCOME_VARIABLE in os.environ:
-        os.write(int(os.environ[OUTCOME_VARIABLE]), b"failed\n")
+    if failed:
+        tell_receive([FAILED])
+    elif request.op == RECEIVE:
+        tell_receive([f"{ACCEPTED}{update.old} {update.new} {update.ref}" for update in request.updates])
     return 1 if failed else 0
