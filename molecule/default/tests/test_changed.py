@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import projects
 import pytest
 
@@ -121,3 +123,17 @@ def test_release_that_cannot_be_built_changes_nothing(playbooks, notes, web, sta
     notes.undo(head)
     projects.publish(notes.project, web.name)
     assert set(playbooks.run("site.yml").changed.values()) == {0}
+
+
+def test_untouched_wagtail_project_goes_live_by_its_first_push(site, status):
+    wagtail = site("wagtail")
+    pushed = wagtail.push()
+    assert pushed.status == 0, pushed.output
+    assert status("wagtail")["live"]["revision"] == wagtail.head()
+    page = wagtail.get("/")
+    assert page.status == 200
+    assert "Welcome to your new Wagtail site" in page.text
+    styles = re.findall(r'<link[^>]+href="(/static/[^"?]+\.css)', page.text)
+    assert styles
+    assert {wagtail.get(style).status for style in styles} == {200}
+    assert wagtail.get("/admin/login/").status == 200

@@ -12,7 +12,7 @@ REFUSED = {
     "import error": ("notes/views.py", "\nimport not_there\n", "not_there"),
     "syntax error": ("notes/views.py", "\ndef broken(:\n", "views.py"),
     "settings that fail": ("mysite/settings.py", "\nraise RuntimeError('no settings today')\n", "no settings today"),
-    "system check": ("notes/models.py", "\n\nclass Bad(models.Model):\n    name = models.CharField()\n", "E120"),
+    "system check": ("notes/models.py", "\n\nclass Bad(models.Model):\n    price = models.DecimalField()\n", "E130"),
     "missing dependency": ("requirements.txt", "djdeploy-there-is-no-such-package==1.0\n", "djdeploy-there-is-no-such"),
     "missing static file": ("notes/static/notes/style.css", "p { background: url('gone.png'); }\n", "gone.png"),
     "application that is none": ("mysite/wsgi.py", "\nraise RuntimeError('no application today')\n", "no application"),
