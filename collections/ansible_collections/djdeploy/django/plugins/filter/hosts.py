@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import authorized_keys as keys
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import schema
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import authorized_keys as keys
 
 Sites = Mapping[str, Mapping[str, Any]]
 

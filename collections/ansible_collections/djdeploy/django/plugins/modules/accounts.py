@@ -64,9 +64,9 @@ commands:
 import shlex
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import accounts
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import accounts
 
 ACCOUNT = {
     "name": {"type": "str", "required": True},

@@ -62,9 +62,9 @@ pending_restart:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import databases
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import databases
 
 ARGUMENTS = {
     "sites": {"type": "list", "elements": "str", "required": True},

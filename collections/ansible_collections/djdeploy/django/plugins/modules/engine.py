@@ -46,35 +46,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import install
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import errors
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import install
 
 if TYPE_CHECKING:
     # Never executed: Ansible reads these lines to know which files travel with this module.
     from ansible_collections.djdeploy.django.plugins.module_utils.engine import (  # noqa: F401
         __main__,
-        accounts,
         activate,
         agent,
-        authorized_keys,
         cli,
         client,
-        databases,
         deploy,
         deployer,
         doctor,
         door,
         environment,
-        errors,
         events,
-        files,
         git,
         health,
-        install,
         journal,
         lock,
         overlay,
-        packages,
         paths,
         prepare,
         project,
@@ -84,8 +78,6 @@ if TYPE_CHECKING:
         requirements,
         runner,
         schema,
-        services,
-        site_environment,
         site_values,
         sites,
         status,
@@ -99,7 +91,7 @@ ARGUMENTS = {"library": {"type": "path", "default": "/usr/local/lib/djdeploy"}}
 
 def travelled() -> dict[str, str]:
     """Every file of the engine as it came with this module: name -> text."""
-    package = resources.files(install.__package__)
+    package = resources.files(errors.__package__)
     return {entry.name: entry.read_text(encoding="utf-8") for entry in package.iterdir() if entry.name.endswith(".py")}
 
 

@@ -110,9 +110,9 @@ changed_paths:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import files
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import files
 
 ITEM = {
     "dest": {"type": "path", "required": True},

@@ -54,9 +54,9 @@ installed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import packages
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import packages
 
 ARGUMENTS = {
     "name": {"type": "list", "elements": "str", "required": True},

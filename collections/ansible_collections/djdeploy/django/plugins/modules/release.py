@@ -33,7 +33,7 @@ options:
     default: false
   config:
     description:
-      - The site as it will be configured, without secrets, as the filter P(djdeploy.django.site_record#filter) gives it.
+      - The site as it will be configured, without its secrets. P(djdeploy.django.site_record#filter) gives it.
       - Read in check mode only, where the tasks before this one have not written it to the host.
     type: dict
   changed_files:
@@ -131,7 +131,8 @@ def main() -> None:
     )
     with failing_as(module):
         options = {name: module.params[name] for name in ("force", "config")}
-        ask_deployer(module, DEPLOY, module.params["revision"], changed_files=tuple(module.params["changed_files"]), **options)
+        options["changed_files"] = tuple(module.params["changed_files"])
+        ask_deployer(module, DEPLOY, module.params["revision"], **options)
 
 
 if __name__ == "__main__":

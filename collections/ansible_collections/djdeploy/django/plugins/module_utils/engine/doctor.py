@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +83,11 @@ def site_findings(site: Site) -> Iterator[Finding]:
         site.name, whole, f"virtualenv {live.environment[:7]} is {'complete' if whole else 'damaged'}",
         f"djdeploy deploy {site.name} --force",
     )  # fmt: skip
-    for about, question in (
+    questions: tuple[tuple[str, Callable[[], str]], ...] = (
         ("own socket", lambda: health.prove(paths, site.domain, {**site.config["health"], "timeout": 10})),
         ("through nginx", lambda: health.through_nginx(site.domain, site.config["health"])),
-    ):
+    )
+    for about, question in questions:
         try:
             yield Finding(site.name, True, f"{about}: {question()}")
         except EngineError as error:

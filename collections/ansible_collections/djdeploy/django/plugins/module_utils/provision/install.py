@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import __version__
-from .errors import EngineError
+from ..engine import __version__
+from ..engine.errors import EngineError
 
 PACKAGE = "djdeploy_engine"
 LINK = "engine"

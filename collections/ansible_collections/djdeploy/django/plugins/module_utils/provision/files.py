@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import EngineError
-from .runner import Runner
+from ..engine.errors import EngineError
+from ..engine.runner import Runner
 
 STATES = ("file", "directory", "link", "absent")
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import base64
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.authorized_keys import authorized_keys, key_name
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.authorized_keys import authorized_keys, key_name
 
 ONE, TWO = (base64.b64encode(text).decode() for text in (b"key number one", b"key number two"))
 

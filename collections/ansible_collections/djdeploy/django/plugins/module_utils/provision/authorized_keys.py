@@ -9,8 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-from .errors import EngineError
-from .paths import COMMAND
+from ..engine.errors import EngineError
+from ..engine.paths import COMMAND
 
 FINGERPRINT_LENGTH = 12
 

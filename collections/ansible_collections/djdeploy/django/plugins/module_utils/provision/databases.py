@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import EngineError
-from .paths import CONFIG_ROOT
-from .runner import Runner
+from ..engine.errors import EngineError
+from ..engine.paths import CONFIG_ROOT
+from ..engine.runner import Runner
 
 SUPERUSER = "postgres"
 PSQL = "/usr/bin/psql"

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .errors import EngineError
-from .runner import Completed, Runner
+from ..engine.errors import EngineError
+from ..engine.runner import Completed, Runner
 
 LISTS = Path("/var/lib/apt/lists")
 STAMP = LISTS / "partial"  # apt writes here with each update

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import accounts
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.accounts import Found, Wanted
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import accounts
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.accounts import Found, Wanted
 
 SHOP = Wanted("shop", "/srv/shop/shared", comment="runs shop")
 OURS = Found(True, True, "/srv/shop/shared", "/usr/sbin/nologin")

@@ -7,9 +7,9 @@ import base64
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import databases
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.databases import Wanted
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import databases
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.databases import Wanted
 
 SALT = b"0123456789abcdef"
 VERIFIER = databases.scram_verifier("secret", SALT)

@@ -8,8 +8,8 @@ import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .errors import EngineError
-from .runner import Runner
+from ..engine.errors import EngineError
+from ..engine.runner import Runner
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import services
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.services import Action, Found, Wanted
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import services
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.services import Action, Found, Wanted
 
 RUNNING = Found(True, "active", "enabled")
 STOPPED = Found(True, "inactive", "disabled")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import environment
+from ..engine import environment
 
 MASK = "********"
 ALWAYS_SECRET = frozenset({"SECRET_KEY", "DATABASE_URL"})

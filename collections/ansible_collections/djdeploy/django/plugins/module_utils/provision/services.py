@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .errors import EngineError
-from .runner import Runner
+from ..engine.errors import EngineError
+from ..engine.runner import Runner
 
 STATES = ("started", "stopped", "restarted", "reloaded")
 PROPERTIES = ("Id", "Names", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import packages
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import packages
 
 
 def test_parse_installed_counts_only_what_is_whole() -> None:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import site_environment
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.site_environment import Given
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import site_environment
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.site_environment import Given
 
 KEY = "k" * 64
 

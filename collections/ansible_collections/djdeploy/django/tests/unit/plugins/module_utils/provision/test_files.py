@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import files
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.files import Found, Wanted
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import files
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.files import Found, Wanted
 
 USER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 TEXT = Wanted("/x", content="new\n")
