@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from . import health, requirements, units
-from .errors import EngineError
+from .errors import EngineError, in_words
 from .events import Progress
 from .prepare import site_target, url_path
 from .releases import (
@@ -68,11 +68,11 @@ def go_live(site: Site, release: Release, progress: Progress) -> None:
         try:
             with progress.phase("verify") as note:
                 note.text = health.through_nginx(site.domain, settings)
-        except EngineError:
+        except Exception:
             point_back(site, before)
             raise
-    except EngineError as error:
-        fail(site, release, error.message)
+    except Exception as error:
+        fail(site, release, in_words(error).message)
         raise
     record_switch(site, release, before)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import activate
-from .errors import EngineError
+from .errors import EngineError, in_words
 from .events import Progress
 from .git import NO_COMMIT, Repository
 from .lock import site_lock
@@ -161,11 +161,8 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
             release = prepare(site, revision, request, progress, repository).release
         applied = activate.migrate(site, release, progress)
         activate.go_live(site, release, progress)
-    except EngineError as error:
-        stays = f"{site.name} stays at {live.short}" if live else f"{site.name} has no live release yet"
-        raise EngineError(
-            f"{revision[:7]} did not go live, {stays}: {error.message}", error.hint, error.detail
-        ) from error
+    except Exception as error:
+        raise failed(site, f"{revision[:7]} did not go live", error) from error
     seconds = (datetime.now(UTC) - datetime.fromisoformat(release.created)).total_seconds()
     result(
         site,
@@ -180,6 +177,13 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         url=site.url,
     )
     return True
+
+
+def failed(site: Site, what: str, error: Exception) -> EngineError:
+    """What did not work, what serves instead, and why: one line, with the rest behind it."""
+    told, live = in_words(error), live_release(site.name)
+    stays = f"{site.name} stays at {live.short}" if live else f"{site.name} has no live release yet"
+    return EngineError(f"{what}, {stays}: {told.message}", told.hint, told.detail)
 
 
 def rollback(site: Site, request: Request, progress: Progress) -> bool:
@@ -226,12 +230,8 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
     if deployed is not None and reusable(site, deployed.new) is None:
         try:
             prepare(site, deployed.new, request, progress, repository)
-        except EngineError as error:
-            live = live_release(site.name)
-            stays = f"{site.name} stays at {live.short}" if live else f"{site.name} has no live release yet"
-            raise EngineError(
-                f"{deployed.new[:7]} is refused, {stays}: {error.message}", error.hint, error.detail
-            ) from error
+        except Exception as error:
+            raise failed(site, f"{deployed.new[:7]} is refused", error) from error
     result(site, progress, "", changed=False)
     return False
 

@@ -12,10 +12,9 @@ import pwd
 import socket
 import struct
 import sys
-import traceback
 
 from . import deploy
-from .errors import EngineError
+from .errors import EngineError, in_words
 from .events import Event, Progress, Sink, rendered
 from .journal import journal_sink
 from .paths import GIT_USER, SitePaths
@@ -63,20 +62,15 @@ def unit_journal_sink(event: Event) -> None:
 
 def failure(request: Request | None, error: Exception) -> Event:
     """The result event of a request that ended in an exception."""
-    site = request.site if request else ""
-    if isinstance(error, EngineError):
-        message, hint, detail = error.message, error.hint, error.detail
-    else:
-        message = f"djdeploy itself failed: {type(error).__name__}: {error}"
-        hint, detail = "this is a defect of djdeploy; the traceback above says where", traceback.format_exc()
+    told = in_words(error)
     return {
         "event": "result",
         "ok": False,
         "changed": False,
-        "site": site,
-        "message": message,
-        "hint": hint,
-        "detail": detail,
+        "site": request.site if request else "",
+        "message": told.message,
+        "hint": told.hint,
+        "detail": told.detail,
     }
 
 

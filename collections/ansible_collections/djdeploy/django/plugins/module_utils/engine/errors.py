@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one exception the engine raises on purpose."""
+"""The one exception the engine raises on purpose, and every other one in its words."""
 
 from __future__ import annotations
+
+import errno
+import traceback
 
 
 class EngineError(Exception):
@@ -17,3 +20,18 @@ class EngineError(Exception):
         self.message = message
         self.hint = hint
         self.detail = detail
+
+
+def in_words(error: Exception) -> EngineError:
+    """Any exception as one a person can act on: what the system refused, or that the defect is ours."""
+    if isinstance(error, EngineError):
+        return error
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({error.filename})" if error.filename else ""
+        return EngineError(f"the disk is full{where}", "make room (df -h /srv; df -i /srv), then do it again", text)
+    return EngineError(
+        f"djdeploy itself failed: {type(error).__name__}: {error}",
+        "this is a defect of djdeploy; the traceback above says where",
+        text,
+    )
