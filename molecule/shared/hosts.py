@@ -130,7 +130,12 @@ class Playbooks:
         command += ["--extra-vars", json.dumps(variables)] if variables else []
         command += [str(self.root / playbook)]
         done = subprocess.run(
-            command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         changed = {host: int(count) for host, count, _failed in RECAP.findall(done.stdout)}
         return Play(done.returncode, done.stdout, changed)

@@ -89,7 +89,7 @@ def write(project: Path, name: str, text: str, *, append: bool = False) -> None:
 
 def add_column(project: Path) -> str:
     """Commit a change that brings a migration, and return its name."""
-    field = '    stars = models.IntegerField(default=3)\n\n    def __str__(self) -> str:\n        return self.text'
+    field = "    stars = models.IntegerField(default=3)\n\n    def __str__(self) -> str:\n        return self.text"
     models = project / "notes/models.py"
     models.write_text(models.read_text().replace("\n    def __str__(self) -> str:\n        return self.text", field, 1))
     write(
@@ -110,7 +110,9 @@ def publish(project: Path, host: str) -> None:
     shutil.rmtree(bare, ignore_errors=True)
     run("git", "clone", "--quiet", "--bare", project, bare)
     run("git", "update-server-info", cwd=bare)
-    packed = subprocess.run(["tar", "--create", "--directory", bare.parent, bare.name], stdout=subprocess.PIPE, check=True)
+    packed = subprocess.run(
+        ["tar", "--create", "--directory", bare.parent, bare.name], stdout=subprocess.PIPE, check=True
+    )
     script = f"rm -rf {ORIGIN}/{bare.name} && tar --extract --no-same-owner --directory {ORIGIN}"
     subprocess.run([ROOT / "script/host", "ssh", host, script], input=packed.stdout, check=True)
 

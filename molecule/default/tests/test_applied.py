@@ -84,7 +84,7 @@ def test_database_is_the_sites_own_by_its_unix_user(site, server):
 
 @pytest.mark.parametrize("command", ["psql -tAc 'select 1' notes", "psql -U notes -tAc 'select 1' notes"])
 def test_database_is_closed_to_other_sites(server, command):
-    assert server.run("runuser -u quiet -- %s" % command).rc != 0
+    assert server.run(f"runuser -u quiet -- {command}").rc != 0
 
 
 @pytest.mark.parametrize(

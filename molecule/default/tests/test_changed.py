@@ -86,7 +86,7 @@ def test_changed_workers_make_a_new_release_of_the_same_revision(playbooks, publ
     assert play.status == 0, play.output
     live = status("notes")["live"]
     assert live["revision"] == after and live["id"] != before["id"]
-    processes = server.check_output("pgrep --count --full '/srv/notes/releases/%s/.venv/bin/gunicorn'" % live["id"])
+    processes = server.check_output("pgrep --count --full %s", f"/srv/notes/releases/{live['id']}/.venv/bin/gunicorn")
     assert int(processes) == 1 + 3
     assert playbooks.run("site.yml").status == 0, "and back to what the inventory says"
 

@@ -20,7 +20,9 @@ def branch(server):
     """The commit a branch points at on the host; empty when there is none."""
 
     def of(site: str, name: str = "main") -> str:
-        return server.run("git -c safe.directory='*' -C /srv/%s/repo.git rev-parse --verify -q %s", site, name).stdout.strip()
+        return server.run(
+            "git -c safe.directory='*' -C /srv/%s/repo.git rev-parse --verify -q %s", site, name
+        ).stdout.strip()
 
     return of
 

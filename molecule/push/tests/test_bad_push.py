@@ -50,7 +50,9 @@ def test_what_cannot_be_built_is_refused(unharmed, case):
 
 def test_conflicting_migrations_are_refused(unharmed):
     text = (unharmed.project / "notes/migrations/0001_initial.py").read_text()
-    again = text.replace("dependencies = []", 'dependencies = [("notes", "0001_initial")]').replace("initial = True", "")
+    again = text.replace("dependencies = []", 'dependencies = [("notes", "0001_initial")]').replace(
+        "initial = True", ""
+    )
     empty = again[: again.index("    operations")] + "    operations = []\n"
     for name in ("0002_one", "0002_two"):
         projects.write(unharmed.project, f"notes/migrations/{name}.py", empty)

@@ -111,7 +111,9 @@ def test_two_pushes_at_once_end_in_one_truth(pushed_notes, status, branch):
     first = pushed_notes.change("notes/views.py", "\n# one\n", append=True)
     words, environment = pushed_notes.push_words(), pushed_notes.git_environment()
     pushes = [
-        subprocess.Popen(words, cwd=pushed_notes.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        subprocess.Popen(
+            words, cwd=pushed_notes.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         for _ in range(2)
     ]
     for push in pushes:
