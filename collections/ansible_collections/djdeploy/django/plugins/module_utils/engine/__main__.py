@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function  # a program: it exits; Ansible forbids that to modules
 """`python3 -m djdeploy_engine`: the command for people, and the entries of sshd, git and systemd.
 
 The latter are told apart first and import only what they need: a push waits for them.

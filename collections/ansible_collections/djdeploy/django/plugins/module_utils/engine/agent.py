@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function  # a program: it prints and exits; Ansible forbids that to modules
 """What runs inside the project: manage.py work in one Django process, told as data.
 
 The engine sends this file's text to the Python of the project's virtualenv (`steps.py`), as the
@@ -161,7 +162,7 @@ def application(request: Request, predict: bool) -> Outcome:
     import importlib
 
     path = request["path"]
-    module_name, _, expression = path.partition(":")
+    module_name, _colon, expression = path.partition(":")
     mend = "set `application: package.module:callable` of the site to what gunicorn shall run"
     try:
         module = importlib.import_module(module_name)
@@ -201,9 +202,9 @@ def migrate(request: Request, predict: bool) -> Outcome:
             False, [], [], database=alias, pending=[], applied=[], plan=[], reason="the project has no database"
         )
     plan, applied = migration_plan(connection, app, target)
-    keys = [(migration.app_label, migration.name) for migration, _ in plan]
+    keys = [(migration.app_label, migration.name) for migration, _undo in plan]
     before = sorted(".".join(key) for key in keys if key in applied)
-    after = sorted(".".join(key) for key, (_, undo) in zip(keys, plan, strict=True) if not undo)
+    after = sorted(".".join(key) for key, (_migration, undo) in zip(keys, plan, strict=True) if not undo)
     did: list[str] = []
     if plan and not predict and not request.get("plan_only"):
         options = {name: True for name in ("fake", "fake_initial") if request.get(name)}
@@ -379,8 +380,8 @@ def seed(request: Request, predict: bool) -> Outcome:
         {"missing": 0},
         new=listing(made),
         seeded=made,
-        kept=[target for _, target in wanted if target not in made],
-        absent=[source for source, _ in files if not os.path.exists(source)],
+        kept=[target for _source, target in wanted if target not in made],
+        absent=[source for source, _target in files if not os.path.exists(source)],
     )
 
 
@@ -615,7 +616,7 @@ def plant(source: str, target: str) -> bool:
         try:
             if os.path.isdir(source):
                 shutil.copytree(source, ready, copy_function=copy, symlinks=True)
-                for folder, _, _ in os.walk(ready):
+                for folder, _folders, _files in os.walk(ready):
                     os.chmod(folder, 0o755)  # the web server reads uploads by itself
                 os.rename(ready, target)
             else:
@@ -642,7 +643,7 @@ def lines_of(state: dict[str, Any] | None) -> str:
 
 def frames_of(error: BaseException) -> list[Any]:
     """The frames an exception went through, innermost first."""
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+    return [frame for frame, _line in traceback.walk_tb(error.__traceback__)][::-1]
 
 
 def foreign(file: str) -> bool:

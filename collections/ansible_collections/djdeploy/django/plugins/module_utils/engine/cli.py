@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function  # a program: it prints, and no module imports it; Ansible forbids that to modules
 """The `djdeploy` command on a host."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function  # a program: it prints, and no module imports it; Ansible forbids that to modules
 """The program behind the socket: systemd starts one for each connection, and it ends with its work.
 
 It runs as root in a unit of its own, so a caller that goes away stops nothing, and nothing of

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function  # a program: it prints, and no module imports it; Ansible forbids that to modules
 """The git door's own programs: what sshd starts for a key, and what git starts for a push.
 
 They run as the unprivileged git user and decide nothing about a site; they ask the deployer.
@@ -58,7 +59,7 @@ def receive(key: str, sites: Sequence[str]) -> int:
         told = outcome.read().splitlines()
     orphaned = accepted_and_not_asked_for(told)
     if orphaned:
-        for _ in client.ask(Request(op=PUSHED, site=site, door="push", who=key, updates=orphaned)):
+        for _event in client.ask(Request(op=PUSHED, site=site, door="push", who=key, updates=orphaned)):
             pass  # nobody is there to read it; the journal has it
     return status or (1 if FAILED in told else 0)
 

@@ -52,7 +52,6 @@ class Tree(Protocol):
         :param limit: read at most so many bytes.
         :raises EngineError: when there is no such file in the tree.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -268,7 +267,7 @@ def settings_named_in(source: str) -> list[str]:
 def sets_settings_itself(source: str) -> bool:
     """Whether a file overrides DJANGO_SETTINGS_MODULE instead of only giving it a default."""
     try:
-        return any(True for _ in _settings_values(ast.parse(source), hard=True))
+        return any(True for _value in _settings_values(ast.parse(source), hard=True))
     except (SyntaxError, ValueError):
         return False
 
@@ -379,7 +378,7 @@ def _application(text: str) -> str:
         )
     module, name = match["module"], match["name"]
     if name is None and module.rpartition(".")[2] in ("application", "app"):
-        module, _, name = module.rpartition(".")
+        module, _dot, name = module.rpartition(".")
     return f"{module}:{name or 'application'}"
 
 

@@ -178,6 +178,7 @@ def pipe(
     second = subprocess.run(
         [str(word) for word in consumer],
         stdin=first.stdout,
+        check=False,
         capture_output=True,
         env=BASE_ENVIRONMENT,
         cwd="/",

@@ -67,7 +67,7 @@ def keep_links(source: Path, kept: Path) -> int:
     :returns: how many files are new there.
     """
     added = 0
-    for folder, _, files in os.walk(source):
+    for folder, _folders, files in os.walk(source):
         place = kept / Path(folder).relative_to(source)
         place.mkdir(parents=True, exist_ok=True)
         for name in files:

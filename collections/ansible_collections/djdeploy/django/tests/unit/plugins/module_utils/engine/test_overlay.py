@@ -53,8 +53,10 @@ SOUND: dict[str, Any] = {
 }
 
 
-def closed(settings: Mapping[str, Any], site: Mapping[str, Any] | None = None, environ: Mapping[str, str] = OWN) -> Any:
-    gaps = close_gaps({**SOUND, **settings}, {**SITE, **(site or {})}, environ)
+def closed(
+    settings: Mapping[str, Any], site: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Any:
+    gaps = close_gaps({**SOUND, **settings}, {**SITE, **(site or {})}, OWN if environ is None else environ)
     assert all(reason for _value, reason in gaps.values())
     return {name: value for name, (value, _reason) in gaps.items()}
 

@@ -57,7 +57,7 @@ def test_secrets_go_by_environment_and_standard_input_only() -> None:
     assert "secret" not in " ".join(run.argv) and "secret" not in repr(target)
     assert run.options["env"] == {"SECRET_KEY": "env-secret"}
     assert (run.options["user"], run.options["cwd"]) == ("shop", Path("/code"))
-    length, _, rest = run.options["stdin"].partition("\n")
+    length, _newline, rest = run.options["stdin"].partition("\n")
     request = json.loads(rest[int(length) :])
     assert request == {"steps": [{"name": "superuser", "password": "step-secret"}], "check": False}
 
