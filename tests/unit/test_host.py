@@ -324,6 +324,13 @@ def test_inventory_is_yaml_ansible_reads() -> None:
     assert "StrictHostKeyChecking=yes" in web1["ansible_ssh_common_args"]
 
 
+def test_inventory_of_a_script_holds_the_same() -> None:
+    tree = host.inventory([WEB1], Path("/state"), rootful=True)
+    listing = host.script_inventory(tree)
+    assert listing["all"] == {"hosts": ["web1"]}
+    assert listing["_meta"]["hostvars"] == tree["all"]["hosts"]
+
+
 def test_to_yaml_of_nothing() -> None:
     assert yaml.safe_load(host.to_yaml({"all": {"hosts": {}}})) == {"all": {"hosts": {}}}
 
