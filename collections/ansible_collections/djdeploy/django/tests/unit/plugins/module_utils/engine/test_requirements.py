@@ -53,7 +53,7 @@ dev = [{ name = "gunicorn" }]
 [[package]]
 name = "django"
 version = "5.2.1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.example/simple" }
 dependencies = [{ name = "sqlparse" }]
 [[package]]
 name = "psycopg"
