@@ -31,14 +31,23 @@ def ask(request: Request, path: Path = DEPLOYER_SOCKET) -> Iterator[Event]:
                 f"the deployer does not answer ({path}: {error.strerror})",
                 f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
             ) from None
-        connection.sendall(json.dumps(request.as_dict()).encode() + b"\n")
-        with connection.makefile() as lines:
-            for line in lines:
-                event = json.loads(line)
-                yield event
-                if event["event"] == "result":
-                    return
+        for event in conversation(connection, request):
+            yield event
+            if event["event"] == "result":
+                return
     raise EngineError(
         "the deployer stopped before it had a result",
         f"see: journalctl -u '{DEPLOYER_UNIT}@*' -n 50; then: djdeploy status {request.site}",
     )
+
+
+def conversation(connection: socket.socket, request: Request) -> Iterator[Event]:
+    """Send the request and yield what comes back whole; a deployer that dies ends it early, without an exception."""
+    try:
+        connection.sendall(json.dumps(request.as_dict()).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+    except OSError:
+        return

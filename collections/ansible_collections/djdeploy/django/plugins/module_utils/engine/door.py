@@ -55,8 +55,11 @@ def receive(key: str, sites: Sequence[str]) -> int:
         os.execvpe("git", ["git", *settings, "receive-pack", str(SitePaths(site).repository)], environment)
     os.close(writer)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with os.fdopen(reader) as outcome:
-        told = outcome.read().splitlines()
+    # A git that ended well has waited for its hooks, but a `git gc` it leaves behind holds the pipe, too.
+    # One that was killed may leave a hook at work, whose word counts.
+    os.set_blocking(reader, status != 0)
+    with os.fdopen(reader, "rb", buffering=0) as outcome:
+        told = (outcome.read() or b"").decode().splitlines()
     orphaned = accepted_and_not_asked_for(told)
     if orphaned:
         for _event in client.ask(Request(op=PUSHED, site=site, door="push", who=key, updates=orphaned)):
@@ -100,7 +103,8 @@ def hook(name: str) -> int:
             text = rendered(event)
             if text:
                 print(text, flush=True)
-            failed = event["event"] == "result" and not event["ok"]
+            if event["event"] == "result":
+                failed = not event["ok"]
     except EngineError as error:
         print(f"{error.message}\n  -> {error.hint}", flush=True)
     if failed:

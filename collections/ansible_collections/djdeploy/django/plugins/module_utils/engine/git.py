@@ -93,10 +93,10 @@ def quarantined(path: Path, variables: Mapping[str, str]) -> dict[str, str]:
     :raises EngineError: for a path outside the repository.
     """
     kept = {name: variables[name] for name in QUARANTINE_VARIABLES if variables.get(name)}
+    objects = path.resolve() / "objects"
     for value in kept.values():
         for entry in value.split(":"):
-            place = Path(path, entry).resolve()
-            if place != path / "objects" and not place.is_relative_to(path / "objects"):
+            if not Path(path, entry).resolve().is_relative_to(objects):
                 raise EngineError(f"a push may not name objects outside its repository: {entry}")
     # Relative names are relative to the repository for a hook, but not for us.
     return {name: ":".join(str(Path(path, entry)) for entry in value.split(":")) for name, value in kept.items()}

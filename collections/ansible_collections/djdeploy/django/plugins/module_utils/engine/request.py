@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .errors import EngineError
-from .push import RefUpdate
+from .push import RefUpdate, parse_update
 
 DEPLOY, ROLLBACK, RECEIVE, PUSHED = "deploy", "rollback", "receive", "pushed"
 OPERATIONS = frozenset({DEPLOY, ROLLBACK, RECEIVE, PUSHED})
@@ -49,14 +49,15 @@ class Request:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Request:
-        """:raises EngineError: for a key or an operation that is not known."""
+        """:raises EngineError: for a key or an operation that is not known, and for refs as git never writes them."""
         unknown = set(data) - {item.name for item in fields(cls)}
         if unknown or data.get("op") not in OPERATIONS:
             raise EngineError(
                 f"the deployer does not understand this request ({', '.join(sorted(unknown)) or data.get('op')})",
                 "the caller is of another version than the engine on this host: run site.yml",
             )
-        updates = tuple(RefUpdate(**update) for update in data.get("updates", ()))
+        # The git user's side of the door may say anything, and a revision becomes part of a path.
+        updates = tuple(parse_update("{old} {new} {ref}".format_map(update)) for update in data.get("updates", ()))
         changed_files = tuple(data.get("changed_files", ()))
         return cls(**{**data, "updates": updates, "changed_files": changed_files})
 
@@ -64,6 +65,12 @@ class Request:
 def may_ask(request: Request, *, uid: int, git_uid: int | None) -> bool:
     """Root may ask for anything, the git door only for what a push does; nobody else for anything.
 
+    A push brings no configuration (it names programs that run as root), and it is never a check
+    (which no journal tells of).
+
     :param uid: of the process at the other end of the socket, told by the kernel (SO_PEERCRED, unix(7)).
     """
-    return uid == 0 or (uid == git_uid and request.op in GIT_OPERATIONS and request.door == "push")
+    if uid == 0:
+        return True
+    a_push = request.op in GIT_OPERATIONS and request.door == "push"
+    return uid == git_uid and a_push and not request.check and request.config is None
