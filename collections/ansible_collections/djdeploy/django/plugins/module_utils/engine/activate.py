@@ -11,6 +11,7 @@ from .errors import EngineError, in_words
 from .events import Progress
 from .prepare import site_target, url_path
 from .releases import (
+    RELEASE_ID,
     Release,
     all_releases,
     current_id,
@@ -65,16 +66,14 @@ def go_live(site: Site, release: Release, progress: Progress) -> None:
         with progress.phase("switch"):
             keep_static(site, release)
             point(site.paths.current, f"releases/{release.id}")
-        try:
-            with progress.phase("verify") as note:
-                note.text = health.through_nginx(site.domain, settings)
-        except Exception:
-            point_back(site, before)
-            raise
+        with progress.phase("verify") as note:
+            note.text = health.through_nginx(site.domain, settings)
+        record_switch(site, release, before)
     except Exception as error:
+        if current_id(site.name) == release.id:
+            point_back(site, before)
         fail(site, release, in_words(error).message)
         raise
-    record_switch(site, release, before)
 
 
 def point_back(site: Site, before: str | None) -> None:
@@ -147,11 +146,13 @@ def recover(site: Site, progress: Progress) -> None:
     if live is not None and not (site.paths.releases / live).is_dir():
         raise EngineError(
             f"{site.paths.current} points at {live}, which does not exist",
-            f"run: djdeploy rollback {site.name} --to RELEASE (see: djdeploy releases {site.name})",
+            f"rm {site.paths.current}; djdeploy rollback {site.name} --to RELEASE (see: djdeploy releases {site.name})",
         )
     for path in site.paths.releases.iterdir():
+        if not RELEASE_ID.match(path.name) or path.name == live:
+            continue  # what a person put there is theirs
         record = read_release(path)
-        if path.name != live and (record is None or record.state == "preparing"):
+        if record is None or record.state == "preparing":
             progress.say(f"removing {path.name}: an earlier run was interrupted while making it")
             remove_tree(path)
     for record in settled(all_releases(site.name), live):

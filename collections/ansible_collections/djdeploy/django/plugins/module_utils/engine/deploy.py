@@ -216,6 +216,7 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
     :raises EngineError: to refuse the push; no ref moves then.
     """
     repository = Repository(site.paths.repository, quarantine=request.quarantine)
+    told = []
     for update in request.updates:
         if update.deletes or update.creates or update.ref != site.ref:
             forward = True
@@ -224,14 +225,15 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
         verdict = judge(update, site.ref, fast_forward=forward, force_push=site.config["force_push"])
         if verdict.action == "refuse":
             raise EngineError(f"refused: {verdict.said}")
-        if verdict.said:
-            progress.say(verdict.said)
+        told.append(verdict.said)
     deployed = last_update(request.updates, site.ref)
     if deployed is not None and reusable(site, deployed.new) is None:
         try:
             prepare(site, deployed.new, request, progress, repository)
         except Exception as error:
             raise failed(site, f"{deployed.new[:7]} is refused", error) from error
+    for said in filter(None, told):  # only now: a push is taken or refused as a whole
+        progress.say(said)
     result(site, progress, "", changed=False)
     return False
 
@@ -266,7 +268,7 @@ def take_branch_back(site: Site, update: RefUpdate, repository: Repository) -> s
 
     Only if nobody pushed meanwhile: the move is refused by git if the branch is not what we saw.
     """
-    back = update.old if update.old != NO_COMMIT else NO_COMMIT
+    back = update.old
     if not repository.move(site.ref, back, update.new):
         return f"{site.branch} was pushed again meanwhile"
     return (

@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from .errors import EngineError
 from .paths import SitePaths
 
 RELEASE_ID = re.compile(r"^\d{8}T\d{6}(\.\d{2})?-[0-9a-f]{7}$")
+STAMP = "%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,25 @@ class Release:
 
 def new_release_id(now: datetime, revision: str, taken: Iterable[str]) -> str:
     """A name later than all that are taken, even when the clock went back or two come in one second."""
-    stamp = now.strftime("%Y%m%dT%H%M%S")
+    stamp = now.strftime(STAMP)
     stamps = sorted(name.rsplit("-", 1)[0] for name in taken if RELEASE_ID.match(name))
     newest = stamps[-1] if stamps else ""
     if newest[:15] >= stamp:
         count = int(newest[16:] or 0) + 1
         stamp = f"{newest[:15]}.{count:02d}"
+        if count > 99:  # a clock that was far ahead once: every release since counts on from there
+            stamp = (datetime.strptime(newest[:15], STAMP) + timedelta(seconds=1)).strftime(STAMP)
     return f"{stamp}-{revision[:7]}"
 
 
 def read_release(path: Path) -> Release | None:
     """The record in a release directory, or None where there is none that can be read."""
+    known = {item.name for item in fields(Release)}
     try:
         data = json.loads((path / "release.json").read_text())
-    except (OSError, ValueError):
+        return Release(**{key: data[key] for key in known & data.keys()})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
-    known = {item.name for item in fields(Release)}
-    return Release(**{key: value for key, value in data.items() if key in known})
 
 
 def write_release(release: Release, *, group: int | None = None) -> None:
@@ -140,12 +143,15 @@ def settled(records: Sequence[Release], current: str | None) -> list[Release]:
     """The records whose state does not agree with the pointer, mended.
 
     The rename of `current` is the commit point; a record is written after it. A crash between
-    the two leaves the record behind, and the pointer is right.
+    the two leaves the record behind, and the pointer is right. A release that never served before
+    replaced the one it was prepared beside.
     """
     mended = []
     for record in records:
         if record.id == current and record.state != "live":
-            mended.append(replace(record, state="live", live_since=record.live_since or record.created))
+            replaced = record.replaced or record.prepared_beside
+            since = record.live_since or record.created
+            mended.append(replace(record, state="live", live_since=since, replaced=replaced, reason=""))
         elif record.id != current and record.state == "live":
             mended.append(replace(record, state="retired"))
     return mended
@@ -157,16 +163,21 @@ def rollback_target(records: Sequence[Release], current: str | None, wanted: str
     Never one that failed, was left by a rollback, or never served; order comes from the
     records, never from file times.
 
+    :param wanted: a release id, or the start of a revision; of several releases of one revision the newest.
     :raises EngineError: when there is none, or the named one cannot serve.
     """
     by_id = {record.id: record for record in records}
-    if wanted is not None:
+    if wanted:
         matches = [record for record in records if record.id == wanted or record.revision.startswith(wanted)]
         matches = [record for record in matches if record.served] or matches
         if not matches:
             raise EngineError(
                 f"no kept release is called {wanted!r}",
                 f"kept releases: {', '.join(record.id for record in records if record.served) or 'none'}",
+            )
+        if len({record.revision for record in matches}) > 1:
+            raise EngineError(
+                f"{wanted!r} could be any of {', '.join(record.id for record in matches)}", "name one of them whole"
             )
         target = matches[-1]
         if target.id == current:
