@@ -36,7 +36,7 @@ class Finding:
         return vars(self)
 
     def __str__(self) -> str:
-        line = f"{'ok  ' if self.ok else 'BAD '} {self.about:<14}{self.said}"
+        line = f"{'ok  ' if self.ok else 'BAD '} {self.about:<13} {self.said}"
         return line if self.ok or not self.cure else f"{line}\n     -> {self.cure}"
 
 

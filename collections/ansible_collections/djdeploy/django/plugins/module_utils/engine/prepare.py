@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import overlay, project, requirements, runner
+from .environment import serialize
+from .errors import EngineError
 from .events import Progress
 from .git import Repository
 from .paths import ReleasePaths
@@ -79,21 +81,29 @@ def url_path(url: str | None) -> str | None:
     if parts.scheme or parts.netloc:
         return None
     path = parts.path.strip("/")
-    return path if path and ".." not in path.split("/") else None
+    return path if path and not {".", ".."} & set(path.split("/")) else None
 
 
 def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> dict[str, str]:
     """Link name below `public/` -> what it points at, for static files and for uploads.
 
-    Uploads are linked only from where they outlive the release.
+    Uploads are linked only from where they outlive the release, and never `shared` as a whole: a
+    database file may lie there.
+
+    :raises EngineError: when static files are to lie among the uploads.
     """
     links = {}
     static, media = url_path(facts.get("static_url")), url_path(facts.get("media_url"))
     if static:
         links[static] = os.path.relpath(paths.static, paths.public / Path(static).parent)
-    root = facts.get("media_root") or ""
-    if media and media != static and Path(root).is_relative_to(shared):
-        links[media] = root
+    root = Path(os.path.normpath(facts.get("media_root") or ""))
+    if media and media != static and shared in root.parents:
+        if static and Path(media) in Path(static).parents:
+            raise EngineError(
+                f"STATIC_URL /{static}/ lies within MEDIA_URL /{media}/, so nginx could serve only one of them",
+                "give them paths of their own in the project's settings",
+            )
+        links[media] = str(root)
     return links
 
 
@@ -235,8 +245,7 @@ def write_settings(site: Site, release: Release, gid: int) -> None:
     make_directory(paths.settings, 0o750, gid=gid)
     write_file(paths.settings / "djdeploy_settings.py", Path(overlay.__file__).read_text(), 0o640, gid)
     write_file(paths.settings / "site.json", json.dumps(settings_facts(site, release), indent=1) + "\n", 0o640, gid)
-    lines = (f"{name}={value}\n" for name, value in release_environment(site, release).items())
-    write_file(paths.env_file, "".join(lines), 0o640, gid)
+    write_file(paths.env_file, serialize(release_environment(site, release)), 0o640, gid)
 
 
 def compile_code(code: Path, python: str, user: str) -> None:

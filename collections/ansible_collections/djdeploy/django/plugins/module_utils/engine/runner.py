@@ -6,7 +6,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ BASE_ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
 }
+
+# Seconds that a child which outlives its program may keep the output open; then it is killed. Only daemons do.
+LEFT_BEHIND = 5.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,11 @@ def run(
             detail="".join(collected["stderr"]),
         ) from None
     for reader in readers:
-        reader.join()
+        reader.join(LEFT_BEHIND)
+    if any(reader.is_alive() for reader in readers):
+        kill_group(process.pid)
+        for reader in readers:
+            reader.join(LEFT_BEHIND)
     return Completed(words, process.returncode, "".join(collected["stdout"]), "".join(collected["stderr"]))
 
 
@@ -166,29 +175,31 @@ def pipe(
 
     :raises EngineError: when either of them fails; what it said is the detail.
     """
-    first = subprocess.Popen(
-        [str(word) for word in producer],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**BASE_ENVIRONMENT, **(producer_env or {})},
-        cwd="/",
-        **user_arguments(producer_user),  # type: ignore[call-overload]
-    )
-    second = subprocess.run(
-        [str(word) for word in consumer],
-        stdin=first.stdout,
-        check=False,
-        capture_output=True,
-        env=BASE_ENVIRONMENT,
-        cwd="/",
-        umask=0o022,
-        **user_arguments(consumer_user),  # type: ignore[call-overload]
-    )
-    said = first.stderr.read() if first.stderr else b""
-    for stream in (first.stdout, first.stderr):
-        if stream:
-            stream.close()
-    for program, status, text in ((producer, first.wait(), said), (consumer, second.returncode, second.stderr)):
-        if status:
-            raise EngineError(f"{program[0]} failed (status {status})", detail=text.decode(errors="replace"))
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as answered:
+        first = subprocess.Popen(
+            [str(word) for word in producer],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**BASE_ENVIRONMENT, **(producer_env or {})},
+            cwd="/",
+            **user_arguments(producer_user),  # type: ignore[call-overload]
+        )
+        second = subprocess.Popen(
+            [str(word) for word in consumer],
+            stdin=first.stdout,
+            stdout=subprocess.DEVNULL,
+            stderr=answered,
+            env=BASE_ENVIRONMENT,
+            cwd="/",
+            umask=0o022,
+            **user_arguments(consumer_user),  # type: ignore[call-overload]
+        )
+        first.stdout.close()  # else a consumer that gives up would leave the producer writing for ever
+        ended = [(consumer, second.wait(), answered), (producer, first.wait(), said)]
+        if first.returncode != -signal.SIGPIPE:
+            ended.reverse()
+        for program, status, file in ended:
+            if status:
+                file.seek(0)
+                raise EngineError(f"{program[0]} failed (status {status})", detail=file.read().decode(errors="replace"))

@@ -111,6 +111,8 @@ def load_site(name: str, root: Path = SITES_CONFIG) -> Site:
         )
     try:
         return Site(name, json.loads((root / f"{name}.json").read_text()))
+    except PermissionError:
+        raise EngineError(f"only root may read how {name} is configured", "run it again with sudo") from None
     except ValueError as error:
         raise EngineError(
             f"{root / name}.json is not valid JSON: {error}", "run site.yml: it writes the file anew"

@@ -56,7 +56,7 @@ def site_status(site: Site) -> dict[str, Any]:
 def status_lines(facts: dict[str, Any]) -> list[str]:
     """The status of a site for a person."""
     live = facts["live"]
-    lines = [f"{facts['site']:<16}{facts['state']:<9}{facts['url']}"]
+    lines = [f"{facts['site']:<15} {facts['state']:<8} {facts['url']}"]
     if live:
         lines.append(f"  live      {live['revision'][:7]} {live['subject']!r}")
         lines.append(f"  release   {live['id']}, since {live['live_since']} by {live['who']} ({live['door']})")

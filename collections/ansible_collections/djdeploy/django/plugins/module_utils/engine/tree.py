@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,18 +28,16 @@ def flush_directory(path: Path) -> None:
         os.close(handle)
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """Everything below a directory, and the directory itself; symlinks are named, never followed."""
-    yield root
-    for folder, directories, files in os.walk(root, followlinks=False):
-        for name in (*directories, *files):
-            yield Path(folder, name)
-
-
 def give(root: Path, uid: int, gid: int) -> None:
-    """Set the owner of a whole tree, of the links themselves and never of what they point at."""
-    for path in walk(root):
-        os.chown(path, uid, gid, follow_symlinks=False)
+    """Set the owner of a whole tree, of the links themselves and never of what they point at.
+
+    Works on open directories: a process of the old owner that still runs could otherwise put a link
+    in the place of a directory and be given what lies behind it.
+    """
+    for _folder, directories, files, descriptor in os.fwalk(root, follow_symlinks=False):
+        os.fchown(descriptor, uid, gid)
+        for name in (*directories, *files):
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
 
 
 def make_directory(path: Path, mode: int, uid: int = 0, gid: int = 0) -> None:
@@ -69,13 +66,16 @@ def keep_links(source: Path, kept: Path) -> int:
     added = 0
     for folder, _folders, files in os.walk(source):
         place = kept / Path(folder).relative_to(source)
+        if place.is_symlink() or place.is_file():
+            place.unlink()
         place.mkdir(parents=True, exist_ok=True)
         for name in files:
             origin, link = Path(folder, name), place / name
-            if link.exists():
-                if link.stat().st_ino == origin.stat().st_ino:
+            if os.path.lexists(link):
+                if link.lstat().st_ino == origin.lstat().st_ino:
                     continue
-                link.unlink()
+                remove_tree(link)
+                link.unlink(missing_ok=True)
             os.link(origin, link)
             added += 1
     return added
