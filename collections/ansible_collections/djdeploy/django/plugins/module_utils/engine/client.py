@@ -14,23 +14,34 @@ from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT
 from .request import Request
 
 
-def ask(request: Request, path: Path = DEPLOYER_SOCKET) -> Iterator[Event]:
+def connect(path: Path = DEPLOYER_SOCKET) -> socket.socket:
+    """A connection to the deployer: systemd starts one for it, which waits for the request.
+
+    :raises EngineError: when it cannot be reached.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(path))
+    except OSError as error:
+        connection.close()
+        if isinstance(error, PermissionError):
+            raise EngineError("only root may ask the deployer", "run it again with sudo") from None
+        raise EngineError(
+            f"the deployer does not answer ({path}: {error.strerror})",
+            f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
+        ) from None
+    return connection
+
+
+def ask(request: Request, connection: socket.socket | None = None) -> Iterator[Event]:
     """Yield the events of a request; the last one is its result.
 
     Whoever stops listening does not stop the deploy.
 
+    :param connection: one made before; it is closed in the end.
     :raises EngineError: when the deployer cannot be reached or went away before the result.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(str(path))
-        except PermissionError:
-            raise EngineError("only root may ask the deployer", "run it again with sudo") from None
-        except OSError as error:
-            raise EngineError(
-                f"the deployer does not answer ({path}: {error.strerror})",
-                f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
-            ) from None
+    with connection or connect() as connection:
         for event in conversation(connection, request):
             yield event
             if event["event"] == "result":

@@ -13,10 +13,10 @@ from typing import Any
 from . import activate
 from .errors import EngineError, in_words
 from .events import Progress
-from .git import NO_COMMIT, Repository
+from .git import Repository
 from .lock import site_lock
 from .prepare import Prepared, prepare, reusable
-from .push import RefUpdate, judge, last_update
+from .push import NO_COMMIT, RefUpdate, judge, last_update
 from .releases import (
     Release,
     all_releases,

@@ -82,6 +82,8 @@ def serve(connection: socket.socket) -> None:
     try:
         with connection.makefile("rb") as stream:
             line = stream.readline(LONGEST_REQUEST)
+        if not line:
+            return  # called early by a push that ended before it needed us
         request = Request.from_mapping(json.loads(line))
         uid = peer_uid(connection)
         if not may_ask(request, uid=uid, git_uid=git_uid()):

@@ -9,12 +9,8 @@ from pathlib import Path
 from . import runner
 from .errors import EngineError
 from .paths import GIT_HOME, GIT_USER
+from .push import NO_COMMIT, QUARANTINE_VARIABLES
 from .runner import Completed, pipe
-
-NO_COMMIT = "0" * 40
-
-# What receive-pack tells its hooks about objects that are not accepted yet (git-receive-pack(1), quarantine).
-QUARANTINE_VARIABLES = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
 
 
 class Repository:

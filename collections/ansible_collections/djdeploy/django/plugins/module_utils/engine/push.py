@@ -9,7 +9,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .errors import EngineError
-from .git import NO_COMMIT
+
+NO_COMMIT = "0" * 40
+
+# What receive-pack tells its hooks about objects that are not accepted yet (git-receive-pack(1), quarantine).
+QUARANTINE_VARIABLES = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
 
 BRANCH, TAG = "refs/heads/", "refs/tags/"
 
