@@ -14,7 +14,6 @@ from .report import Goal, Result, median, table
 
 ROUNDS = 5
 SHOWN = 10
-AT_MOST = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def measure(host: Host, *, rounds: int = ROUNDS) -> Result:
     each = [Task(task.name, median(run[place].seconds for run in tasks)) for place, task in enumerate(tasks[0])]
     slowest = sorted(each, key=lambda task: -task.seconds)[:SHOWN]
     ratio = median(one / other for one, other in zip(runs, pings, strict=True))
-    result = Result("noop", goals=[Goal("site.yml with nothing to do / ping", round(ratio, 2), "x", AT_MOST)])
+    result = Result("noop", goals=[Goal("site.yml with nothing to do / ansible -m ping", round(ratio, 1), "x")])
     rows = [["site.yml", f"{whole:.2f} s"], ["ansible -m ping", f"{ping:.2f} s"]]
     rows += [[f"tasks: {count}, for each", f"{whole / count:.3f} s"]]
     rows += [[f"  {task.name}", f"{task.seconds:.3f} s"] for task in slowest]

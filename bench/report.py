@@ -13,24 +13,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Goal:
-    """One figure that was promised something.
+    """One figure that is looked for first.
 
     :param unit: written behind the value: `x` for a ratio, ` MB`, ...
-    :param at_most: the promise, in the same unit.
+    :param at_most: what was promised, in the same unit; None where nothing was.
     """
 
     what: str
     value: float
     unit: str
-    at_most: float
+    at_most: float | None = None
 
     @property
     def met(self) -> bool:
-        return self.value <= self.at_most
+        return self.at_most is None or self.value <= self.at_most
 
     def __str__(self) -> str:
-        goal = f"goal: at most {self.at_most:g}{self.unit}" if self.at_most else f"goal: 0{self.unit}"
-        return f"{self.what}: {number(self.value)}{self.unit} ({goal}){'' if self.met else '  MISSED'}"
+        goal = "" if self.at_most is None else f" (goal: at most {self.at_most:g}{self.unit})"
+        if self.at_most == 0:
+            goal = " (goal: none)"
+        return f"{self.what}: {number(self.value)}{self.unit}{goal}{'' if self.met else '  MISSED'}"
 
 
 @dataclass
