@@ -52,7 +52,7 @@ class Repository:
         """
         pipe(
             ["git", f"--git-dir={self.path}", "archive", "--format=tar", revision],
-            ["tar", "-x", "-C", target, "--no-same-owner"],
+            ["tar", "-x", "-C", target, "--no-same-owner", "--no-same-permissions"],
             producer_user=GIT_USER,
             consumer_user=user,
             producer_env=self.env,

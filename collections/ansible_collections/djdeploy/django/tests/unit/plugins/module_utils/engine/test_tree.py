@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links and directories of a site: real renames, real hard links."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import tree
+
+
+def fill(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def content(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+# --- the pointer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param("releases/a", id="another"),
+        pytest.param("releases/b", id="the_same"),
+        pytest.param("releases/gone", id="dangling"),
+    ],
+)
+def test_point(tmp_path: Path, before: str | None) -> None:
+    link = tmp_path / "current"
+    if before:
+        link.symlink_to(before)
+    (tmp_path / ".current.new").symlink_to("left by a crash")
+    tree.point(link, "releases/b")
+    assert os.readlink(link) == "releases/b"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current"]
+
+
+def test_point_is_never_absent(tmp_path: Path) -> None:
+    """Somebody who looks all the time always sees the one or the other."""
+    link, stop, seen = tmp_path / "current", threading.Event(), set()
+    tree.point(link, "a")
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.add(os.readlink(link))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for number in range(100):
+        tree.point(link, "ab"[number % 2])
+    stop.set()
+    watcher.join()
+    assert seen == {"a", "b"}
+
+
+def test_point_never_replaces_a_directory(tmp_path: Path) -> None:
+    fill(tmp_path, {"current/mine": "x"})
+    with pytest.raises(OSError):
+        tree.point(tmp_path / "current", "releases/b")
+    assert content(tmp_path) == {"current/mine": "x"}
+
+
+# --- owners ---------------------------------------------------------------------------------------
+
+
+def test_give_names_everything_in_the_tree_and_nothing_behind_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = fill(tmp_path / "outside", {"secret": "", "folder/secret": ""})
+    root = fill(tmp_path / "root", {"a": "", "folder/b": "", "folder/inner/c": ""})
+    (root / "to_file").symlink_to(outside / "secret")
+    (root / "folder" / "to_folder").symlink_to(outside / "folder")
+    (root / "dangling").symlink_to("nowhere")
+    given: set[int] = set()
+
+    def chown(path: Any, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+        assert (uid, gid) == (7, 8)
+        given.add(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks).st_ino)
+
+    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.add(os.fstat(descriptor).st_ino))
+    tree.give(root, 7, 8)
+    assert given == {root.stat().st_ino, *(path.lstat().st_ino for path in root.rglob("*"))}
+    assert outside.joinpath("secret").stat().st_ino not in given
+
+
+def test_give_is_not_led_away_by_a_directory_that_becomes_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process of the old owner could do while we walk."""
+    outside = fill(tmp_path / "outside", {"secret": ""})
+    root = fill(tmp_path / "root", {"a": "", "folder/secret": ""})
+    given: set[int] = set()
+
+    def chown(path: Any, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+        given.add(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks).st_ino)
+        if path == "a" or str(path).endswith("/a"):
+            (root / "folder").rename(tmp_path / "moved")
+            (root / "folder").symlink_to(outside)
+
+    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.add(os.fstat(descriptor).st_ino))
+    tree.give(root, 7, 8)
+    assert (root / "folder").is_symlink(), "the test must have swapped it"
+    assert not given & {outside.stat().st_ino, (outside / "secret").stat().st_ino}
+
+
+# --- files and directories ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [None, 0o700, 0o777])
+def test_make_directory(tmp_path: Path, before: int | None) -> None:
+    path = tmp_path / "made"
+    if before is not None:
+        path.mkdir(mode=before)
+    tree.make_directory(path, 0o750, os.getuid(), os.getgid())
+    assert path.stat().st_mode & 0o7777 == 0o750
+
+
+def test_write_file_has_its_mode_whatever_the_umask(host: Path) -> None:
+    path, before = host / "file", os.umask(0)
+    try:
+        tree.write_file(path, "text", 0o640, os.getgid())
+    finally:
+        os.umask(before)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("text", 0o640)
+
+
+def test_remove_tree(tmp_path: Path) -> None:
+    fill(tmp_path, {"kept/x": "x", "gone/y": "y"})
+    (tmp_path / "gone" / "link").symlink_to("../kept")
+    (tmp_path / "link").symlink_to("kept")
+    for name in ("gone", "link", "missing"):
+        tree.remove_tree(tmp_path / name)
+    assert content(tmp_path) == {"kept/x": "x"}, "links are not followed"
+    assert (tmp_path / "link").is_symlink(), "what is no directory is not ours to remove"
+
+
+# --- static files of several releases -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("releases", "expected", "added"),
+    [
+        pytest.param([{"a.css": "1"}], {"a.css": "1"}, [1], id="first"),
+        pytest.param([{"a.1.css": "1"}, {"a.2.css": "2"}], {"a.1.css": "1", "a.2.css": "2"}, [1, 1], id="union"),
+        pytest.param([{"a.css": "1"}, {"a.css": "2"}], {"a.css": "2"}, [1, 1], id="newest_wins"),
+        pytest.param(
+            [{"shop/a": "1", "b": "1"}, {"shop/c/d": "2"}],
+            {"shop/a": "1", "b": "1", "shop/c/d": "2"},
+            [2, 1],
+            id="folders",
+        ),
+        pytest.param([{"app": "1"}, {"app/x.js": "2"}], {"app/x.js": "2"}, [1, 1], id="file_becomes_folder"),
+        pytest.param([{"app/x.js": "1"}, {"app": "2"}], {"app": "2"}, [1, 1], id="folder_becomes_file"),
+        pytest.param([{}, {"a": "1"}], {"a": "1"}, [0, 1], id="empty"),
+    ],
+)
+def test_keep_links(tmp_path: Path, releases: list[dict[str, str]], expected: dict[str, str], added: list[int]) -> None:
+    kept = tmp_path / "kept" / "static"
+    found = []
+    for number, files in enumerate(releases):
+        source = fill(tmp_path / str(number), files)
+        source.mkdir(exist_ok=True)
+        found.append(tree.keep_links(source, kept))
+        assert tree.keep_links(source, kept) == 0, "a second time adds nothing"
+    assert content(kept) == expected
+    assert found == added
+
+
+def test_keep_links_of_a_broken_link(tmp_path: Path) -> None:
+    source = fill(tmp_path / "release", {"a": "1"})
+    (source / "b").symlink_to("nowhere")
+    for _ in range(2):
+        tree.keep_links(source, tmp_path / "kept")
+    assert os.readlink(tmp_path / "kept" / "b") == "nowhere"
+
+
+def test_keep_links_takes_no_room(tmp_path: Path) -> None:
+    source = fill(tmp_path / "release", {"a": "1"})
+    tree.keep_links(source, tmp_path / "kept")
+    assert (tmp_path / "kept" / "a").stat().st_ino == (source / "a").stat().st_ino
+
+
+def test_drop_last_links_when_a_release_is_pruned(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    old = fill(tmp_path / "old", {"same.css": "0", "old/old.css": "1"})
+    new = fill(tmp_path / "new", {"new/new.css": "2"})
+    os.link(old / "same.css", new / "same.css")
+    tree.keep_links(old, kept)
+    tree.keep_links(new, kept)
+    assert tree.drop_last_links(kept) == 0, "both releases are there"
+    tree.remove_tree(old)
+    assert tree.drop_last_links(kept) == 1
+    assert content(kept) == {"new/new.css": "2", "same.css": "0"}
+    assert not (kept / "old").exists(), "no empty directories are left"
+    assert content(new) == {"new/new.css": "2", "same.css": "0"}
+
+
+def test_drop_last_links_without_a_directory(tmp_path: Path) -> None:
+    assert tree.drop_last_links(tmp_path / "missing") == 0
