@@ -167,8 +167,9 @@ class Site:
     def get(self, path: str = "/", **options: Any) -> Response:
         return self.machine.request(self.domain, path, **options)
 
-    def post(self, path: str, fields: Mapping[str, str]) -> Response:
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    def post(self, path: str, fields: Mapping[str, str], **more: str) -> Response:
+        """Send a form; `more` are further headers."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded", **more}
         return self.get(path, method="POST", body=urlencode(fields), headers=headers)
 
     def upload(self, path: str, name: str, content: bytes) -> Response:

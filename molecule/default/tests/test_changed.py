@@ -105,6 +105,24 @@ def test_changed_secret_is_live_and_not_shown(playbooks, notes, server, status):
     assert "NOTES_NEW" not in notes.inside()["variables"]
 
 
+def test_superuser_is_made_and_may_log_in(playbooks, notes, monkeypatch):
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a-password-for-ann")
+    who = {"site": "notes", "username": "ann", "email": "ann@example.com"}
+    assert set(playbooks.run("playbooks/superuser.yml", check=True, **who).changed.values()) == {1}
+    play = playbooks.run("playbooks/superuser.yml", "-vvv", **who)
+    assert play.status == 0, play.output
+    assert set(play.changed.values()) == {1}
+    assert "a-password-for-ann" not in play.output
+    assert set(playbooks.run("playbooks/superuser.yml", **who).changed.values()) == {0}
+
+    page = notes.get("/admin/login/")
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)[1]
+    cookie = page.headers["Set-Cookie"].split(";")[0]
+    form = {"username": "ann", "password": "a-password-for-ann", "csrfmiddlewaretoken": token, "next": "/admin/"}
+    answer = notes.post("/admin/login/", form, Cookie=cookie, Origin="http://notes.test")
+    assert (answer.status, answer.headers["Location"]) == (302, "/admin/"), answer.text
+
+
 def test_status_playbook_tells_what_is_live(playbooks, status):
     play = playbooks.run("playbooks/status.yml")
     assert play.status == 0
