@@ -27,6 +27,7 @@ from .paths import SitePaths
 
 RELEASE_ID = re.compile(r"^\d{8}T\d{6}(\.\d{2})?-[0-9a-f]{7}$")
 STAMP = "%Y%m%dT%H%M%S"
+FAILED_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -203,17 +204,19 @@ def rollback_target(records: Sequence[Release], current: str | None, wanted: str
 
 
 def releases_to_prune(records: Sequence[Release], current: str | None, keep: int) -> list[Release]:
-    """What may go: all but the newest `keep`, and never the live one nor the one to go back to.
+    """What may go: all but the newest `keep` that served, and never the live one nor the one to go back to.
 
-    A release that was prepared and never went live was prepared beside another live one; it can
+    Of those that failed the newest few stay as evidence, and take no place from the others. A
+    release that was prepared and never went live was prepared beside another live one; it can
     never be used, so it goes at once.
     """
     stale = [record for record in records if record.state == "prepared" and record.id != current]
     records = [record for record in records if record not in stale]
-    safe = {current}
+    served = [record.id for record in records if record.served]
+    failed = [record.id for record in records if not record.served]
+    safe = {current, *served[-keep:], *failed[-FAILED_KEPT:]}
     try:
         safe.add(rollback_target(records, current).id)
     except EngineError:
         pass
-    newest = {record.id for record in records[-keep:]}
-    return stale + [record for record in records if record.id not in safe | newest]
+    return stale + [record for record in records if record.id not in safe]

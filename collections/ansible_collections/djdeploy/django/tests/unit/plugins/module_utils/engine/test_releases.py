@@ -335,7 +335,8 @@ def test_rollback_target_unknown_tells_what_is_kept() -> None:
     [
         pytest.param({"a": "retired", "b": "live"}, "b", 5, "", id="few"),
         pytest.param({"a": "retired", "b": "retired", "c": "live"}, "c", 2, "a", id="oldest_goes"),
-        pytest.param({"a": "retired", "b": "failed", "c": "failed", "d": "live"}, "d", 2, "b", id="target_stays"),
+        pytest.param({"a": "retired", "b": "failed", "c": "live"}, "c", 2, "", id="failed_takes_no_place"),
+        pytest.param({"a": "retired", "b": "void", "c": "void", "d": "live"}, "d", 2, "b", id="target_stays"),
         pytest.param({"a": "live", "b": "failed", "c": "failed", "d": "failed"}, "a", 2, "b", id="live_one_stays"),
         pytest.param({"a": "retired", "b": "live", "c": "void", "d": "void"}, "b", 2, "", id="after_two_rollbacks"),
         pytest.param({"a": "retired", "b": "prepared", "c": "live"}, "c", 5, "b", id="prepared_goes_at_once"),
