@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from .errors import EngineError
 
@@ -131,12 +131,8 @@ def run(
     ]
     for reader in readers:
         reader.start()
-    if process.stdin is not None:
-        try:
-            process.stdin.write(stdin or "")
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended without reading; its exit status tells why
+    if process.stdin is not None:  # aside: a program that never reads must not outlast its time
+        threading.Thread(target=feed, args=(process.stdin, stdin), daemon=True).start()
     try:
         process.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -153,6 +149,14 @@ def run(
         for reader in readers:
             reader.join(LEFT_BEHIND)
     return Completed(words, process.returncode, "".join(collected["stdout"]), "".join(collected["stderr"]))
+
+
+def feed(stream: IO[str], text: str) -> None:
+    try:
+        with stream:
+            stream.write(text)
+    except BrokenPipeError:
+        pass  # it ended without reading; its exit status tells why
 
 
 def kill_group(pid: int) -> None:
