@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 COLLECTIONS = next(path for path in Path(__file__).resolve().parents if path.name == "ansible_collections").parent
 PROGRAM = """
-import functools, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, {collections!r})
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import __main__, client, door, paths
 paths.SITES_ROOT = Path({sites!r})
-client.connect = functools.partial(client.connect, Path({socket!r}))
+client.connect.__defaults__ = (Path({socket!r}),)
 door.GIT_SETTINGS["core.hooksPath"] = {hooks!r}
 sys.exit(__main__.main(sys.argv[1:]))
 """
