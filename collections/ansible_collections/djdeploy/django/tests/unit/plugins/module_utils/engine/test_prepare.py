@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release is made of: its variables, its facts, what nginx finds by URL, and which one is used again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, overlay, prepare, tree
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+
+ID = "20260301T120000-abcdef0"
+REVISION = "abcdef0" + "1" * 33
+PATHS = ReleasePaths("shop", ID)
+SHARED = SitePaths("shop").shared
+
+
+def release(**facts: Any) -> Release:
+    return Release(ID, "shop", REVISION, settings="mysite.settings", application="mysite.wsgi:application", **facts)
+
+
+# --- variables and facts --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("import_paths", "python_path"),
+    [
+        ([], ["settings", "project"]),
+        (["."], ["settings", "project", "code"]),
+        (["src", "apps/shared"], ["settings", "project", "code/src", "code/apps/shared"]),
+    ],
+    ids=["none", "root", "two"],
+)
+def test_release_environment_import_paths(shop: Site, import_paths: list[str], python_path: list[str]) -> None:
+    variables = prepare.release_environment(shop, release(import_paths=import_paths))
+    root = shop.paths.release(ID).root
+    assert variables["PYTHONPATH"] == ":".join(str(root / path) for path in python_path)
+
+
+def test_release_environment_is_of_the_release(shop: Site) -> None:
+    variables = prepare.release_environment(shop, release())
+    paths = shop.paths.release(ID)
+    assert variables.pop("PYTHONPATH")
+    assert variables == {
+        "DJANGO_SETTINGS_MODULE": "djdeploy_settings",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "VIRTUAL_ENV": str(paths.environment),
+        "HOME": str(shop.paths.shared),
+        "DJDEPLOY_SITE": "shop",
+        "DJDEPLOY_RELEASE": ID,
+        "DJDEPLOY_REVISION": REVISION,
+        "DJDEPLOY_APPLICATION": "mysite.wsgi:application",
+    }
+
+
+@pytest.mark.parametrize(
+    ("project_path", "code"), [(".", "code"), ("src", "code/src"), ("a/b", "code/a/b")], ids=["root", "below", "deep"]
+)
+def test_settings_facts(shop: Site, project_path: str, code: str) -> None:
+    root = shop.paths.release(ID).root
+    assert prepare.settings_facts(shop, release(project_path=project_path)) == {
+        "project_settings": "mysite.settings",
+        "domains": ["shop.example.com"],
+        "https": False,
+        "static_root": str(root / "static"),
+        "shared": str(shop.paths.shared),
+        "code": str(root / code),
+        "database": shop.config["database"],
+    }
+
+
+def test_write_settings_what_a_release_runs_with(shop: Site) -> None:
+    made, paths = release(import_paths=["src"]), shop.paths.release(ID)
+    paths.root.mkdir()
+    prepare.write_settings(shop, made, os.getgid())
+    assert (paths.settings / "djdeploy_settings.py").read_text() == Path(overlay.__file__).read_text()
+    assert json.loads((paths.settings / "site.json").read_text()) == prepare.settings_facts(shop, made)
+    assert environment.parse(paths.env_file.read_text()) == prepare.release_environment(shop, made)
+    assert paths.settings.stat().st_mode & 0o777 == 0o750
+    for file in (*paths.settings.iterdir(), paths.env_file):
+        assert file.stat().st_mode & 0o777 == 0o640, file
+
+
+def test_site_target_release_wins_over_site(shop: Site) -> None:
+    shop.paths.env_file.parent.mkdir()
+    shop.paths.env_file.write_text('SECRET_KEY="x"\nDJANGO_SETTINGS_MODULE="mysite.settings"\n')
+    target, paths = prepare.site_target(shop, release()), shop.paths.release(ID)
+    assert (target.python, target.cwd, target.user) == (paths.environment / "bin/python", paths.project, "shop")
+    assert target.env["SECRET_KEY"] == "x"
+    assert target.env["DJANGO_SETTINGS_MODULE"] == "djdeploy_settings"
+
+
+# --- what nginx finds by URL ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/static/", "static"),
+        ("static/", "static"),
+        ("/static", "static"),
+        ("/assets/v1/", "assets/v1"),
+        ("/static/?v=1#top", "static"),
+        ("//static//", None),  # a host named static
+        ("https://cdn.example.com/static/", None),
+        ("//cdn.example.com/static/", None),
+        ("https://cdn.example.com", None),
+        ("data:,", None),
+        ("/", None),
+        ("", None),
+        (None, None),
+        ("/../", None),
+        ("/static/../../etc/", None),
+        ("/./static/", None),
+        ("..", None),
+        ("/..static/", "..static"),
+        ("/static.d/", "static.d"),
+    ],
+)
+def test_url_path(url: str | None, path: str | None) -> None:
+    assert prepare.url_path(url) == path
+
+
+@pytest.mark.parametrize(
+    ("static_url", "media_url", "media_root", "links"),
+    [
+        ("/static/", "/media/", SHARED / "media", {"static": "../static", "media": str(SHARED / "media")}),
+        ("/a/static/", "/a/media/", SHARED / "m", {"a/static": "../../static", "a/media": str(SHARED / "m")}),
+        ("/a/b/c/", None, None, {"a/b/c": "../../../static"}),
+        ("https://cdn.example.com/s/", "/media/", SHARED / "media", {"media": str(SHARED / "media")}),
+        ("/static/", "https://cdn.example.com/m/", SHARED / "media", {"static": "../static"}),
+        ("/", "/media/", SHARED / "media", {"media": str(SHARED / "media")}),
+        ("/static/", "/", SHARED / "media", {"static": "../static"}),
+        ("/static/", "", SHARED / "media", {"static": "../static"}),
+        ("/static/", "/media/", "", {"static": "../static"}),
+        ("/static/", "/media/", None, {"static": "../static"}),
+        ("/static/", "/media/", "/var/uploads", {"static": "../static"}),
+        ("/static/", "/media/", "media", {"static": "../static"}),
+        ("/static/", "/media/", SHARED, {"static": "../static"}),
+        ("/static/", "/media/", f"{SHARED}/media/..", {"static": "../static"}),
+        ("/static/", "/media/", f"{SHARED}/../../blog/shared/media", {"static": "../static"}),
+        ("/static/", "/media/", f"{SHARED}-old/media", {"static": "../static"}),
+        ("/static/", "/media/", f"{SHARED}/media/", {"static": "../static", "media": str(SHARED / "media")}),
+        ("/files/", "/files/", SHARED / "media", {"files": "../static"}),
+        ("/static/", "/static/media/", SHARED / "m", {"static": "../static", "static/media": str(SHARED / "m")}),
+        (None, None, None, {}),
+    ],
+    ids=[
+        "both", "nested", "deep", "static elsewhere", "media elsewhere", "static at /", "media at /", "no media URL",
+        "empty root", "no root", "root outside", "relative root", "shared itself", "shared by ..", "another site",
+        "alike", "slash at the end", "same path", "media within static", "neither",
+    ],
+)  # fmt: skip
+def test_public_links(static_url: str | None, media_url: str | None, media_root: Any, links: dict[str, str]) -> None:
+    root = str(media_root) if isinstance(media_root, Path) else media_root
+    facts = {"static_url": static_url, "media_url": media_url, "media_root": root}
+    assert prepare.public_links(facts, PATHS, SHARED) == links
+
+
+def test_public_links_nothing_known() -> None:
+    assert prepare.public_links({}, PATHS, SHARED) == {}
+
+
+@pytest.mark.parametrize("static_url", ["/media/static/", "/media/a/b/"])
+def test_public_links_static_among_uploads(static_url: str) -> None:
+    facts = {"static_url": static_url, "media_url": "/media/", "media_root": str(SHARED / "media")}
+    with pytest.raises(EngineError) as raised:
+        prepare.public_links(facts, PATHS, SHARED)
+    assert raised.value.message.startswith(f"STATIC_URL {static_url} lies within MEDIA_URL /media/")
+
+
+@pytest.mark.parametrize(
+    ("static_url", "media_url"),
+    [("/static/", "/media/"), ("/shop/static/", "/shop/media/"), ("/a/b/c/static/", "/media/"), ("static/", "up/x/")],
+    ids=["plain", "nested", "deep", "relative"],
+)
+def test_lay_out_public_files_are_found_by_url(shop: Site, static_url: str, media_url: str) -> None:
+    paths = shop.paths.release(ID)
+    paths.static.mkdir(parents=True)
+    (paths.static / "site.css").write_text("css")
+    (shop.paths.media / "cat.jpg").write_text("cat")
+    facts = {"static_url": static_url, "media_url": media_url, "media_root": str(shop.paths.media)}
+    before = os.umask(0o077)
+    try:
+        for _twice in range(2):  # the second time there is nothing to do
+            prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths)
+    finally:
+        os.umask(before)
+    assert (paths.public / static_url.strip("/") / "site.css").read_text() == "css"
+    assert (paths.public / media_url.strip("/") / "cat.jpg").read_text() == "cat"
+    for folder, _folders, _files in os.walk(paths.public):
+        assert Path(folder).stat().st_mode & 0o777 == 0o755, folder
+    moved = paths.root.rename(paths.root.with_name("moved"))
+    assert (moved / "public" / static_url.strip("/") / "site.css").exists(), "static files go with the release"
+
+
+def test_lay_out_public_media_within_static(shop: Site) -> None:
+    paths = shop.paths.release(ID)
+    paths.static.mkdir(parents=True)
+    facts = {"static_url": "/static/", "media_url": "/static/media/", "media_root": str(shop.paths.media)}
+    prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths)
+    (paths.static / "site.css").write_text("css")
+    (shop.paths.media / "cat.jpg").write_text("cat")
+    assert (paths.public / "static/site.css").read_text() == "css"
+    assert (paths.public / "static/media/cat.jpg").read_text() == "cat"
+
+
+def test_lay_out_public_nothing(shop: Site) -> None:
+    paths = shop.paths.release(ID)
+    paths.root.mkdir()
+    prepare.lay_out_public({}, paths)
+    assert list(paths.public.iterdir()) == []
+
+
+# --- small things ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("things", "text"), [([], "no migrations"), (["a"], "1 migration"), (["a", "b"], "2 migrations")]
+)
+def test_counted(things: list[str], text: str) -> None:
+    assert prepare.counted(things, "migration") == text
+
+
+def test_interpreter_of_the_engine_is_known() -> None:
+    python = prepare.interpreter("python3")
+    assert python.executable == os.path.realpath(sys.executable)
+    assert python.version == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_interpreter_not_on_this_host() -> None:
+    with pytest.raises(EngineError, match=r"python3\.99"):
+        prepare.interpreter("python3.99")
+
+
+def test_compile_code_compiles_and_runs_nothing(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    (code / "shop").mkdir(parents=True)
+    (code / "shop/models.py").write_text("open('ran', 'w')\n")
+    (code / "sitecustomize.py").write_text("open('ran', 'w')\n")
+    (code / "compileall.py").write_text("open('ran', 'w')\n")
+    (code / "broken.py").write_text("def (\n")
+    prepare.compile_code(code, sys.executable, pwd.getpwuid(os.getuid()).pw_name)
+    assert not (code / "ran").exists()
+    compiled = next((code / "shop/__pycache__").glob("models.*.pyc")).read_bytes()
+    flags = int.from_bytes(compiled[4:8], "little")
+    assert flags == 0b01, "by hash, never compared: PEP 552"
+    assert not list((code / "__pycache__").glob("broken.*"))
+
+
+# --- using a prepared release again ---------------------------------------------------------------
+
+LIVE = "20260201T000000-1111111"
+
+
+@pytest.mark.parametrize(
+    ("facts", "fits"),
+    [
+        ({}, True),
+        ({"state": "failed"}, False),
+        ({"state": "preparing"}, False),
+        ({"state": "retired"}, False),
+        ({"revision": "b" * 40}, False),
+        ({"fingerprint": "another"}, False),
+        ({"prepared_beside": "20260101T000000-0000000"}, False),
+        ({"prepared_beside": ""}, False),
+    ],
+    ids=["fits", "failed", "half", "served", "revision", "configuration", "another was live", "none was live"],
+)
+def test_reusable(shop: Site, keep: Callable[..., Release], facts: dict[str, Any], fits: bool) -> None:
+    keep(LIVE, "live")
+    state = facts.get("state", "prepared")
+    whole = {"revision": REVISION, "fingerprint": shop.fingerprint(), "prepared_beside": LIVE, **facts}
+    made = keep(ID, state, **{key: value for key, value in whole.items() if key != "state"})
+    assert prepare.reusable(shop, REVISION) == (made if fits else None)
+
+
+def test_reusable_first_release(shop: Site, keep: Callable[..., Release]) -> None:
+    made = keep(ID, "prepared", revision=REVISION, fingerprint=shop.fingerprint())
+    assert prepare.reusable(shop, REVISION) == made
+
+
+def test_reusable_newest_of_several(shop: Site, keep: Callable[..., Release]) -> None:
+    facts = {"revision": REVISION, "fingerprint": shop.fingerprint()}
+    keep(ID, "prepared", **facts)
+    newer = keep("20260302T000000-abcdef0", "prepared", **facts)
+    assert prepare.reusable(shop, REVISION) == newer
+
+
+def test_reusable_not_after_an_edit(shop: Site, keep: Callable[..., Release]) -> None:
+    keep(ID, "prepared", revision=REVISION, fingerprint=shop.fingerprint())
+    edited = replace(shop, config={**shop.config, "env": {"DEBUG_TOOLBAR": "1"}})
+    assert prepare.reusable(edited, REVISION) is None
+    tree.point(shop.paths.current, f"releases/{LIVE}")
+    assert prepare.reusable(shop, REVISION) is None, "something went live since"
