@@ -14,23 +14,25 @@ from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT
 from .request import Request
 
 
-def connect(path: Path = DEPLOYER_SOCKET) -> socket.socket:
-    """A connection to the deployer: systemd starts one for it, which waits for the request.
+def new_socket() -> socket.socket:
+    """A socket that `connect` connects to the deployer."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def connect(connection: socket.socket, path: Path = DEPLOYER_SOCKET) -> None:
+    """Call a deployer: systemd starts one for the connection, and it waits for the request.
 
     :raises EngineError: when it cannot be reached.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(str(path))
     except OSError as error:
-        connection.close()
         if isinstance(error, PermissionError):
             raise EngineError("only root may ask the deployer", "run it again with sudo") from None
         raise EngineError(
             f"the deployer does not answer ({path}: {error.strerror})",
             f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
         ) from None
-    return connection
 
 
 def ask(request: Request, connection: socket.socket | None = None) -> Iterator[Event]:
@@ -38,10 +40,12 @@ def ask(request: Request, connection: socket.socket | None = None) -> Iterator[E
 
     Whoever stops listening does not stop the deploy.
 
-    :param connection: one made before; it is closed in the end.
+    :param connection: a socket made before, connected or not; it is closed in the end.
     :raises EngineError: when the deployer cannot be reached or went away before the result.
     """
-    with connection or connect() as connection:
+    with connection or new_socket() as connection:
+        if not is_connected(connection):
+            connect(connection)
         for event in conversation(connection, request):
             yield event
             if event["event"] == "result":
@@ -50,6 +54,14 @@ def ask(request: Request, connection: socket.socket | None = None) -> Iterator[E
         "the deployer stopped before it had a result",
         f"see: journalctl -u '{DEPLOYER_UNIT}@*' -n 50; then: djdeploy status {request.site}",
     )
+
+
+def is_connected(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def conversation(connection: socket.socket, request: Request) -> Iterator[Event]:

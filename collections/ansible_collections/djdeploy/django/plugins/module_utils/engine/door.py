@@ -30,7 +30,7 @@ GIT_SETTINGS = {
     "safe.directory": "*",  # the path is ours, looked up by name; the repository belongs to this very user
 }
 HOOK_OPERATIONS = {"pre-receive": RECEIVE, "post-receive": PUSHED}
-CONNECTION_VARIABLES = {"pre-receive": "DJDEPLOY_RECEIVE_FD", "post-receive": "DJDEPLOY_PUSHED_FD"}
+SOCKET_VARIABLES = {"pre-receive": "DJDEPLOY_RECEIVE_FD", "post-receive": "DJDEPLOY_PUSHED_FD"}
 
 
 def receive(key: str, sites: Sequence[str]) -> int:
@@ -48,17 +48,18 @@ def receive(key: str, sites: Sequence[str]) -> int:
         return 1
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    connections = called_deployers()
+    sockets = sockets_of_hooks()
+    call_early(sockets[SOCKET_VARIABLES["pre-receive"]])  # it starts while git still reads the push
     settings = [word for name, value in GIT_SETTINGS.items() for word in ("-c", f"{name}={value}")]
     child = os.fork()
     if child == 0:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_CONFIG")}
         environment |= {SITE_VARIABLE: site, KEY_VARIABLE: key, OUTCOME_VARIABLE: str(writer)}
-        environment |= {variable: str(connection.fileno()) for variable, connection in connections.items()}
+        environment |= {variable: str(each.fileno()) for variable, each in sockets.items()}
         os.execvpe("git", ["git", *settings, "receive-pack", str(SitePaths(site).repository)], environment)
     os.close(writer)
-    for connection in connections.values():
-        connection.close()
+    for each in sockets.values():
+        each.close()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     # A git that ended well has waited for its hooks, but a `git gc` it leaves behind holds the pipe, too.
     # One that was killed may leave a hook at work, whose word counts.
@@ -72,28 +73,32 @@ def receive(key: str, sites: Sequence[str]) -> int:
     return status or (1 if FAILED in told else 0)
 
 
-def called_deployers() -> dict[str, socket.socket]:
-    """A connection for each hook, made while git still reads the push: the deployers start beside it.
+def sockets_of_hooks() -> dict[str, socket.socket]:
+    """A socket to the deployer for each hook, which inherits it: one can be connected before its hook runs.
 
-    That is a tenth of a second that nobody waits for, twice. Where it cannot be had the hook tries
-    for itself, and tells the pusher what is wrong.
-
-    :returns: the variable that tells the hook of its connection -> the connection.
+    :returns: the variable that tells the hook of its socket -> the socket.
     """
-    connections = {}
-    for variable in CONNECTION_VARIABLES.values():
+    sockets = {variable: client.new_socket() for variable in SOCKET_VARIABLES.values()}
+    for each in sockets.values():
+        each.set_inheritable(True)
+    return sockets
+
+
+def call_early(connection: socket.socket | None) -> None:
+    """Let a deployer start for a hook that runs later: that is a tenth of a second nobody waits for.
+
+    Where none can be had the hook tries for itself, and tells the pusher what is wrong.
+    """
+    if connection is not None:
         try:
-            connection = client.connect()
+            client.connect(connection)
         except EngineError:
-            break
-        connection.set_inheritable(True)
-        connections[variable] = connection
-    return connections
+            pass
 
 
-def own_connection(hook_name: str) -> socket.socket | None:
-    """The connection that `receive` made for this hook, if it could."""
-    number = os.environ.get(CONNECTION_VARIABLES[hook_name])
+def inherited_socket(hook_name: str) -> socket.socket | None:
+    """The socket that `receive` made for a hook."""
+    number = os.environ.get(SOCKET_VARIABLES[hook_name])
     return socket.socket(fileno=int(number)) if number else None
 
 
@@ -117,7 +122,7 @@ def tell_receive(lines: Sequence[str]) -> None:
 
 def hook(name: str) -> int:
     """A hook of the bare repository: hand the pushed refs to the deployer and show what it says."""
-    failed = True
+    failed, called = True, False
     try:
         request = Request(
             op=HOOK_OPERATIONS[name],
@@ -129,7 +134,10 @@ def hook(name: str) -> int:
         )
         if request.op == PUSHED:
             tell_receive([ASKED])
-        for event in client.ask(request, own_connection(name)):
+        for event in client.ask(request, inherited_socket(name)):
+            if not called and request.op == RECEIVE and event["event"] != "result":
+                call_early(inherited_socket("post-receive"))  # it starts while the release is built
+                called = True
             text = rendered(event)
             if text:
                 print(text, flush=True)
