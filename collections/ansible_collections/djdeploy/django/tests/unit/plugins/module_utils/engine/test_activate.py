@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The switch and what surrounds it: real releases and pointers in a directory, systemd and nginx played."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, releases
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import MARKER
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult
+
+A, B, C, D = (f"2026030{day}T120000-{letter * 7}" for day, letter in enumerate("abcd", start=1))
+Keep = Callable[..., Release]
+
+
+@dataclass
+class Machine:
+    """What the engine asks of systemd and nginx, in order, and what each of them answers.
+
+    :param failures: name of the asked -> the exception it ends in.
+    :param pointers: what `current` was when each of them was asked.
+    """
+
+    site: Site
+    asked: list[str] = field(default_factory=list)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    pointers: dict[str, str | None] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+
+    def play(self, name: str, answer: Any = None) -> Callable[..., Any]:
+        def played(*arguments: Any, **options: Any) -> Any:
+            release = getattr(arguments[0], "release_id", "")
+            self.asked.append(f"{name} {release[-7:]}".strip())
+            self.pointers[name] = releases.current_id("shop")
+            if name in self.failures:
+                raise self.failures[name]
+            return answer() if callable(answer) else answer
+
+        return played
+
+    def states(self) -> dict[str, str]:
+        return {record.id: record.state for record in releases.all_releases("shop")}
+
+
+@pytest.fixture
+def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    found = Machine(shop)
+    for name in ("start", "kill", "stop", "drain"):
+        monkeypatch.setattr(activate.units, name, found.play(name))
+    monkeypatch.setattr(activate.units, "running_releases", found.play("running", lambda: set(found.running)))
+    monkeypatch.setattr(activate.health, "prove", found.play("prove", "200 on /"))
+    monkeypatch.setattr(activate.health, "through_nginx", found.play("verify", "200 from nginx"))
+    return found
+
+
+# --- going live -----------------------------------------------------------------------------------
+
+
+def test_go_live_switches_only_what_was_proven(machine: Machine, keep: Keep, progress: Progress) -> None:
+    keep(A, "live")
+    activate.go_live(machine.site, keep(B, "prepared"), progress)
+    assert machine.asked == ["start bbbbbbb", "prove bbbbbbb", "verify"]
+    assert machine.pointers == {"start": A, "prove": A, "verify": B}
+    assert releases.current_id("shop") == B
+    assert machine.states() == {A: "retired", B: "live"}
+    live = releases.live_release("shop")
+    assert live is not None and live.replaced == A and live.live_since
+    assert [phase["name"] for phase in progress.phases] == ["start", "prove", "switch", "verify"]
+
+
+def test_go_live_the_first_time(machine: Machine, keep: Keep, progress: Progress) -> None:
+    activate.go_live(machine.site, keep(A, "prepared"), progress)
+    assert os.readlink(machine.site.paths.current) == f"releases/{A}"
+    assert machine.states() == {A: "live"}
+
+
+FAILURES = [
+    pytest.param(EngineError("it answers 500"), "it answers 500", id="said_on_purpose"),
+    pytest.param(OSError(28, "No space left on device"), "the disk is full", id="disk_full"),
+    pytest.param(KeyError("path"), "djdeploy itself failed: KeyError: 'path'", id="defect"),
+]
+
+
+@pytest.mark.parametrize("before", [pytest.param(A, id="something_live"), pytest.param(None, id="nothing_live")])
+@pytest.mark.parametrize("where", ["start", "prove", "verify"])
+@pytest.mark.parametrize(("error", "reason"), FAILURES)
+def test_go_live_that_fails_leaves_what_was(
+    machine: Machine, keep: Keep, progress: Progress, where: str, error: Exception, reason: str, before: str | None
+) -> None:
+    if before:
+        keep(before, "live")
+    machine.failures[where] = error
+    with pytest.raises(type(error)):
+        activate.go_live(machine.site, keep(B, "prepared"), progress)
+    assert releases.current_id("shop") == before
+    assert machine.asked[-1] == "kill bbbbbbb"
+    assert machine.pointers["kill"] == before, "what is killed must not be what visitors are sent to"
+    assert machine.states() == ({before: "live"} if before else {}) | {B: "failed"}
+    failed = releases.read_release(machine.site.paths.releases / B)
+    assert failed is not None and failed.reason == reason
+
+
+@pytest.mark.parametrize("where", ["point", "keep_links", "write_release"])
+def test_go_live_that_fails_around_the_rename_is_undone(
+    machine: Machine, keep: Keep, progress: Progress, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    keep(A, "live")
+    release, real = keep(B, "prepared", facts={"static_url": "/static/"}), getattr(activate, where)
+    broken = [True]
+
+    def breaks(*arguments: Any, **options: Any) -> Any:
+        answer = real(*arguments, **options)
+        if broken:
+            broken.clear()
+            raise OSError(5, "Input/output error")
+        return answer
+
+    monkeypatch.setattr(activate, where, breaks)
+    with pytest.raises(OSError, match="Input/output error"):
+        activate.go_live(machine.site, release, progress)
+    assert releases.current_id("shop") == A
+    assert machine.pointers["kill"] == A
+    assert machine.states() == {A: "live", B: "failed"}
+
+
+def test_go_live_when_nobody_can_be_told_any_more(machine: Machine, keep: Keep) -> None:
+    """A sink that breaks in the middle of the switch: its phase fails after the rename."""
+    keep(A, "live")
+
+    def breaks(event: Event) -> None:
+        if event.get("name") == "switch" and event["state"] == "ended":
+            raise OSError(32, "Broken pipe")
+
+    with pytest.raises(OSError, match="Broken pipe"):
+        activate.go_live(machine.site, keep(B, "prepared"), Progress([breaks]))
+    assert (releases.current_id("shop"), machine.pointers["kill"]) == (A, A)
+
+
+def test_go_live_again_that_fails_stays_one_that_served(machine: Machine, keep: Keep, progress: Progress) -> None:
+    target = keep(A, "retired", live_until="2026-02-01")
+    keep(B, "live")
+    machine.failures["prove"] = EngineError("its processes died while starting")
+    with pytest.raises(EngineError):
+        activate.go_live(machine.site, target, progress)
+    assert machine.states() == {A: "retired", B: "live"}
+
+
+def test_go_live_keeps_static_files_for_pages_of_earlier_releases(
+    machine: Machine, keep: Keep, progress: Progress
+) -> None:
+    keep(A, "live")
+    release = keep(B, "prepared", facts={"static_url": "/assets/"})
+    static = machine.site.paths.release(B).static
+    static.mkdir()
+    (static / "a.css").write_text("b")
+    activate.go_live(machine.site, release, progress)
+    kept = machine.site.paths.static_kept / "assets" / "a.css"
+    assert kept.stat().st_ino == (static / "a.css").stat().st_ino
+
+
+# --- migrations -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pending", "beside", "current", "runs"),
+    [
+        pytest.param([], A, A, False, id="nothing_pending"),
+        pytest.param([], "", None, False, id="nothing_pending_and_nothing_live"),
+        pytest.param(["shop.0002"], A, A, True, id="pending"),
+        pytest.param([], A, C, True, id="another_went_live_meanwhile"),
+        pytest.param([], "", A, True, id="the_first_went_live_meanwhile"),
+    ],
+)
+def test_migrate_starts_django_only_when_it_must(
+    machine: Machine,
+    keep: Keep,
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+    pending: list[str],
+    beside: str,
+    current: str | None,
+    runs: bool,
+) -> None:
+    if current:
+        keep(current, "live")
+    machine.site.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    machine.site.paths.env_file.write_text("")
+    asked: list[Any] = []
+
+    def run_steps(target: Any, steps: Any, **options: Any) -> list[StepResult]:
+        asked.extend(steps)
+        return [StepResult("migrate", True, after=list(pending))]
+
+    monkeypatch.setattr(activate, "run_steps", run_steps)
+    release = keep(B, "prepared", pending=pending, prepared_beside=beside)
+    assert activate.migrate(machine.site, release, progress) == pending
+    assert asked == ([{"name": "migrate"}] if runs else [])
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b", "c", "d"], "a, b, c, d"),
+        (["a", "b", "c", "d", "e"], "5: a ... e"),
+    ],
+)
+def test_shortened(names: list[str], line: str) -> None:
+    assert activate.shortened(names) == line
+
+
+# --- afterwards -----------------------------------------------------------------------------------
+
+
+def test_settle_stops_every_other_release_and_never_the_live_one(
+    machine: Machine, keep: Keep, progress: Progress
+) -> None:
+    keep(A, "retired")
+    keep(B, "live")
+    machine.running = {A, B, C}
+    activate.settle(machine.site, progress)
+    assert machine.asked == ["running", "drain aaaaaaa", "stop aaaaaaa", "drain ccccccc", "stop ccccccc"]
+    assert progress.phases[-1]["note"] == "stopped 2, pruned 0"
+
+
+def test_settle_prunes_releases_their_environments_and_static_files(
+    machine: Machine, keep: Keep, progress: Progress
+) -> None:
+    paths = machine.site.paths
+    machine.site.config["keep_releases"] = 2
+    for name, state in ((A, "retired"), (B, "retired"), (C, "live")):
+        keep(name, state, environment=f"env-{name[-1]}", replaced=B if state == "live" else "")
+        (paths.environments / f"env-{name[-1]}").mkdir()
+        paths.release(name).static.mkdir()
+        (paths.release(name).static / f"{name[-1]}.css").write_text(name)
+        activate.keep_links(paths.release(name).static, paths.static_kept / "static")
+    activate.settle(machine.site, progress)
+    assert sorted(machine.states()) == [B, C]
+    assert sorted(path.name for path in paths.environments.iterdir()) == ["env-b", "env-c"]
+    assert sorted(path.name for path in (paths.static_kept / "static").iterdir()) == ["b.css", "c.css"]
+
+
+@pytest.mark.parametrize("state", ["retired", "failed", "void"])
+def test_settle_keeps_an_environment_that_any_kept_release_has(
+    machine: Machine, keep: Keep, progress: Progress, state: str
+) -> None:
+    keep(A, state, environment="shared-env")
+    keep(B, "prepared", environment="shared-env")
+    keep(C, "live", environment="own-env")
+    for name in ("shared-env", "own-env", "nobodys-env"):
+        (machine.site.paths.environments / name).mkdir()
+    activate.settle(machine.site, progress)
+    assert sorted(path.name for path in machine.site.paths.environments.iterdir()) == ["own-env", "shared-env"]
+
+
+# --- after a crash --------------------------------------------------------------------------------
+
+
+def test_recover_removes_what_was_half_made_and_nothing_else(
+    machine: Machine, keep: Keep, progress: Progress, said: list[Event]
+) -> None:
+    paths = machine.site.paths
+    keep(A, "live")
+    keep(B, "preparing")
+    keep(D, "prepared")
+    paths.release(C).root.mkdir()
+    (paths.releases / "backup-of-mine").mkdir()
+    for name, complete in (("whole", True), ("half", False)):
+        (paths.environments / name).mkdir()
+        if complete:
+            (paths.environments / name / MARKER).write_text("{}")
+    activate.recover(machine.site, progress)
+    assert sorted(path.name for path in paths.releases.iterdir()) == [A, D, "backup-of-mine"]
+    assert [path.name for path in paths.environments.iterdir()] == ["whole"]
+    assert sorted(event["text"].split(":")[0] for event in said) == [f"removing {B}", f"removing {C}"]
+
+
+@pytest.mark.parametrize(
+    ("states", "current", "expected"),
+    [
+        pytest.param({A: "live", B: "prepared"}, B, {A: "retired", B: "live"}, id="died_after_the_switch"),
+        pytest.param({A: "live", B: "prepared"}, A, {A: "live", B: "prepared"}, id="died_before_the_switch"),
+        pytest.param({A: "retired", B: "live"}, A, {A: "live", B: "retired"}, id="died_in_a_rollback"),
+        pytest.param({A: "retired", B: "preparing"}, B, {A: "retired", B: "live"}, id="pointer_wins"),
+    ],
+)
+def test_recover_lets_records_say_what_the_pointer_says(
+    machine: Machine, keep: Keep, progress: Progress, states: dict[str, str], current: str, expected: dict[str, str]
+) -> None:
+    for name, state in states.items():
+        keep(name, state)
+    activate.point(machine.site.paths.current, f"releases/{current}")
+    activate.recover(machine.site, progress)
+    assert machine.states() == expected
+
+
+def test_recover_never_removes_the_live_release_whatever_its_record(
+    machine: Machine, keep: Keep, progress: Progress
+) -> None:
+    keep(A, "live")
+    record = machine.site.paths.release(A).record
+    record.write_text("")
+    activate.recover(machine.site, progress)
+    assert record.exists()
+
+
+def test_recover_when_the_pointer_leads_nowhere(machine: Machine, keep: Keep, progress: Progress) -> None:
+    keep(A, "retired")
+    current = machine.site.paths.current
+    current.symlink_to(f"releases/{B}")
+    with pytest.raises(EngineError, match=f"points at {B}, which does not exist") as raised:
+        activate.recover(machine.site, progress)
+    assert raised.value.hint.startswith(f"rm {current}; djdeploy rollback shop --to RELEASE")
+    current.unlink()  # as the hint says
+    activate.recover(machine.site, progress)
+    target = releases.rollback_target(releases.all_releases("shop"), None, A)
+    activate.go_live(machine.site, target, progress)
+    assert releases.current_id("shop") == A
+
+
+# --- at boot --------------------------------------------------------------------------------------
+
+
+def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep) -> None:
+    activate.boot(machine.site)
+    assert machine.asked == [], "nothing is live yet"
+    keep(A, "live")
+    keep(B, "retired")
+    activate.boot(machine.site)
+    assert machine.asked == ["start aaaaaaa"]
+
+
+def test_machine_is_a_directory(host: Path, shop: Site) -> None:
+    """The tests above remove directories: never those of the host they run on."""
+    assert shop.paths.root.is_relative_to(host)
