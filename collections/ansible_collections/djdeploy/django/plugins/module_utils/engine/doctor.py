@@ -12,7 +12,7 @@ from typing import Any
 from . import health, units
 from .errors import EngineError
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
-from .releases import live_release
+from .releases import current_id, live_release
 from .requirements import is_complete
 from .sites import Site, load_site, site_names
 
@@ -50,7 +50,7 @@ def room(free_bytes: int, free_inodes: int) -> Finding:
 def host_findings() -> Iterator[Finding]:
     """What all sites of the host stand on."""
     disk, inodes = shutil.disk_usage("/srv"), os.statvfs("/srv")
-    yield room(disk.free, inodes.f_favail or LEAST_FREE_INODES)
+    yield room(disk.free, inodes.f_favail if inodes.f_files else LEAST_FREE_INODES)  # btrfs counts none
     yield Finding("engine", ENGINE_LINK.exists(), f"{ENGINE_LINK} -> {os.path.realpath(ENGINE_LINK)}", "run site.yml")
     listens = units.state(f"{DEPLOYER_UNIT}.socket").active == "active" and DEPLOYER_SOCKET.exists()
     yield Finding(
@@ -65,9 +65,16 @@ def host_findings() -> Iterator[Finding]:
 def site_findings(site: Site) -> Iterator[Finding]:
     """What one site needs to serve."""
     try:
-        live = live_release(site.name)
+        live_id, live = current_id(site.name), live_release(site.name)
     except EngineError as error:
         yield Finding(site.name, False, error.message, error.hint)
+        return
+    if live is None and live_id is not None:
+        gone = "" if (site.paths.releases / live_id).is_dir() else f"rm {site.paths.current}; "
+        yield Finding(
+            site.name, False, f"{site.paths.current} points at {live_id}, which has no record",
+            f"{gone}djdeploy rollback {site.name} --to RELEASE (see: djdeploy releases {site.name})",
+        )  # fmt: skip
         return
     if live is None:
         yield Finding(site.name, True, "waits for its first push")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is live and since when, for a program and for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import status, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+
+OLD, NEW = "20260301T120000-aaaaaaa", "20260302T120000-bbbbbbb"
+LIVE = {
+    "id": NEW,
+    "revision": "b" * 40,
+    "subject": "Sell more",
+    "state": "live",
+    "door": "push",
+    "who": "ada",
+    "live_since": "2026-03-02T12:00:05+00:00",
+    "reason": "",
+}
+FACTS = {
+    "site": "shop",
+    "state": "serving",
+    "url": "http://shop.example.com/",
+    "branch": "main",
+    "live": LIVE,
+    "configuration_current": True,
+    "releases": [],
+    "problem": "",
+}
+Keep = Callable[..., Release]
+
+
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    def says(active: str, sub: str) -> None:
+        monkeypatch.setattr(units, "state", lambda unit: units.UnitState(active, sub, 0, ""))
+
+    says("active", "running")
+    return says
+
+
+# --- for a program --------------------------------------------------------------------------------
+
+
+def test_release_facts_tells_nothing_of_the_inside() -> None:
+    release = Release(NEW, "shop", "b" * 40, fingerprint="f", environment="e", facts={"databases": ["x"]})
+    facts = status.release_facts(release)
+    assert list(facts) == list(status.PUBLIC_FIELDS)
+    assert not {"facts", "environment", "fingerprint", "pending"} & facts.keys()
+
+
+def test_site_status_waiting(shop: Site) -> None:
+    facts = status.site_status(shop)
+    assert (facts["state"], facts["live"], facts["releases"], facts["problem"]) == ("waiting", None, [], "")
+    assert (facts["site"], facts["url"], facts["branch"]) == ("shop", "http://shop.example.com/", "main")
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "state", "problem"),
+    [
+        ("active", "running", "serving", ""),
+        ("failed", "failed", "down", "its service is failed (failed)"),
+        ("activating", "auto-restart", "down", "its service is activating (auto-restart)"),
+        ("inactive", "dead", "down", "its service is inactive (dead)"),
+    ],
+)
+def test_site_status_live(
+    shop: Site, keep: Keep, systemd: Callable[[str, str], None], active: str, sub: str, state: str, problem: str
+) -> None:
+    keep(OLD)
+    keep(NEW, "live", fingerprint=shop.fingerprint())
+    systemd(active, sub)
+    facts = status.site_status(shop)
+    assert (facts["state"], facts["problem"]) == (state, problem)
+    assert facts["live"]["id"] == NEW and facts["configuration_current"] is True
+    assert [release["id"] for release in facts["releases"]] == [OLD, NEW]
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_site_status_configuration_changed(shop: Site, keep: Keep, systemd: Callable[[str, str], None]) -> None:
+    keep(NEW, "live", fingerprint=shop.fingerprint())
+    edited = replace(shop, config={**shop.config, "env": {"A": "b"}})
+    assert status.site_status(edited)["configuration_current"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("directory", "must be a symlink to a release, but it is a directory"),
+        ("dangling", f"points at {NEW}, which has no record"),
+    ],
+)
+def test_site_status_broken(shop: Site, keep: Keep, kind: str, problem: str) -> None:
+    keep(OLD)
+    if kind == "directory":
+        shop.paths.current.mkdir()
+    else:
+        shop.paths.current.symlink_to(f"releases/{NEW}")
+    facts = status.site_status(shop)
+    assert (facts["state"], facts["live"]) == ("broken", None)
+    assert problem in facts["problem"]
+    assert len(facts["releases"]) == 1
+    assert problem in "\n".join(status.status_lines(facts))
+
+
+# --- for a person ---------------------------------------------------------------------------------
+
+SERVING = [
+    "shop            serving  http://shop.example.com/",
+    "  live      bbbbbbb 'Sell more'",
+    f"  release   {NEW}, since 2026-03-02T12:00:05+00:00 by ada (push)",
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "lines"),
+    [
+        ({}, SERVING),
+        (
+            {"configuration_current": False},
+            [*SERVING, "  note      its configuration changed since; run: djdeploy deploy shop"],
+        ),
+        (
+            {"state": "down", "problem": "its service is failed (failed)"},
+            [
+                "shop            down     http://shop.example.com/",
+                *SERVING[1:],
+                "  problem   its service is failed (failed); run: djdeploy doctor shop",
+            ],
+        ),
+        (
+            {"state": "waiting", "live": None},
+            [
+                "shop            waiting  http://shop.example.com/",
+                "  no release yet: git push ssh://git@HOST/shop main",
+            ],
+        ),
+        (
+            {"state": "broken", "live": None, "problem": "the pointer is a directory"},
+            [
+                "shop            broken   http://shop.example.com/",
+                "  problem   the pointer is a directory; run: djdeploy doctor shop",
+            ],
+        ),
+    ],
+    ids=["serving", "configuration changed", "down", "waiting", "broken"],
+)
+def test_status_lines(facts: dict[str, Any], lines: list[str]) -> None:
+    assert status.status_lines({**FACTS, **facts}) == lines
+
+
+def test_release_lines_newest_first() -> None:
+    releases = [
+        {**LIVE, "id": OLD, "state": "failed", "live_since": "", "who": "bob", "reason": "it answers 500 on /"},
+        LIVE,
+    ]
+    head, *lines = status.release_lines({**FACTS, "releases": releases})
+    assert [line.split() for line in lines] == [
+        [NEW, "live", "2026-03-02", "12:00:05", "ada", "Sell", "more"],
+        [OLD, "failed", "-", "bob", "Sell", "more", "[it", "answers", "500", "on", "/]"],
+    ]
+    for line in lines:  # the columns stand below their titles
+        assert line.index("Sell more") == head.index("subject")
+        assert line[head.index("by") :].startswith(("ada", "bob"))
+        assert line[head.index("state") :].startswith(("live", "failed"))
+
+
+def test_release_lines_none() -> None:
+    assert len(status.release_lines({**FACTS, "releases": []})) == 1
