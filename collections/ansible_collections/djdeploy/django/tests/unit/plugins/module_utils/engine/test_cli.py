@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `djdeploy` command: what it accepts, what it asks the deployer for, what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils import engine
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import cli, client, doctor
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import Request
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+
+COMMANDS = ["status", "releases", "deploy", "rollback", "manage", "logs", "doctor", "boot"]
+DONE = {"event": "result", "ok": True, "changed": True, "message": "shop: 1234567 is live"}
+FAILED = {
+    "event": "result",
+    "ok": False,
+    "message": "it answers 500 on /",
+    "hint": "see: journalctl",
+    "detail": "Traceback\nKeyError",
+}
+PLAN = {
+    "commits": ["1234567 Sell more"],
+    "migrations": ["shop.0002"],
+    "packages": ["django 5.1 -> 5.2"],
+    "configuration_changed": True,
+}
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("status", {"site": None, "json": False}),
+        ("status shop --json", {"site": "shop", "json": True}),
+        ("releases shop", {"site": "shop", "json": False}),
+        ("releases --json shop", {"site": "shop", "json": True}),
+        ("deploy shop", {"site": "shop", "revision": None, "check": False, "force": False, "json": False}),
+        ("deploy shop v1.2 --check --force --json", {"revision": "v1.2", "check": True, "force": True, "json": True}),
+        ("rollback shop", {"site": "shop", "to": None, "check": False, "json": False}),
+        ("rollback shop --to abcdef0 --check --json", {"to": "abcdef0", "check": True, "json": True}),
+        ("manage shop showmigrations", {"site": "shop", "command": ["showmigrations"]}),
+        ("manage shop migrate shop 0001 --plan", {"command": ["migrate", "shop", "0001", "--plan"]}),
+        ("manage shop shell -c print(1)", {"command": ["shell", "-c", "print(1)"]}),
+        ("manage shop --help", {"command": ["--help"]}),
+        ("manage shop", {"command": []}),
+        ("logs shop", {"lines": 100, "follow": False, "live": False, "json": False}),
+        ("logs shop -f -n 5 --live --json", {"lines": 5, "follow": True, "live": True, "json": True}),
+        ("logs shop --follow --lines 7", {"lines": 7, "follow": True}),
+        ("doctor", {"site": None, "json": False}),
+        ("doctor shop --json", {"site": "shop", "json": True}),
+        ("boot shop", {"site": "shop"}),
+    ],
+)
+def test_parser_understands(line: str, expected: dict[str, Any]) -> None:
+    arguments = vars(cli.parser().parse_args(line.split()))
+    assert {key: arguments[key] for key in expected} == expected
+    assert callable(arguments["action"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_parser_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.parser().parse_args([command, "--help"])
+    assert raised.value.code == 0
+    assert f"usage: djdeploy {command}" in capsys.readouterr().out
+
+
+def test_parser_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.parser().parse_args(["--help"])
+    assert raised.value.code == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    assert [word for word in listed if word in COMMANDS] == COMMANDS
+
+
+def test_parser_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["--version"])
+    assert capsys.readouterr().out == f"djdeploy {engine.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "frobnicate", "deploy", "releases", "rollback", "logs", "boot", "status shop blog", "logs shop -n many",
+     "rollback shop --to", "boot shop --json", "deploy shop main extra"],
+)  # fmt: skip
+def test_main_not_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.main(line.split())
+    assert raised.value.code == 2
+    assert "usage: djdeploy" in capsys.readouterr().err
+
+
+# --- a host with one site -------------------------------------------------------------------------
+
+
+class Deployer:
+    """Answers every request by `result`, after what a deploy says on its way."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.result: Event = DONE
+
+    def ask(self, request: Request) -> Iterator[Event]:
+        self.requests.append(request)
+        yield {"event": "say", "text": "building"}
+        yield {"event": "phase", "name": "export", "state": "started"}
+        yield {"event": "phase", "name": "export", "state": "ended", "seconds": 0.2, "note": ""}
+        yield self.result
+
+
+@pytest.fixture
+def deployer(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Deployer:
+    """A host with the site `shop`, whose root was ada before sudo."""
+    deployer = Deployer()
+    monkeypatch.setattr(client, "ask", deployer.ask)
+    monkeypatch.setattr(cli, "load_site", load)
+    monkeypatch.setattr(cli, "site_names", lambda: ["shop"])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "ada")
+    return deployer
+
+
+def load(name: str) -> Site:
+    if name != "shop":
+        raise EngineError(f"this host has no site {name!r}; did you mean 'shop'?", "sites come from djdeploy_sites")
+    return Site("shop", {"domains": ["shop.example.com"], "branch": "main"})
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("deploy shop", Request("deploy", "shop", "host", "ada")),
+        ("deploy shop v1", Request("deploy", "shop", "host", "ada", revision="v1")),
+        ("deploy shop --check --force", Request("deploy", "shop", "host", "ada", check=True, force=True)),
+        ("rollback shop", Request("rollback", "shop", "host", "ada")),
+        ("rollback shop --to abc --check", Request("rollback", "shop", "host", "ada", revision="abc", check=True)),
+    ],
+)
+def test_main_asks_the_deployer(deployer: Deployer, line: str, expected: Request) -> None:
+    assert cli.main(line.split()) == 0
+    assert deployer.requests == [expected]
+
+
+def test_main_without_sudo_it_is_the_user(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_USER")
+    cli.main(["deploy", "shop"])
+    assert deployer.requests[0].who == pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "out", "err"),
+    [
+        (DONE, 0, "  building\n  export      ok        0.2 s\nshop: 1234567 is live\n", ""),
+        (
+            {**DONE, "plan": PLAN},
+            0,
+            "  building\n  export      ok        0.2 s\n  commit     1234567 Sell more\n  migration  shop.0002\n"
+            "  package    django 5.1 -> 5.2\n  the configuration changed\nshop: 1234567 is live\n",
+            "",
+        ),
+        (
+            FAILED,
+            1,
+            "  building\n  export      ok        0.2 s\n",
+            "    Traceback\n    KeyError\nit answers 500 on /\n  -> see: journalctl\n",
+        ),
+    ],
+    ids=["done", "with its plan", "failed"],
+)
+def test_main_shows_a_person(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], outcome: Event, code: int, out: str, err: str
+) -> None:
+    deployer.result = outcome
+    assert cli.main(["deploy", "shop"]) == code
+    assert tuple(capsys.readouterr()) == (out, err)
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(DONE, 0), (FAILED, 1)], ids=["done", "failed"])
+def test_main_answers_a_program_by_one_document(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], outcome: Event, code: int
+) -> None:
+    deployer.result = outcome
+    assert cli.main(["deploy", "shop", "--json"]) == code
+    said = capsys.readouterr()
+    assert json.loads(said.out) == outcome
+    assert said.err == ""
+
+
+# --- exits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line", ["status shpo", "releases shpo", "deploy shpo", "rollback shpo", "manage shpo x", "logs shpo", "boot shpo"]
+)
+def test_main_unknown_site(deployer: Deployer, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    assert cli.main(line.split()) == 1
+    said = capsys.readouterr()
+    assert (
+        said.err
+        == "djdeploy: this host has no site 'shpo'; did you mean 'shop'?\n  -> sites come from djdeploy_sites\n"
+    )
+    assert (said.out, deployer.requests) == ("", [])
+
+
+@pytest.mark.parametrize("line", ["status", "releases shop", "manage shop check", "doctor", "boot shop"])
+def test_main_needs_root(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["djdeploy", *line.split()])
+    assert cli.main(line.split()) == 1
+    assert capsys.readouterr().err == f"djdeploy: this needs root\n  -> sudo djdeploy {line}\n"
+
+
+def test_main_interrupted(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(request: Request) -> Iterator[Event]:
+        yield {"event": "say", "text": "building"}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "ask", ask)
+    assert cli.main(["deploy", "shop"]) == 130
+    assert "a deploy that has begun goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("state", "code"), [("serving", 0), ("waiting", 0), ("down", 1), ("broken", 1)])
+@pytest.mark.parametrize("line", ["status", "status shop", "status --json"])
+def test_status_exit(
+    deployer: Deployer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    state: str,
+    code: int,
+) -> None:
+    facts = {"site": "shop", "state": state, "url": "u", "live": None, "branch": "main", "problem": ""}
+    monkeypatch.setattr(cli, "site_status", lambda site: facts)
+    assert cli.main(line.split()) == code
+    out = capsys.readouterr().out
+    assert json.loads(out) == [facts] if "--json" in line else out.startswith("shop ")
+
+
+def test_status_no_sites(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "site_names", list)
+    assert cli.main(["status"]) == 0
+    assert "no sites on this host yet" in capsys.readouterr().out
+    assert cli.main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)], ids=["sound", "something wrong"])
+@pytest.mark.parametrize(("line", "names"), [("doctor", None), ("doctor shop", ["shop"]), ("doctor --json", None)])
+def test_doctor_exit(
+    deployer: Deployer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    names: list[str] | None,
+    ok: bool,
+    code: int,
+) -> None:
+    wanted = []
+
+    def findings(names: list[str] | None) -> list[doctor.Finding]:
+        wanted.append(names)
+        return [doctor.Finding("disk", True, "room"), doctor.Finding("nginx", ok, "is as it is", "nginx -t")]
+
+    monkeypatch.setattr(doctor, "findings", findings)
+    assert cli.main(line.split()) == code
+    assert wanted == [names]
+    out = capsys.readouterr().out
+    if "--json" in line:
+        assert [finding["ok"] for finding in json.loads(out)] == [True, ok]
+    else:
+        assert ("-> nginx -t" in out) is not ok
+
+
+def test_releases_of_a_site_without_any(deployer: Deployer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["releases", "shop", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert cli.main(["releases", "shop"]) == 0
+    assert capsys.readouterr().out.startswith("release ")
+
+
+# --- becoming another program ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("logs shop", "journalctl --unit djdeploy-shop@* --lines 100 --no-pager"),
+        ("logs shop -n 5 -f", "journalctl --unit djdeploy-shop@* --lines 5 --follow"),
+        ("logs shop --json", "journalctl --unit djdeploy-shop@* --lines 100 --no-pager --output json"),
+        ("logs shop --live", "journalctl --unit djdeploy-shop@ID.service --lines 100 --no-pager"),
+    ],
+)
+def test_logs_is_journalctl(
+    deployer: Deployer, shop: Site, monkeypatch: pytest.MonkeyPatch, line: str, words: str
+) -> None:
+    became: list[str] = []
+
+    def execvp(program: str, argv: list[str]) -> None:
+        became.extend(argv)
+        raise SystemExit(0)
+
+    shop.paths.current.symlink_to("releases/ID")
+    monkeypatch.setattr(os, "execvp", execvp)
+    with pytest.raises(SystemExit):
+        cli.main(line.split())
+    assert " ".join(became) == words
+
+
+def test_module_is_the_command() -> None:
+    """Run as `python3 -m`, by its own name, as the host does; without Ansible in sight."""
+    folder = Path(engine.__file__).parent
+    script = (
+        "import importlib.util as u, runpy, sys\n"
+        f"spec = u.spec_from_file_location('djdeploy_engine', {str(folder / '__init__.py')!r},"
+        f" submodule_search_locations=[{str(folder)!r}])\n"
+        "sys.modules['djdeploy_engine'] = m = u.module_from_spec(spec); spec.loader.exec_module(m)\n"
+        "sys.argv = ['djdeploy', '--version']\n"
+        "runpy.run_module('djdeploy_engine', run_name='__main__', alter_sys=False)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"djdeploy {engine.__version__}\n"), done.stderr
