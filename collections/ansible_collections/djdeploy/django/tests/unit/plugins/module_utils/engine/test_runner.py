@@ -91,6 +91,7 @@ def test_run_environment_is_only_what_is_given(
     monkeypatch.setenv("LANG", "tlh_QO.UTF-8")
     done = runner.run([sys.executable, "-I", "-c", "import json, os; print(json.dumps(dict(os.environ)))"], env=env)
     assert json.loads(done.stdout) == {**runner.BASE_ENVIRONMENT, **expected}
+    assert runner.BASE_ENVIRONMENT.keys() == {"PATH", "LANG", "LC_ALL"}
 
 
 def test_run_lines_come_while_it_runs(tmp_path: Path) -> None:
