@@ -343,3 +343,42 @@ def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep) -> None
 def test_machine_is_a_directory(host: Path, shop: Site) -> None:
     """The tests above remove directories: never those of the host they run on."""
     assert shop.paths.root.is_relative_to(host)
+
+
+# --- pieces ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [A, None], ids=["one was live", "none was"])
+def test_point_back(shop: Site, keep: Keep, before: str | None) -> None:
+    keep(B, "live")
+    activate.point_back(shop, before)
+    assert releases.current_id("shop") == before
+    assert shop.paths.current.is_symlink() is (before is not None)
+
+
+@pytest.mark.parametrize(
+    ("before", "replaced"),
+    [(B, B), (C, A), (None, "")],
+    ids=["another", "itself: what it replaced is still the way back", "nothing"],
+)
+def test_record_switch_remembers_the_way_back(shop: Site, keep: Keep, before: str | None, replaced: str) -> None:
+    release = keep(C, "live", replaced=A)
+    activate.record_switch(shop, release, before)
+    found = releases.read_release(shop.paths.releases / C)
+    assert found is not None
+    assert (found.state, found.replaced) == ("live", replaced)
+
+
+@pytest.mark.parametrize(
+    ("static_url", "place"),
+    [("/static/", "static"), ("/a/b/", "a/b"), ("https://cdn.example.com/", None), (None, None)],
+    ids=["plain", "nested", "elsewhere", "none"],
+)
+def test_keep_static_by_url(shop: Site, keep: Keep, static_url: str | None, place: str | None) -> None:
+    release = keep(B, "prepared", facts={"static_url": static_url})
+    static = shop.paths.release(B).static
+    static.mkdir()
+    (static / "site.css").write_text("css")
+    activate.keep_static(shop, release)
+    kept = [path for path in shop.paths.static_kept.rglob("*") if path.is_file()]
+    assert kept == ([shop.paths.static_kept / place / "site.css"] if place else [])
