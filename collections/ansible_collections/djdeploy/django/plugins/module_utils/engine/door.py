@@ -20,6 +20,7 @@ from .push import QUARANTINE_VARIABLES, RefUpdate, parse_update, requested_site
 from .request import PUSHED, RECEIVE, Request
 
 SITE_VARIABLE, KEY_VARIABLE, OUTCOME_VARIABLE = "DJDEPLOY_SITE", "DJDEPLOY_KEY", "DJDEPLOY_OUTCOME_FD"
+PIPE_ROOM = 60_000  # bytes; a pipe holds 65,536 (pipe(7)), and short lines follow
 ACCEPTED, ASKED, FAILED = "accepted ", "asked", "failed"
 GIT_SETTINGS = {
     "core.hooksPath": str(HOOKS),
@@ -115,9 +116,15 @@ def accepted_and_not_asked_for(told: Sequence[str]) -> tuple[RefUpdate, ...]:
 
 
 def tell_receive(lines: Sequence[str]) -> None:
-    """Write into the pipe of the `receive` this hook runs under."""
+    """Write into the pipe of the `receive` this hook runs under, whole lines and never more than it holds.
+
+    `receive` reads only when git has ended, so what does not fit (a push of hundreds of branches) is
+    left out and not waited for.
+    """
     if OUTCOME_VARIABLE in os.environ:
-        os.write(int(os.environ[OUTCOME_VARIABLE]), "".join(f"{line}\n" for line in lines).encode())
+        text = "".join(f"{line}\n" for line in lines).encode()
+        whole = text if len(text) <= PIPE_ROOM else text[:PIPE_ROOM].rpartition(b"\n")[0] + b"\n"
+        os.write(int(os.environ[OUTCOME_VARIABLE]), whole)
 
 
 def hook(name: str) -> int:

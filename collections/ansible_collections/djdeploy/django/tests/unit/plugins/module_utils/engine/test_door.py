@@ -298,3 +298,20 @@ def test_receive_gives_git_the_site_and_none_of_the_callers_settings(pushes: Doo
 )
 def test_accepted_and_not_asked_for(told: list[str], expected: int) -> None:
     assert len(door.accepted_and_not_asked_for(told)) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "whole"), [pytest.param(3, True, id="few"), pytest.param(2000, False, id="more_than_a_pipe_holds")]
+)
+def test_tell_receive_never_waits_for_a_reader(count: int, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setenv(door.OUTCOME_VARIABLE, str(writer))
+    lines = [f"{door.ACCEPTED}{'0' * 40} {'a' * 40} refs/heads/branch-{number:04d}" for number in range(count)]
+    door.tell_receive(lines)
+    door.tell_receive([door.ASKED])
+    os.close(writer)
+    with os.fdopen(reader) as outcome:
+        told = outcome.read().splitlines()
+    assert told[:-1] == lines[: len(told) - 1]
+    assert told[-1] == door.ASKED
+    assert (len(told) == count + 1) is whole
