@@ -41,6 +41,17 @@ def changed(lines: Iterable[tuple[float, str]]) -> int:
     return sum(int(match[1]) for _, line in lines if (match := re.search(r"\bok=\d+\s+changed=(\d+)", line)))
 
 
+def notable(lines: Iterable[tuple[float, str]]) -> list[str]:
+    """What changed or failed, each with the heading of its task before it."""
+    told, task = [], ""
+    for _, line in lines:
+        if line.startswith(("TASK [", "RUNNING HANDLER [")):
+            task = line.rstrip(" *")
+        elif line.startswith(("changed:", "failed:", "fatal:", "ERROR", "[ERROR]")):
+            told += [task, f"  {line}"]
+    return told
+
+
 def timed_playbook(host: Host) -> tuple[float, list[Task]]:
     """Run site.yml.
 
@@ -62,7 +73,7 @@ def timed_playbook(host: Host) -> tuple[float, list[Task]]:
         lines = [(time.monotonic(), line.rstrip()) for line in playbook.stdout]
     ended = time.monotonic()
     if playbook.returncode or changed(lines):
-        said = "\n".join(f"    {line}" for _, line in lines if re.match(r"(changed|failed|fatal)", line))
+        said = "\n".join(f"    {line}" for line in notable(lines))
         raise Trouble(f"site.yml was to have nothing to do, but it changed something or failed:\n{said}")
     return ended - began, tasks_of(lines, ended)
 

@@ -115,6 +115,19 @@ def test_tasks_end_where_the_next_thing_begins():
     assert noop.changed(lines) == 0
 
 
+def test_what_changed_is_told_with_its_task():
+    said = [
+        "TASK [a] ***",
+        "ok: [x]",
+        "TASK [b] ***",
+        "changed: [x]",
+        "RUNNING HANDLER [c] ***",
+        "fatal: [x]: FAILED! => ...",
+    ]
+    told = noop.notable([(0.0, text) for text in said])
+    assert told == ["TASK [b]", "  changed: [x]", "RUNNING HANDLER [c]", "  fatal: [x]: FAILED! => ..."]
+
+
 def test_changes_are_summed_over_hosts():
     recap = ["a : ok=3    changed=2    unreachable=0", "b : ok=3    changed=1    unreachable=0"]
     assert noop.changed([(0.0, text) for text in recap]) == 3
