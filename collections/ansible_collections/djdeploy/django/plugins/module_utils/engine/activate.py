@@ -72,7 +72,10 @@ def go_live(site: Site, release: Release, progress: Progress) -> None:
     except Exception as error:
         if current_id(site.name) == release.id:
             point_back(site, before)
-        fail(site, release, in_words(error).message)
+        try:
+            fail(site, release, in_words(error).message)
+        except Exception as also:  # the first cause is the one to tell; the next run stops and removes what is left
+            progress.say(f"and it could not be stopped: {in_words(also).message}")
         raise
 
 

@@ -59,7 +59,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['site']:<15} {facts['state']:<8} {facts['url']}"]
     if live:
         lines.append(f"  live      {live['revision'][:7]} {live['subject']!r}")
-        lines.append(f"  release   {live['id']}, since {live['live_since']} by {live['who']} ({live['door']})")
+        lines.append(f"  release   {live['id']} by {live['who']} ({live['door']}), live since {live['live_since']}")
         if not facts["configuration_current"]:
             lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
     elif facts["state"] == "waiting":

@@ -115,7 +115,7 @@ def test_site_status_broken(shop: Site, keep: Keep, kind: str, problem: str) -> 
 SERVING = [
     "shop            serving  http://shop.example.com/",
     "  live      bbbbbbb 'Sell more'",
-    f"  release   {NEW}, since 2026-03-02T12:00:05+00:00 by ada (push)",
+    f"  release   {NEW} by ada (push), live since 2026-03-02T12:00:05+00:00",
 ]
 
 
