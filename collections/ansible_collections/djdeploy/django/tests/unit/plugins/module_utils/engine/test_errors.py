@@ -28,7 +28,10 @@ def test_in_words_of_what_was_said_on_purpose_is_the_same() -> None:
     [
         pytest.param(OSError(errno.ENOSPC, "No space left"), "the disk is full", "make room", id="full"),
         pytest.param(
-            OSError(errno.ENOSPC, "No space left", "/srv/shop/x"), "the disk is full (/srv/shop/x)", "df", id="full_where"
+            OSError(errno.ENOSPC, "No space left", "/srv/shop/x"),
+            "the disk is full (/srv/shop/x)",
+            "df",
+            id="full_where",
         ),
         pytest.param(OSError(errno.EDQUOT, "Quota"), "the disk is full", "df -i", id="quota"),
         pytest.param(
@@ -37,11 +40,13 @@ def test_in_words_of_what_was_said_on_purpose_is_the_same() -> None:
             "a defect of djdeploy",
             id="another_of_the_system",
         ),
-        pytest.param(OSError("no number"), "djdeploy itself failed: OSError: no number", "a defect", id="without_number"),
+        pytest.param(
+            OSError("no number"), "djdeploy itself failed: OSError: no number", "a defect", id="without_number"
+        ),
         pytest.param(KeyError("x"), "djdeploy itself failed: KeyError: 'x'", "a defect of djdeploy", id="defect"),
         pytest.param(ValueError(), "djdeploy itself failed: ValueError: ", "a defect", id="without_a_word"),
     ],
-)  # fmt: skip
+)
 def test_in_words(error: Exception, message: str, hint: str) -> None:
     told = in_words(raised(error))
     assert told.message == message
