@@ -190,6 +190,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
     """Go back to the release that served before, or to a kept one by name. Migrations stay applied.
 
     :returns: whether another release is live now.
+    :raises EngineError: when there is none, or it would not serve any more; the message says what serves.
     """
     records = all_releases(site.name)
     live = live_release(site.name)
@@ -202,7 +203,10 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
         result(site, progress, message.replace("back at", "back to"), changed=True, **facts)
         return False
     progress.say(f"{site.name} back to {target.short} {target.subject!r}, by {request.who}")
-    activate.go_live(site, target, progress)
+    try:
+        activate.go_live(site, target, progress)
+    except Exception as error:
+        raise failed(site, f"{target.short} did not go live", error) from error
     left = read_release(site.paths.releases / live.id) if live else None
     if left is not None:
         write_release(replace(left, state="void", reason=f"rolled back by {request.who}"))
