@@ -144,6 +144,8 @@ def recover(site: Site, progress: Progress) -> None:
     """Bring what a killed or rebooted run left behind to a state the next run understands.
 
     The pointer is the truth; records, units and half-made directories are made to agree with it.
+
+    :raises EngineError: when the pointer leads nowhere, or is none; only a person can say what should be live.
     """
     live = current_id(site.name)
     if live is not None and not (site.paths.releases / live).is_dir():

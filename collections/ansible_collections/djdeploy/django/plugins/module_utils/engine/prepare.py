@@ -108,6 +108,7 @@ def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> di
 
 
 def lay_out_public(links: dict[str, str], paths: ReleasePaths) -> None:
+    """Make `public/` of what `public_links` says, with the directories its URLs need."""
     make_directory(paths.public, 0o755)
     for name, target in links.items():
         link = paths.public / name

@@ -439,6 +439,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def is_kind(kind: str, value: object) -> bool:
+    """Whether YAML gave a value of this kind of key; true and false are no integers here."""
     if kind == "text":
         return isinstance(value, str)
     if kind == "integer":
@@ -562,6 +563,7 @@ def is_absent_or_list(value: object) -> bool:
 def check_keys(
     keys: Sequence[Key], given: Mapping[Any, Any], where: str, prefix: str, path: KeyPath, host: str
 ) -> Iterator[Problem]:
+    """What is wrong with the keys of a site or of one of its sections: unknown ones, and their values."""
     known = {key.name: key for key in keys}
     for name, value in given.items():
         here = (*path, name)
@@ -594,6 +596,7 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 
 
 def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Fault]]:
+    """What is wrong with the value of one key, or with what it holds, and where."""
     if value is None:
         return
     if not is_kind(key.kind, value):

@@ -159,6 +159,7 @@ def check_domain(value: str) -> Fault | None:
 
 
 def check_plain_domain(value: str) -> Fault | None:
+    """A host name as nginx and a browser write it, or an IPv4 address; no port, no wildcard."""
     hint = "labels of a-z, 0-9 and '-', joined by dots: shop.example.com"
     if len(value) > 253:
         return "is longer than 253 characters", hint

@@ -64,7 +64,10 @@ class Site:
         return f"refs/heads/{self.branch}"
 
     def environment(self) -> dict[str, str]:
-        """The variables every process of the site gets, secrets included."""
+        """The variables every process of the site gets, secrets included.
+
+        :raises EngineError: when the roles have not written them yet.
+        """
         try:
             return environment.parse(self.paths.env_file.read_text())
         except FileNotFoundError:

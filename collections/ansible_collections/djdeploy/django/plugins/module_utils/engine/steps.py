@@ -211,6 +211,8 @@ def agent_source() -> str:
     """The agent's text, wherever this package lies: a directory, or the zip of an Ansible module.
 
     It is plain ASCII, so that its length in characters is its length in bytes.
+
+    :raises EngineError: when it was not installed with the rest.
     """
     data = pkgutil.get_data(agent.__name__.rpartition(".")[0], "agent.py")
     if data is None:
