@@ -170,7 +170,8 @@ def test_wanted_revision(stage: Stage, how: str, wanted: str) -> None:
     if how == "request":
         request = replace(request, revision="main")
     if how == "repository":
-        stage.work.git("checkout", "--quiet", "-B", "main", commits["two"])
+        stage.work.git("checkout", "--quiet", "-B", "stable", commits["two"])
+        stage.site.config["branch"] = "stable"
         stage.site.config["repository"] = str(stage.work.clone)
     assert deploy.wanted_revision(stage.site, request, Repository(stage.work.bare)) == commits[wanted]
 
@@ -331,6 +332,13 @@ def test_receive_builds_and_pushed_puts_live_what_was_built(stage: Stage) -> Non
     result = stage.ask("pushed", updates=(update,))
     assert stage.done == ["migrate one", "go_live one", "settle"], "it is not built twice"
     assert (result["changed"], stage.live()) == (True, one)
+
+
+def test_receive_of_what_is_built_already(stage: Stage) -> None:
+    update = RefUpdate(NO_COMMIT, stage.commit("one"), MAIN)
+    stage.ask("receive", updates=(update,))
+    stage.ask("receive", updates=(update,))
+    assert stage.done == [], "a push that was lost on its way is not built again"
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_serve_of_what_is_no_request(serve: Deployers, line: bytes, says: str) -
     event = json.loads(caller.makefile().readline())
     assert not event["ok"]
     assert says in event["message"]
+    serve.end()
 
 
 def send(connection: socket.socket, data: bytes) -> None:

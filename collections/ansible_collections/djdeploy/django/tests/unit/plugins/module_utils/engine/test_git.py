@@ -104,6 +104,8 @@ def test_move_only_what_was_seen(work: Work) -> None:
     assert repository.commit(ref) == third
     assert repository.move(ref, first, third)
     assert repository.commit(ref) == first
+    assert not repository.move(ref, NO_COMMIT, third), "it is not taken away from whoever pushed meanwhile"
+    assert repository.commit(ref) == first
     assert repository.move(ref, NO_COMMIT, first), "a first push that failed is taken back whole"
     assert repository.commit(ref) is None
     assert repository.move(ref, second, NO_COMMIT)

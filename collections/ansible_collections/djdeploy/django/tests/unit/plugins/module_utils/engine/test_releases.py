@@ -220,6 +220,12 @@ def test_settled(records: list[Release], current: str | None, expected: dict[str
             id="through_a_void_one",
         ),
         pytest.param(
+            [record("a"), record("b"), record("c", "void", replaced="a"), record("d", "live", replaced="c")],
+            "d",
+            "a",
+            id="through_a_void_one_and_not_what_is_newer",
+        ),
+        pytest.param(
             [record("a"), record("b", "live", replaced="c"), record("c", "void", replaced="b")],
             "b",
             "a",
