@@ -96,9 +96,13 @@ def fail(site: Site, release: Release, reason: str) -> None:
 
 
 def record_switch(site: Site, release: Release, before: str | None) -> None:
-    """Write into the records what the pointer says."""
-    replaced = before if before != release.id else release.replaced
-    write_release(replace(release, state="live", live_since=now(), live_until="", replaced=replaced or "", reason=""))
+    """Write into the records what the pointer says.
+
+    A release that is gone back to keeps what it replaced when it was new: else the way back from
+    it would lead forward again, to a release that came after it.
+    """
+    replaced = release.replaced if release.served else before or ""
+    write_release(replace(release, state="live", live_since=now(), live_until="", replaced=replaced, reason=""))
     old = read_release(site.paths.releases / before) if before and before != release.id else None
     if old is not None:
         write_release(replace(old, state="retired", live_until=now()))

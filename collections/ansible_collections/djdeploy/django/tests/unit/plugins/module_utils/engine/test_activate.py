@@ -357,12 +357,18 @@ def test_point_back(shop: Site, keep: Keep, before: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "replaced"),
-    [(B, B), (C, A), (None, "")],
-    ids=["another", "itself: what it replaced is still the way back", "nothing"],
+    ("state", "before", "replaced"),
+    [
+        pytest.param("prepared", B, B, id="new"),
+        pytest.param("prepared", None, "", id="first"),
+        pytest.param("retired", B, A, id="gone_back_to"),
+        pytest.param("live", C, A, id="itself"),
+    ],
 )
-def test_record_switch_remembers_the_way_back(shop: Site, keep: Keep, before: str | None, replaced: str) -> None:
-    release = keep(C, "live", replaced=A)
+def test_record_switch_remembers_the_way_back(
+    shop: Site, keep: Keep, state: str, before: str | None, replaced: str
+) -> None:
+    release = keep(C, state, replaced="" if state == "prepared" else A)
     activate.record_switch(shop, release, before)
     found = releases.read_release(shop.paths.releases / C)
     assert found is not None
