@@ -65,7 +65,7 @@ def test_site_lock_says_who_holds_it_and_forgets(tmp_path: Path) -> None:
 
 
 def test_site_lock_is_free_again_after_a_failure(tmp_path: Path) -> None:
-    for _ in range(2):
+    for _time in range(2):
         with pytest.raises(KeyError), lock.site_lock(tmp_path / "lock", who="ada", what="deploy", say=print, wait=0):
             raise KeyError
 
@@ -121,12 +121,12 @@ def test_site_lock_lets_only_one_in(tmp_path: Path) -> None:
     number.write_text("0")
 
     def add() -> None:
-        for _ in range(10):
+        for _time in range(10):
             with lock.site_lock(tmp_path / "lock", who="x", what="y", say=print):
                 number.write_text(str(int(number.read_text()) + 1))
 
     fork: Callable[..., multiprocessing.Process] = multiprocessing.get_context("fork").Process
-    processes = [fork(target=add) for _ in range(4)]
+    processes = [fork(target=add) for _time in range(4)]
     for process in processes:
         process.start()
     for process in processes:

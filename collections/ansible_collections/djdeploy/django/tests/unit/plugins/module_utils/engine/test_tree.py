@@ -182,7 +182,7 @@ def test_keep_links(tmp_path: Path, releases: list[dict[str, str]], expected: di
 def test_keep_links_of_a_broken_link(tmp_path: Path) -> None:
     source = fill(tmp_path / "release", {"a": "1"})
     (source / "b").symlink_to("nowhere")
-    for _ in range(2):
+    for _time in range(2):
         tree.keep_links(source, tmp_path / "kept")
     assert os.readlink(tmp_path / "kept" / "b") == "nowhere"
 
