@@ -129,6 +129,14 @@ def test_status_playbook_tells_what_is_live(playbooks, status):
     assert status("notes")["live"]["id"] in play.output
 
 
+def test_check_playbook_tells_what_django_says_and_changes_nothing(playbooks):
+    play = playbooks.run("playbooks/check.yml", site="notes")
+    assert play.status == 0, play.output
+    assert set(play.changed.values()) == {0}
+    assert "pending_migrations: []" in play.output and "static_files_to_collect: 0" in play.output
+    assert "security.W" in play.output, "warnings of check --deploy"
+
+
 def test_release_that_cannot_be_built_changes_nothing(playbooks, notes, web, status):
     live, head = status("notes")["live"]["id"], notes.head()
     notes.change("notes/views.py", "\nimport not_there\n", append=True)
