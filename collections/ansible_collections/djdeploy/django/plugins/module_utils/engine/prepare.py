@@ -8,6 +8,9 @@ import json
 import os
 import pwd
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +169,7 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
     config = site.config
 
     with progress.phase("export") as note:
-        make_directory(paths.code, 0o755, builder.pw_uid, builder.pw_gid)
+        make_directory(paths.code, 0o750, builder.pw_uid, gid)  # the site's user reads it before it is root's
         repository.export(release.revision, paths.code, user=site.paths.build_user)
         tree = project.DirectoryTree(paths.code)
         project.check_tree(tree)
@@ -200,12 +203,11 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
         application=application.value,
     )
     with progress.phase("checks") as note:
-        compile_code(paths.code, python.executable, site.paths.build_user)
-        give(paths.code, 0, gid)
-        os.chmod(paths.code, 0o750)
         write_settings(site, release, gid)
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
-        results = checked(site, release, progress)
+        with beside(lambda: compile_code(paths.code, python.executable, site.paths.build_user)):
+            results = checked(site, release, progress)
+        give(paths.code, 0, gid)
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
         give(paths.static, 0, 0)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
@@ -261,6 +263,17 @@ def compile_code(code: Path, python: str, user: str) -> None:
         cwd=code,
         timeout=300,
     )
+
+
+@contextmanager
+def beside(work: Callable[[], None]) -> Iterator[None]:
+    """Do some work beside the body, and wait for it in the end, however the body ends."""
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.join()
 
 
 def interpreter(wanted: str) -> requirements.Python:
