@@ -14,25 +14,23 @@ from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT
 from .request import Request
 
 
-def new_socket() -> socket.socket:
-    """A socket that `connect` connects to the deployer."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-
-def connect(connection: socket.socket, path: Path = DEPLOYER_SOCKET) -> None:
+def connect(path: Path = DEPLOYER_SOCKET) -> socket.socket:
     """Call a deployer: systemd starts one for the connection, and it waits for the request.
 
     :raises EngineError: when it cannot be reached.
     """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(str(path))
     except OSError as error:
+        connection.close()
         if isinstance(error, PermissionError):
             raise EngineError("only root may ask the deployer", "run it again with sudo") from None
         raise EngineError(
             f"the deployer does not answer ({path}: {error.strerror})",
             f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
         ) from None
+    return connection
 
 
 def ask(request: Request, connection: socket.socket | None = None) -> Iterator[Event]:
@@ -40,12 +38,10 @@ def ask(request: Request, connection: socket.socket | None = None) -> Iterator[E
 
     Whoever stops listening does not stop the deploy.
 
-    :param connection: a socket made before, connected or not; it is closed in the end.
+    :param connection: one made before; it is closed in the end.
     :raises EngineError: when the deployer cannot be reached or went away before the result.
     """
-    with connection or new_socket() as connection:
-        if not is_connected(connection):
-            connect(connection)
+    with connection or connect() as connection:
         for event in conversation(connection, request):
             yield event
             if event["event"] == "result":
@@ -56,12 +52,14 @@ def ask(request: Request, connection: socket.socket | None = None) -> Iterator[E
     )
 
 
-def is_connected(connection: socket.socket) -> bool:
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the deployer at the other end is gone and has nothing more to say."""
     try:
-        connection.getpeername()
-    except OSError:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
         return False
-    return True
+    except OSError:
+        return True
 
 
 def conversation(connection: socket.socket, request: Request) -> Iterator[Event]:

@@ -19,7 +19,7 @@ from .errors import EngineError, in_words
 from .events import Event, Progress, Sink, rendered
 from .journal import journal_sink
 from .paths import GIT_USER, SitePaths
-from .request import Request, may_ask
+from .request import RECEIVE, Request, may_ask
 from .sites import Site, load_site
 
 LONGEST_REQUEST = 1 << 20  # bytes; a push of a thousand refs takes a tenth of it
@@ -76,14 +76,23 @@ def failure(request: Request | None, error: Exception) -> Event:
 
 
 def serve(connection: socket.socket) -> None:
-    """Answer the one request of a connection."""
+    """Answer the one request of a connection, or the two of a push: what wants in, and then that it is in."""
+    with connection.makefile("rb") as stream:
+        while answer(connection, stream.readline(LONGEST_REQUEST)):
+            pass
+
+
+def answer(connection: socket.socket, line: bytes) -> bool:
+    """Answer one request.
+
+    :param line: the request; empty when the caller has gone.
+    :returns: whether another may follow.
+    """
+    if not line:
+        return False
     progress = Progress([caller_sink(connection), unit_journal_sink])
     request = None
     try:
-        with connection.makefile("rb") as stream:
-            line = stream.readline(LONGEST_REQUEST)
-        if not line:
-            return  # called early by a push that ended before it needed us
         request = Request.from_mapping(json.loads(line))
         uid = peer_uid(connection)
         if not may_ask(request, uid=uid, git_uid=git_uid()):
@@ -97,6 +106,8 @@ def serve(connection: socket.socket) -> None:
         deploy.carry_out(site, request, progress)
     except Exception as error:  # the caller must get a result, whatever happened
         progress.emit(failure(request, error))
+        return False
+    return request.op == RECEIVE
 
 
 def main() -> int:

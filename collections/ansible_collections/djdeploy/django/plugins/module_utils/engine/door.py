@@ -31,7 +31,7 @@ GIT_SETTINGS = {
     "safe.directory": "*",  # the path is ours, looked up by name; the repository belongs to this very user
 }
 HOOK_OPERATIONS = {"pre-receive": RECEIVE, "post-receive": PUSHED}
-SOCKET_VARIABLES = {"pre-receive": "DJDEPLOY_RECEIVE_FD", "post-receive": "DJDEPLOY_PUSHED_FD"}
+CONNECTION_VARIABLE = "DJDEPLOY_CONNECTION_FD"
 
 
 def receive(key: str, sites: Sequence[str]) -> int:
@@ -49,18 +49,18 @@ def receive(key: str, sites: Sequence[str]) -> int:
         return 1
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    sockets = sockets_of_hooks()
-    call_early(sockets[SOCKET_VARIABLES["pre-receive"]])  # it starts while git still reads the push
+    connection = called_deployer()
     settings = [word for name, value in GIT_SETTINGS.items() for word in ("-c", f"{name}={value}")]
     child = os.fork()
     if child == 0:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_CONFIG")}
         environment |= {SITE_VARIABLE: site, KEY_VARIABLE: key, OUTCOME_VARIABLE: str(writer)}
-        environment |= {variable: str(each.fileno()) for variable, each in sockets.items()}
+        if connection:
+            environment[CONNECTION_VARIABLE] = str(connection.fileno())
         os.execvpe("git", ["git", *settings, "receive-pack", str(SitePaths(site).repository)], environment)
     os.close(writer)
-    for each in sockets.values():
-        each.close()
+    if connection:
+        connection.close()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     # A git that ended well has waited for its hooks, but a `git gc` it leaves behind holds the pipe, too.
     # One that was killed may leave a hook at work, whose word counts.
@@ -74,33 +74,28 @@ def receive(key: str, sites: Sequence[str]) -> int:
     return status or (1 if FAILED in told else 0)
 
 
-def sockets_of_hooks() -> dict[str, socket.socket]:
-    """A socket to the deployer for each hook, which inherits it: one can be connected before its hook runs.
+def called_deployer() -> socket.socket | None:
+    """A connection to a deployer, for the hooks: it starts while git still reads the push, and serves both.
 
-    :returns: the variable that tells the hook of its socket -> the socket.
+    None where none can be had: the hook tries for itself then, and tells the pusher what is wrong.
     """
-    sockets = {variable: client.new_socket() for variable in SOCKET_VARIABLES.values()}
-    for each in sockets.values():
-        each.set_inheritable(True)
-    return sockets
+    try:
+        connection = client.connect()
+    except EngineError:
+        return None
+    connection.set_inheritable(True)
+    return connection
 
 
-def call_early(connection: socket.socket | None) -> None:
-    """Let a deployer start for a hook that runs later: that is a tenth of a second nobody waits for.
-
-    Where none can be had the hook tries for itself, and tells the pusher what is wrong.
-    """
-    if connection is not None:
-        try:
-            client.connect(connection)
-        except EngineError:
-            pass
-
-
-def inherited_socket(hook_name: str) -> socket.socket | None:
-    """The socket that `receive` made for a hook."""
-    number = os.environ.get(SOCKET_VARIABLES[hook_name])
-    return socket.socket(fileno=int(number)) if number else None
+def inherited_connection() -> socket.socket | None:
+    """The connection `receive` made, unless its deployer has ended meanwhile."""
+    if CONNECTION_VARIABLE not in os.environ:
+        return None
+    connection = socket.socket(fileno=int(os.environ[CONNECTION_VARIABLE]))
+    if client.has_ended(connection):
+        connection.close()
+        return None
+    return connection
 
 
 def accepted_and_not_asked_for(told: Sequence[str]) -> tuple[RefUpdate, ...]:
@@ -129,7 +124,7 @@ def tell_receive(lines: Sequence[str]) -> None:
 
 def hook(name: str) -> int:
     """A hook of the bare repository: hand the pushed refs to the deployer and show what it says."""
-    failed, called = True, False
+    failed = True
     try:
         request = Request(
             op=HOOK_OPERATIONS[name],
@@ -141,10 +136,7 @@ def hook(name: str) -> int:
         )
         if request.op == PUSHED:
             tell_receive([ASKED])
-        for event in client.ask(request, inherited_socket(name)):
-            if not called and request.op == RECEIVE and event["event"] != "result":
-                call_early(inherited_socket("post-receive"))  # it starts while the release is built
-                called = True
+        for event in client.ask(request, inherited_connection()):
             text = rendered(event)
             if text:
                 print(text, flush=True)

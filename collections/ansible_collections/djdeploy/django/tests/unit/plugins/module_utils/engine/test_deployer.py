@@ -170,6 +170,47 @@ def test_serve_of_a_connection_that_asks_for_nothing(serve: Deployers) -> None:
     assert caller.recv(100) == b""
 
 
+@pytest.mark.parametrize(
+    ("op", "ok", "open_after"),
+    [("receive", True, True), ("receive", False, False), ("pushed", True, False), ("deploy", True, False)],
+)
+def test_serve_waits_for_another_request_only_after_a_push_was_let_in(
+    serve: Deployers, op: str, ok: bool, open_after: bool
+) -> None:
+    def operation(site: Site, request: Request, progress: Progress) -> None:
+        if not ok:
+            raise EngineError("no", "mend it")
+        works(site, request, progress)
+
+    caller = serve(operation)
+    for number in (1, 2):
+        with caller.dup() as end:  # asking closes its end, as a hook that ends does
+            events = list(client.ask(Request(op, "shop", "push", "ada"), end))
+        assert events[-1]["ok"] is ok, number
+        if not open_after:
+            break
+    else:
+        caller.shutdown(socket.SHUT_WR)
+    serve.end()
+
+
+@pytest.mark.parametrize(
+    ("said", "closed", "ended"),
+    [
+        pytest.param(b"", False, False, id="waits"),
+        pytest.param(b"x", True, False, id="has_something_to_say"),
+        pytest.param(b"", True, True, id="gone"),
+    ],
+)
+def test_has_ended(said: bytes, closed: bool, ended: bool) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(said)
+        if closed:
+            theirs.close()
+        assert client.has_ended(ours) is ended
+
+
 def test_serve_believes_the_kernel_about_who_asks(serve: Deployers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployer, "peer_uid", lambda connection: 54321)
     (event,) = client.ask(DEPLOY, serve(lambda site, request, progress: pytest.fail("carried out")))

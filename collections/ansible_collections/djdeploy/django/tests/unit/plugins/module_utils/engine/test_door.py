@@ -83,6 +83,7 @@ class Door:
         self.work, self.root = work, root
         self.asked: list[Request] = []
         self.operation: Operation = take
+        self.connections = 0
 
     def program(self, *words: str, path: str = "", command: str | None = None) -> subprocess.CompletedProcess[str]:
         """The program of a forced command."""
@@ -147,6 +148,7 @@ def pushes(
                 connection, _address = listener.accept()
             except OSError:
                 return
+            found.connections += 1
             threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
     with socket.socket(socket.AF_UNIX) as listener:
@@ -172,6 +174,15 @@ def test_push_goes_live_and_says_how(pushes: Door) -> None:
     assert "receive 'sell apples' of refs/heads/main by laptop" in answer.stderr
     assert "pushed 'sell apples' of refs/heads/main by laptop" in answer.stderr
     assert "remote: shop is live" in answer.stderr
+    assert pushes.connections == 1, "both hooks are served by the deployer that was called for the push"
+
+
+def test_push_whose_deployer_ended_between_the_hooks(pushes: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = deployer.answer
+    monkeypatch.setattr(deployer, "answer", lambda connection, line: answers(connection, line) and False)
+    commit = pushes.work.commit("sell apples")
+    assert pushes.push("main").returncode == 0
+    assert (pushes.tip(), pushes.connections) == (commit, 2)
 
 
 def test_push_of_several_refs_is_one_request(pushes: Door) -> None:
