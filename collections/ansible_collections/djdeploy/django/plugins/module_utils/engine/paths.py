@@ -21,7 +21,6 @@ ENGINE_LINK = LIBRARY_ROOT / "engine"  # -> engine-<version>-<digest>/, flipped 
 HOOKS = LIBRARY_ROOT / "hooks"
 UV = LIBRARY_ROOT / "uv" / "bin" / "uv"
 COMMAND = Path("/usr/local/bin/djdeploy")
-PAGES = LIBRARY_ROOT / "pages"
 
 DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"
 DEPLOYER_UNIT = "djdeploy-deployer"
@@ -29,7 +28,6 @@ DEPLOYER_UNIT = "djdeploy-deployer"
 GIT_USER = "git"
 GIT_HOME = STATE_ROOT / "git"
 AUTHORIZED_KEYS = CONFIG_ROOT / "authorized_keys" / GIT_USER
-WEB_SERVER_GROUP = "www-data"
 
 SYSTEMD_UNITS = Path("/etc/systemd/system")
 NGINX_SITES = Path("/etc/nginx/sites-enabled")
