@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         __main__,
         activate,
         agent,
+        agent_migrations,
+        agent_words,
         cli,
         client,
         deploy,

@@ -2,9 +2,9 @@
 # pylint: disable=ansible-bad-function  # a program: it prints and exits; Ansible forbids that to modules
 """What runs inside the project: manage.py work in one Django process, told as data.
 
-The engine sends this file's text to the Python of the project's virtualenv (`steps.py`), as the
-site's user and with the site's settings. So it stands alone: standard library and Django only,
-Python 3.10 or newer, Django 4.2 or newer.
+The engine sends the text of this file and of the other `agent_*.py` to the Python of the project's
+virtualenv (`steps.py`), as the site's user and with the site's settings. So they stand alone:
+standard library, Django and each other only, Python 3.10 or newer, Django 4.2 or newer.
 
 It reads one line of JSON from standard input::
 
@@ -39,46 +39,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .agent_migrations import connection_for, migrate
+from .agent_words import STARTED_WITH, Failure, Outcome, Request, culprit, explained, foreign, outcome, shortened
+
 OLDEST_PYTHON = (3, 10)
 LISTED = 50  # files named in a diff; the rest is counted
 LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 HIDDEN = "********"
 PROSE = {"message", "hint", "traceback", "stdout", "stderr", "diff"}  # parts of an event written for people
 SHORTEST_SECRET = 8  # characters; hiding shorter ones would garble ordinary words
-
-
-Request = dict[str, Any]
-Outcome = dict[str, Any]
-
-
-class Failure(Exception):
-    """A step that cannot succeed, in words a person can act on.
-
-    :param kind: import_error, settings, database, check, migration, static, user, command, file or request.
-    :param detail: replaces the traceback where that would tell nothing.
-    :param facts: what is known all the same, for example which migrations were applied.
-    """
-
-    def __init__(self, kind: str, message: str, hint: str = "", detail: str = "", **facts: Any) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.hint = hint
-        self.detail = detail
-        self.facts = facts
-
-
-def outcome(
-    changed: bool, before: Any = None, after: Any = None, *, old: str = "", new: str = "", **facts: Any
-) -> Outcome:
-    """What a step returns: `old` and `new` are the two sides of the diff a person reads."""
-    return {
-        "changed": changed,
-        "before": before,
-        "after": after,
-        "diff": {"before": old, "after": new},
-        "facts": facts,
-    }
 
 
 # --- Steps: each takes its request and whether only to predict, and returns an outcome -------------------------
@@ -188,57 +157,6 @@ def application(request: Request, predict: bool) -> Outcome:
         raise Failure("import_error", f"{path} is a {type(found).__name__}, nothing gunicorn can call", mend)
     refuse_other_settings(module)
     return outcome(False, path=path, file=file, interface=interface_of(found))
-
-
-def migrate(request: Request, predict: bool) -> Outcome:
-    """Bring one database to the migrations of the code; the plan alone decides whether that is a change."""
-    from django.core.management import call_command
-    from django.db.migrations.recorder import MigrationRecorder
-
-    connection = connection_for(request, predict)
-    alias, app, target = connection.alias, request.get("app"), request.get("target")
-    if connection.settings_dict["ENGINE"] == "django.db.backends.dummy":
-        return outcome(
-            False, [], [], database=alias, pending=[], applied=[], plan=[], reason="the project has no database"
-        )
-    plan, applied = migration_plan(connection, app, target)
-    keys = [(migration.app_label, migration.name) for migration, _undo in plan]
-    before = sorted(".".join(key) for key in keys if key in applied)
-    after = sorted(".".join(key) for key, (_migration, undo) in zip(keys, plan, strict=True) if not undo)
-    did: list[str] = []
-    if plan and not predict and not request.get("plan_only"):
-        options = {name: True for name in ("fake", "fake_initial") if request.get(name)}
-        try:
-            limit_lock_wait(connection, request.get("lock_timeout"))
-            words = [word for word in (app, target) if word]
-            call_command("migrate", *words, database=alias, interactive=False, verbosity=1, **options)
-        except Exception as error:
-            raise migration_failure(error, connection, plan) from error
-        if migration_plan(connection, app, target)[0]:
-            raise Failure("migration", "migrate ended without an error, and migrations are still to be applied")
-        now = MigrationRecorder(connection).applied_migrations()
-        after = sorted(".".join(key) for key in keys if key in now)
-        did = [".".join(key) for key in keys if (key in now) != (key in applied)]
-    return outcome(
-        bool(plan),
-        before,
-        after,
-        old=described(plan, backwards=True),
-        new=described(plan, backwards=False),
-        database=alias,
-        pending=[".".join(key) for key in keys],
-        applied=did,
-        plan=[
-            {
-                "migration": ".".join(key),
-                "backwards": undo,
-                "operations": [operation.describe() for operation in migration.operations],
-                "atomic": migration.atomic,
-                "reversible": all(operation.reversible for operation in migration.operations),
-            }
-            for key, (migration, undo) in zip(keys, plan, strict=True)
-        ],
-    )
 
 
 def collectstatic(request: Request, predict: bool) -> Outcome:
@@ -438,106 +356,6 @@ def refuse_other_settings(module: Any) -> None:
     )
 
 
-def connection_for(request: Request, predict: bool) -> Any:
-    """The connection a step works on; when predicting, connecting never creates a missing SQLite file."""
-    from django.db import connections
-
-    alias = request.get("database") or "default"
-    if alias not in list(connections):
-        known = ", ".join(connections)
-        raise Failure("request", f"there is no database {alias!r} in DATABASES, only {known}")
-    connection = connections[alias]
-    name = str(connection.settings_dict.get("NAME") or "")
-    folder = os.path.dirname(os.path.abspath(name))
-    if predict and connection.vendor == "sqlite" and not os.path.exists(name) and os.path.isdir(folder):
-        connection.settings_dict = {**connection.settings_dict, "NAME": ":memory:"}
-    return connection
-
-
-def migration_plan(connection: Any, app: str | None, target: str | None) -> tuple[list[Any], Any]:
-    """What `manage.py migrate [app [target]]` would do now: ([(migration, backwards)], applied).
-
-    :raises Failure: for an unknown app or target, for conflicting leaf nodes and an inconsistent history.
-    """
-    from django.db.migrations.exceptions import AmbiguityError
-    from django.db.migrations.executor import MigrationExecutor
-
-    executor = MigrationExecutor(connection)
-    loader = executor.loader
-    loader.check_consistent_history(connection)
-    conflicts = loader.detect_conflicts()
-    if conflicts:
-        names = "; ".join(f"{label}: {', '.join(sorted(leaves))}" for label, leaves in sorted(conflicts.items()))
-        raise Failure(
-            "migration",
-            f"conflicting migrations, each the last of its app ({names})",
-            "run `manage.py makemigrations --merge` in the project and commit the result",
-        )
-    leaves = loader.graph.leaf_nodes()
-    if app and app not in loader.migrated_apps:
-        raise Failure(
-            "migration", f"there is no app {app!r} with migrations", "known: " + ", ".join(sorted(loader.migrated_apps))
-        )
-    if not app:
-        targets = leaves
-    elif not target:
-        targets = [key for key in leaves if key[0] == app]
-    elif target == "zero":
-        targets = [(app, None)]
-    else:
-        try:
-            key = (app, loader.get_migration_by_prefix(app, target).name)
-        except (KeyError, AmbiguityError) as error:
-            raise Failure("migration", f"no single migration of {app} starts with {target!r}") from error
-        if key not in loader.graph.nodes and key in loader.replacements:
-            key = loader.replacements[key].replaces[-1]
-        targets = [key]
-    return executor.migration_plan(targets), loader.applied_migrations
-
-
-def described(plan: list[Any], *, backwards: bool) -> str:
-    """The part of a plan that goes one way, as text: each migration with its operations."""
-    return "".join(
-        f"{migration.app_label}.{migration.name}\n"
-        + "".join(f"    {operation.describe()}\n" for operation in migration.operations)
-        for migration, undo in plan
-        if undo == backwards
-    )
-
-
-def limit_lock_wait(connection: Any, seconds: float | None) -> None:
-    """A migration that waits for a lock makes every later query of that table wait behind it: bound that."""
-    if seconds and connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(seconds * 1000)}ms"])
-
-
-def migration_failure(error: Exception, connection: Any, plan: list[Any]) -> Failure:
-    """Name the migration that failed and what is in the database now, since earlier ones stay applied."""
-    from django.db import DatabaseError
-    from django.db.migrations.migration import Migration
-    from django.db.migrations.recorder import MigrationRecorder
-
-    if connecting(error):
-        return explained(error, "migrate")
-    running = next(
-        (frame for frame in frames_of(error) if isinstance(frame.f_locals.get("migration"), Migration)), None
-    )
-    migration = running.f_locals["migration"] if running else None
-    name = f"migration {migration.app_label}.{migration.name}" if migration else "migrate"
-    try:
-        now = MigrationRecorder(connection).applied_migrations()
-        done = [f"{one.app_label}.{one.name}" for one, undo in plan if ((one.app_label, one.name) in now) != undo]
-    except DatabaseError:
-        done = []  # the connection itself is gone; what was applied is then not known here
-    hint = f"it was applied before that and stays: {', '.join(done)}" if done else "no migration was applied"
-    if migration and not migration.atomic:
-        hint += f"; {migration.name} is not atomic, a part of it may be in the database"
-    if "lock timeout" in str(error):
-        hint = f"another session held the table; try again when it is done ({hint})"
-    return Failure("migration", f"{name} fails: {type(error).__name__}: {first_line(error)}", hint, applied=done)
-
-
 def stored_files(storage: Any, folder: str = "") -> Iterator[str]:
     """All files of a storage, as `collectstatic --clear` finds them."""
     if not storage.exists(folder):
@@ -638,129 +456,7 @@ def lines_of(state: dict[str, Any] | None) -> str:
     return "".join(f"{name}: {value}\n" for name, value in (state or {}).items())
 
 
-# --- Errors in words -------------------------------------------------------------------------------------------
-
-
-def frames_of(error: BaseException) -> list[Any]:
-    """The frames an exception went through, innermost first."""
-    return [frame for frame, _line in traceback.walk_tb(error.__traceback__)][::-1]
-
-
-def foreign(file: str) -> bool:
-    """Whether a file belongs to Python, to Django or to this program: not a place to mend anything."""
-    django = getattr(sys.modules.get("django"), "__file__", None) or os.__file__
-    own = (os.path.dirname(os.__file__), os.path.dirname(django))
-    return file.startswith("<") or (file.startswith(own) and "-packages" not in file.replace(own[1], ""))
-
-
-def shortened(file: str | None) -> str:
-    """A path as the project knows it."""
-    here = os.getcwd() + os.sep
-    return (file or "?").removeprefix(here)
-
-
-def culprit(error: BaseException) -> str:
-    """`file line n` of the innermost code of the project or its packages; empty when there is none."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{shortened(error.filename)} line {error.lineno}"
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if not foreign(frame.f_code.co_filename):
-            return f"{shortened(frame.f_code.co_filename)} line {line}"
-    return ""
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def connecting(error: BaseException) -> Any:
-    """The database connection that could not be opened, if that is what went wrong."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if not names & {"OperationalError", "InterfaceError"}:
-        return None
-    opened = False
-    for frame in frames_of(error):
-        opened = opened or frame.f_code.co_name in ("connect", "get_new_connection")
-        wrapper = frame.f_locals.get("self")
-        if opened and hasattr(wrapper, "settings_dict"):
-            return wrapper
-    return None
-
-
-def explained(error: BaseException, step: str) -> Failure:
-    """Say in one line what is wrong and where to mend it."""
-    if isinstance(error, Failure):
-        return error
-    names = {kind.__name__ for kind in type(error).__mro__}
-    where, line = culprit(error), first_line(error)
-    at = f" ({where})" if where else ""
-    if isinstance(error, SyntaxError):
-        return Failure("import_error", f"syntax error in {where}: {error.msg}", "mend that file")
-    if isinstance(error, ImportError):
-        return unimportable(error, where)
-    wrapper = connecting(error)
-    if wrapper is not None:
-        options = wrapper.settings_dict
-        place = f" at {options['HOST']}:{options['PORT'] or '(default port)'}" if options.get("HOST") else ""
-        return Failure(
-            "database",
-            f"the database {wrapper.alias!r} ({wrapper.vendor} {str(options.get('NAME') or '')!r}{place}) "
-            f"cannot be reached: {line}",
-            "see that the server runs, listens there and knows this user and database",
-        )
-    if isinstance(error, KeyError) and frames_of(error)[0].f_code.co_filename in ("<frozen os>", os.__file__):
-        return Failure(
-            "settings",
-            f"the environment variable {error.args[0]} is not set{at}",
-            "give it under `env` or `secrets` of the site",
-        )
-    if "ImproperlyConfigured" in names:
-        if line.startswith("Error loading"):
-            hint = "add the database driver to the project's requirements (PostgreSQL: psycopg[binary])"
-            return Failure("settings", line, hint)
-        return Failure("settings", line + at, "mend the project's settings or the environment they read")
-    if names & {"InconsistentMigrationHistory", "NodeNotFoundError", "BadMigrationError", "CircularDependencyError"}:
-        return Failure("migration", line, "mend the dependencies of the project's migrations")
-    if isinstance(error, SystemExit):
-        return Failure("command", f"the project's code ended Python with status {error.code!r}{at}")
-    kind = {"collectstatic": "static", "superuser": "user", "migrate": "migration", "setup": "settings", "seed": "file"}
-    plain = line if "CommandError" in names else f"{type(error).__name__}: {line}"
-    return Failure(kind.get(step, step), plain + at)
-
-
-def unimportable(error: ImportError, where: str) -> Failure:
-    """A failed import: who asked for it, and what would provide it."""
-    settings_module = STARTED_WITH or ""
-    line = first_line(error)
-    if where:
-        package = (error.name or "").split(".")[0]
-        absent = isinstance(error, ModuleNotFoundError) and package not in sys.modules
-        hint = (
-            f"add the package that brings {package!r} to the project's requirements" if absent else "mend that import"
-        )
-        return Failure("import_error", f"{line}, imported by {where}", hint)
-    if error.name and f"{settings_module}.".startswith(f"{error.name}."):
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path[:4])
-        return Failure(
-            "settings",
-            f"the settings module {settings_module!r} is not there: {line}",
-            f"give the dotted path of the project's settings under `settings`; looked in {path}",
-        )
-    for frame in frames_of(error):
-        if frame.f_code.co_name == "create" and "entry" in frame.f_locals:
-            return Failure(
-                "import_error",
-                f"{line}, named {frame.f_locals['entry']!r} in INSTALLED_APPS of {settings_module}",
-                "add its package to the project's requirements, or mend INSTALLED_APPS",
-            )
-    return Failure(
-        "import_error", f"{line}, named by a setting of {settings_module}", "mend that setting or the requirements"
-    )
-
-
 # --- The process -----------------------------------------------------------------------------------------------
-
-STARTED_WITH: str | None = None  # DJANGO_SETTINGS_MODULE, before any code of the project ran
 
 
 class Tee(io.BufferedIOBase):
@@ -894,7 +590,6 @@ def perform(request: Request, emit: Callable[[dict[str, Any]], None], out: Tee, 
 
 
 def main() -> None:
-    global STARTED_WITH
     protocol = os.dup(1)  # dup() makes it ours alone: children do not inherit it
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline())
@@ -902,7 +597,6 @@ def main() -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  # stays open as long as the process
     out, err = Tee(1), Tee(2)
     sys.stdout, sys.stderr = out.stream(), err.stream()
-    STARTED_WITH = os.environ.get("DJANGO_SETTINGS_MODULE")
 
     def emit(event: dict[str, Any]) -> None:
         line = json.dumps(without_secrets(event, known_secrets(request)), default=str) + "\n"
@@ -914,7 +608,3 @@ def main() -> None:
     # Not a plain exit: a thread the project left running would keep the deploy waiting. Exit handlers still run.
     atexit._run_exitfuncs()
     os._exit(0 if succeeded else 1)
-
-
-if __name__ == "__main__":
-    main()

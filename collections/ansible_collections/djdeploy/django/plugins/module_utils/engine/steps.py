@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""manage.py work of a site: sends `agent.py` into its virtualenv and turns its events into results."""
+"""manage.py work of a site: sends the agent (`agent*.py`) into its virtualenv and turns its events into results."""
 
 from __future__ import annotations
 
@@ -13,15 +13,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import agent  # named here so that AnsiballZ packs the file, too; it never runs in this process
+# Named here so that AnsiballZ packs the files, too; they never run in this process.
+from . import agent, agent_migrations, agent_words
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
 from .runner import Runner, run
 
 # The agent's text goes by standard input, before the request: so nothing of it is in argv, and nothing
-# has to be readable by the site's user or left behind on disk.
-BOOTSTRAP = "import sys;s=sys.stdin.buffer;exec(compile(s.read(int(s.readline())),'<djdeploy agent>','exec'))"
+# has to be readable by the site's user or left behind on disk. Each of its files becomes a module of its
+# own, in this order: what a file imports comes before it.
+AGENT = (agent_words, agent_migrations, agent)
+BOOTSTRAP = """\
+import json, sys, types
+source = sys.stdin.buffer
+parts = json.loads(source.read(int(source.readline())))
+package = sys.modules["djdeploy_agent"] = types.ModuleType("djdeploy_agent")
+package.__path__ = []
+for name, text in parts.items():
+    module = sys.modules["djdeploy_agent." + name] = types.ModuleType("djdeploy_agent." + name)
+    module.__package__ = "djdeploy_agent"
+    exec(compile(text, "<djdeploy " + name + ">", "exec"), module.__dict__)
+module.main()
+"""
 LAST_LINES = 20  # of standard error, shown when the process dies
 
 Event = dict[str, Any]
@@ -208,16 +222,21 @@ def run_steps(
 
 
 def agent_source() -> str:
-    """The agent's text, wherever this package lies: a directory, or the zip of an Ansible module.
+    """The agent's files as one JSON object, wherever this package lies: a directory, or the zip of an Ansible module.
 
     It is plain ASCII, so that its length in characters is its length in bytes.
 
-    :raises EngineError: when it was not installed with the rest.
+    :raises EngineError: when they were not installed with the rest.
     """
-    data = pkgutil.get_data(agent.__name__.rpartition(".")[0], "agent.py")
-    if data is None:
-        raise EngineError("the engine lacks its agent.py", "run site.yml: it installs the engine anew")
-    return data.decode("ascii")
+    package = agent.__name__.rpartition(".")[0]
+    texts = {}
+    for part in AGENT:
+        name = part.__name__.rpartition(".")[2]
+        data = pkgutil.get_data(package, f"{name}.py")
+        if data is None:
+            raise EngineError(f"the engine lacks its {name}.py", "run site.yml: it installs the engine anew")
+        texts[name] = data.decode("ascii")
+    return json.dumps(texts)
 
 
 def parse_event(line: str) -> Event | None:

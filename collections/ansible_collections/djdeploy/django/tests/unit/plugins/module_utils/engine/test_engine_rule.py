@@ -14,7 +14,8 @@ from ansible_collections.djdeploy.django.plugins.module_utils import engine
 
 ENGINE = Path(engine.__file__).parent
 FILES = sorted(ENGINE.glob("*.py"))
-ALONE = {"agent.py", "overlay.py"}  # sent or copied by themselves into a project's own Python
+AGENT = {path.name for path in FILES if path.stem.startswith("agent")}  # sent together into a project's own Python
+ALONE = AGENT | {"overlay.py"}  # overlay.py is copied there by itself
 PROGRAMS = {"__main__.py", "cli.py", "door.py", "deployer.py"}  # what people, sshd, git and systemd start
 LONGEST_WITHOUT_DOCSTRING = 8  # statements; what is shorter is told by its name
 
@@ -44,7 +45,7 @@ def faults(name: str, tree: ast.Module) -> list[str]:
         top = module.partition(".")[0]
         if level > 1:
             found.append(f"{'.' * level}{module} lies outside the engine")
-        elif level and name in ALONE:
+        elif level and name in ALONE and not (name in AGENT and f"{module}.py" in AGENT):
             found.append(f".{module} is not there where {name} runs")
         elif not level and top == "django" and name in ALONE and inside:
             continue  # where it runs Django is, and reading the file must not ask for it
@@ -75,6 +76,8 @@ def test_imports_are_of_the_standard_library_or_relative(path: Path) -> None:
         pytest.param("agent.py", "class A:\n    def f(self):\n        import django.db", True, id="django_later"),
         pytest.param("agent.py", "try:\n    import django\nexcept ImportError:\n    pass", False, id="django_at_once"),
         pytest.param("agent.py", "from .errors import EngineError", False, id="agent_is_alone"),
+        pytest.param("agent.py", "from .agent_words import Failure", True, id="agent_is_several_files"),
+        pytest.param("overlay.py", "from .agent_words import Failure", False, id="overlay_is_alone"),
     ],
 )
 def test_rule_can_be_broken(name: str, source: str, allowed: bool) -> None:

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent's steps give back, and what goes wrong in them, in words a person can act on."""
+
+# mypy: disable-error-code="import-untyped,import-not-found"
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any
+
+STARTED_WITH = os.environ.get("DJANGO_SETTINGS_MODULE")  # read before any code of the project ran
+
+Request = dict[str, Any]
+Outcome = dict[str, Any]
+
+
+class Failure(Exception):
+    """A step that cannot succeed, in words a person can act on.
+
+    :param kind: import_error, settings, database, check, migration, static, user, command, file or request.
+    :param detail: replaces the traceback where that would tell nothing.
+    :param facts: what is known all the same, for example which migrations were applied.
+    """
+
+    def __init__(self, kind: str, message: str, hint: str = "", detail: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+        self.facts = facts
+
+
+def outcome(
+    changed: bool, before: Any = None, after: Any = None, *, old: str = "", new: str = "", **facts: Any
+) -> Outcome:
+    """What a step returns: `old` and `new` are the two sides of the diff a person reads."""
+    return {
+        "changed": changed,
+        "before": before,
+        "after": after,
+        "diff": {"before": old, "after": new},
+        "facts": facts,
+    }
+
+
+def frames_of(error: BaseException) -> list[Any]:
+    """The frames an exception went through, innermost first."""
+    return [frame for frame, _line in traceback.walk_tb(error.__traceback__)][::-1]
+
+
+def foreign(file: str) -> bool:
+    """Whether a file belongs to Python, to Django or to this program: not a place to mend anything."""
+    django = getattr(sys.modules.get("django"), "__file__", None) or os.__file__
+    own = (os.path.dirname(os.__file__), os.path.dirname(django))
+    return file.startswith("<") or (file.startswith(own) and "-packages" not in file.replace(own[1], ""))
+
+
+def shortened(file: str | None) -> str:
+    """A path as the project knows it."""
+    here = os.getcwd() + os.sep
+    return (file or "?").removeprefix(here)
+
+
+def culprit(error: BaseException) -> str:
+    """`file line n` of the innermost code of the project or its packages; empty when there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{shortened(error.filename)} line {error.lineno}"
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if not foreign(frame.f_code.co_filename):
+            return f"{shortened(frame.f_code.co_filename)} line {line}"
+    return ""
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def connecting(error: BaseException) -> Any:
+    """The database connection that could not be opened, if that is what went wrong."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if not names & {"OperationalError", "InterfaceError"}:
+        return None
+    opened = False
+    for frame in frames_of(error):
+        opened = opened or frame.f_code.co_name in ("connect", "get_new_connection")
+        wrapper = frame.f_locals.get("self")
+        if opened and hasattr(wrapper, "settings_dict"):
+            return wrapper
+    return None
+
+
+def explained(error: BaseException, step: str) -> Failure:
+    """Say in one line what is wrong and where to mend it."""
+    if isinstance(error, Failure):
+        return error
+    names = {kind.__name__ for kind in type(error).__mro__}
+    where, line = culprit(error), first_line(error)
+    at = f" ({where})" if where else ""
+    if isinstance(error, SyntaxError):
+        return Failure("import_error", f"syntax error in {where}: {error.msg}", "mend that file")
+    if isinstance(error, ImportError):
+        return unimportable(error, where)
+    wrapper = connecting(error)
+    if wrapper is not None:
+        options = wrapper.settings_dict
+        place = f" at {options['HOST']}:{options['PORT'] or '(default port)'}" if options.get("HOST") else ""
+        return Failure(
+            "database",
+            f"the database {wrapper.alias!r} ({wrapper.vendor} {str(options.get('NAME') or '')!r}{place}) "
+            f"cannot be reached: {line}",
+            "see that the server runs, listens there and knows this user and database",
+        )
+    if isinstance(error, KeyError) and frames_of(error)[0].f_code.co_filename in ("<frozen os>", os.__file__):
+        return Failure(
+            "settings",
+            f"the environment variable {error.args[0]} is not set{at}",
+            "give it under `env` or `secrets` of the site",
+        )
+    if "ImproperlyConfigured" in names:
+        if line.startswith("Error loading"):
+            hint = "add the database driver to the project's requirements (PostgreSQL: psycopg[binary])"
+            return Failure("settings", line, hint)
+        return Failure("settings", line + at, "mend the project's settings or the environment they read")
+    if names & {"InconsistentMigrationHistory", "NodeNotFoundError", "BadMigrationError", "CircularDependencyError"}:
+        return Failure("migration", line, "mend the dependencies of the project's migrations")
+    if isinstance(error, SystemExit):
+        return Failure("command", f"the project's code ended Python with status {error.code!r}{at}")
+    kind = {"collectstatic": "static", "superuser": "user", "migrate": "migration", "setup": "settings", "seed": "file"}
+    plain = line if "CommandError" in names else f"{type(error).__name__}: {line}"
+    return Failure(kind.get(step, step), plain + at)
+
+
+def unimportable(error: ImportError, where: str) -> Failure:
+    """A failed import: who asked for it, and what would provide it."""
+    settings_module = STARTED_WITH or ""
+    line = first_line(error)
+    if where:
+        package = (error.name or "").split(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and package not in sys.modules
+        hint = (
+            f"add the package that brings {package!r} to the project's requirements" if absent else "mend that import"
+        )
+        return Failure("import_error", f"{line}, imported by {where}", hint)
+    if error.name and f"{settings_module}.".startswith(f"{error.name}."):
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path[:4])
+        return Failure(
+            "settings",
+            f"the settings module {settings_module!r} is not there: {line}",
+            f"give the dotted path of the project's settings under `settings`; looked in {path}",
+        )
+    for frame in frames_of(error):
+        if frame.f_code.co_name == "create" and "entry" in frame.f_locals:
+            return Failure(
+                "import_error",
+                f"{line}, named {frame.f_locals['entry']!r} in INSTALLED_APPS of {settings_module}",
+                "add its package to the project's requirements, or mend INSTALLED_APPS",
+            )
+    return Failure(
+        "import_error", f"{line}, named by a setting of {settings_module}", "mend that setting or the requirements"
+    )
