@@ -69,11 +69,14 @@ def test_is_valid(environment: str, all_set: bool) -> None:
     assert [*problems, *names, *inventory.check_repeated_keys(read)] == []
 
 
+SECTIONS = tuple(key.name for key in schema.SITE_KEYS if key.kind == "section")
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_shows_every_key_and_every_variable(environment: str) -> None:
     given = variables(environment, all_set=True)
     site = given["djdeploy_sites"]["shop"]
-    shown = {*site, *(f"{name}.{key}" for name in ("web", "health") for key in site[name])}
+    shown = {*site, *(f"{name}.{key}" for name in SECTIONS for key in site[name])}
     assert shown == set(schema.key_names())
     docs = script_docs()
     set_by_playbooks = docs.set_by_playbooks(ROOT / "playbooks")

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         prepare,
         project,
         push,
+        recovery,
         releases,
         request,
         requirements,

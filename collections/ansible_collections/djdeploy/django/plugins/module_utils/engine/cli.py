@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, activate, client, doctor, steps
+from . import __version__, client, doctor, recovery, steps
 from .errors import EngineError
 from .events import rendered, rendered_result
 from .releases import current_id, live_release
@@ -152,7 +152,7 @@ def examine(arguments: argparse.Namespace) -> int:
 def boot(arguments: argparse.Namespace) -> int:
     need_root()
     site = load_site(arguments.site)
-    activate.boot(site)
+    recovery.boot(site)
     live = live_release(site.name)
     print(f"{site.name}: {live.id if live else 'no release yet'}")
     return 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate
+from . import activate, recovery
 from .errors import EngineError, in_words
 from .events import Progress
 from .git import Repository
@@ -37,7 +37,7 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
     """
     operation = {DEPLOY: deploy, ROLLBACK: rollback, RECEIVE: receive, PUSHED: pushed}[request.op]
     with site_lock(site.paths.lock, who=request.who, what=request.op, say=progress.say):
-        activate.recover(site, progress)
+        recovery.recover(site, progress)
         switched = operation(site, request, progress)
         if switched:
             activate.settle(site, progress)

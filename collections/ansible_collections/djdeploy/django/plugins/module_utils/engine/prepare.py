@@ -9,7 +9,7 @@ import os
 import pwd
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -205,7 +205,7 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
-        with beside(lambda: compile_code(paths.code, python.executable, site.paths.build_user)):
+        with compiling(paths.code, paths.root / ".compiled", python.executable, site.paths.build_user):
             results = checked(site, release, progress)
         give(paths.code, 0, gid)
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
@@ -251,29 +251,56 @@ def write_settings(site: Site, release: Release, gid: int) -> None:
     write_file(paths.env_file, serialize(release_environment(site, release)), 0o640, gid)
 
 
-def compile_code(code: Path, python: str, user: str) -> None:
-    """Write the .pyc files now: the processes that serve may not write beside the code.
-
-    As the build user, and without `site`: compiling reads pushed code but runs none of it. A file that
-    does not compile is no error here; nothing may ever import it.
-    """
-    runner.run(
-        [python, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", code],
-        user=user,
-        cwd=code,
-        timeout=300,
-    )
+# Compiled files lie beside their sources in the end, yet never come there while Django looks around in
+# the same directories: the cache's directories would change under its feet.
+COMPILE = """\
+import compileall, py_compile, sys
+code, aside = sys.argv[1:]
+sys.pycache_prefix = aside
+compileall.compile_dir(code, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+"""
+BRING = """\
+import os, sys
+code, aside = sys.argv[1:]
+compiled = aside + os.path.abspath(code)
+for folder, _, files in os.walk(compiled):
+    cache = os.path.join(code, os.path.relpath(folder, compiled), "__pycache__")
+    if files:
+        os.makedirs(cache, exist_ok=True)
+    for name in files:
+        os.replace(os.path.join(folder, name), os.path.join(cache, name))
+"""
 
 
 @contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
-    """Do some work beside the body, and wait for it in the end, however the body ends."""
-    worker = threading.Thread(target=work)
+def compiling(code: Path, aside: Path, python: str, user: str) -> Iterator[None]:
+    """Write the .pyc files beside the body: the processes that serve may not write beside the code.
+
+    As the build user, and without `site`: compiling reads pushed code but runs none of it. A file that
+    does not compile is no error here; nothing may ever import it.
+
+    :param aside: a directory to make and to remove again, on the same file system.
+    :raises EngineError: when Python could not even look for files to compile.
+    """
+    make_directory(aside, 0o700, pwd.getpwnam(user).pw_uid)
+
+    said = []
+
+    def step(program: str) -> None:
+        done = runner.run([python, "-I", "-S", "-c", program, code, aside], user=user, cwd="/", timeout=300)
+        if done.returncode:
+            said.append(done.stderr)
+
+    worker = threading.Thread(target=step, args=(COMPILE,))
     worker.start()
     try:
         yield
     finally:
         worker.join()
+    step(BRING)
+    remove_tree(aside)
+    if said:
+        raise EngineError("the project's files could not be compiled", detail="\n".join(said))
 
 
 def interpreter(wanted: str) -> requirements.Python:

@@ -40,6 +40,11 @@ class Release:
     :param import_paths: directories of the tree that manage.py alone would put on sys.path.
     :param facts: what Django answered when asked (settings, application, static, media, ...).
     :param pending: migrations that were not applied when it was prepared, as `app.name`.
+    :param known: app label -> names of the migrations its code has.
+    :param migrations: what was planned to be applied for it, each as `migrations.Judged` told it.
+    :param applied: migrations it really applied, as `app.name`, in their order.
+    :param snapshot: name of the snapshot made before they were applied.
+    :param plan: what going live with it was to change, as `plan.Plan` told it.
     :param prepared_beside: id of the release that was live when it was prepared.
     :param replaced: id of the release that was live before this one.
     """
@@ -60,6 +65,11 @@ class Release:
     application: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=dict)
+    migrations: list[dict[str, Any]] = field(default_factory=list)
+    applied: list[str] = field(default_factory=list)
+    snapshot: str = ""
+    plan: dict[str, Any] = field(default_factory=dict)
     prepared_beside: str = ""
     live_since: str = ""
     live_until: str = ""

@@ -10,8 +10,8 @@ from typing import Any
 from .errors import EngineError
 from .push import RefUpdate, parse_update
 
-DEPLOY, ROLLBACK, RECEIVE, PUSHED = "deploy", "rollback", "receive", "pushed"
-OPERATIONS = frozenset({DEPLOY, ROLLBACK, RECEIVE, PUSHED})
+DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED = "deploy", "rollback", "restore", "receive", "pushed"
+OPERATIONS = frozenset({DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED})
 GIT_OPERATIONS = frozenset({RECEIVE, PUSHED})
 
 
@@ -20,7 +20,8 @@ class Request:
     """One request.
 
     :param op: `deploy` (bring the site to the wanted revision and configuration), `rollback`,
-        `receive` (a push wants in: judge and prepare it) or `pushed` (it is in: put it live).
+        `restore` (put a snapshot of the database back), `receive` (a push wants in: judge and prepare
+        it) or `pushed` (it is in: put it live).
     :param door: `push`, `ansible` or `host`; for the journal.
     :param who: key name or unix user; for the journal and the lock.
     :param revision: what to deploy, or which release to go back to; None for what is configured.
@@ -29,6 +30,10 @@ class Request:
     :param config: in a check, the site as it will be configured; the host does not know it yet.
     :param changed_files: in a check, files of the host that will be written before the release is made.
     :param updates: the pushed refs, as githooks(5) lists them.
+    :param allow: classes of migrations this one release may run: `contract`, `blocking`.
+    :param declared: `app.name` of a migration -> its class, where it cannot be judged from outside.
+    :param plan: id of the plan that was agreed to; another one is refused.
+    :param accept_loss: a rollback may lose what only the newer schema holds.
     :param quarantine: where the objects of a push lie that is not accepted yet.
     """
 
@@ -42,6 +47,10 @@ class Request:
     config: dict[str, Any] | None = None
     changed_files: tuple[str, ...] = ()
     updates: tuple[RefUpdate, ...] = ()
+    allow: tuple[str, ...] = ()
+    declared: dict[str, str] = field(default_factory=dict)
+    plan: str | None = None
+    accept_loss: bool = False
     quarantine: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,7 +68,8 @@ class Request:
         # The git user's side of the door may say anything, and a revision becomes part of a path.
         updates = tuple(parse_update("{old} {new} {ref}".format_map(update)) for update in data.get("updates", ()))
         changed_files = tuple(data.get("changed_files", ()))
-        return cls(**{**data, "updates": updates, "changed_files": changed_files})
+        allow = tuple(data.get("allow", ()))
+        return cls(**{**data, "updates": updates, "changed_files": changed_files, "allow": allow})
 
 
 def may_ask(request: Request, *, uid: int, git_uid: int | None) -> bool:

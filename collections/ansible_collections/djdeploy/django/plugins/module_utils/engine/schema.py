@@ -23,13 +23,14 @@ from .site_values import (
     check_application,
     check_body_size,
     check_branch,
+    check_declared_migration,
     check_deploy_key,
     check_domain,
-    check_environment_name,
-    check_environment_value,
+    check_environment_entry,
     check_health_path,
     check_host_name,
     check_memory,
+    check_migration_class,
     check_module,
     check_package,
     check_python,
@@ -75,7 +76,8 @@ class Key:
     :param choices: the only values allowed, when there are few.
     :param minimum: smallest integer allowed.
     :param items: kind of a list's elements.
-    :param check: judges one text or integer (of a list: one element; of a mapping: nothing).
+    :param check: judges one text or integer (of a list: one element).
+    :param check_entry: judges one name and its value in a mapping.
     :param keys: the keys of a section.
     :param per_host: whether a host may say it differently.
     """
@@ -90,6 +92,7 @@ class Key:
     minimum: int | None = None
     items: str = "text"
     check: Callable[[Any], Fault | None] | None = None
+    check_entry: Callable[[object, object], Fault | None] = check_environment_entry
     keys: tuple[Key, ...] = ()
     required: bool = False
     secret: bool = False
@@ -335,6 +338,109 @@ SITE_KEYS: tuple[Key, ...] = (
                 example=180,
                 minimum=1,
                 why="A project that loads for long.",
+            ),
+            Key(
+                "prove_for",
+                "integer",
+                "Seconds a release has to stay healthy before it gets its first visitor.",
+                default=0,
+                example=10,
+                minimum=0,
+                why="A project whose processes are known to fall over some seconds after they start.",
+            ),
+            Key(
+                "watch",
+                "integer",
+                "Seconds a release is watched after the switch; if it fails in that time, the old one is back.",
+                default=10,
+                example=60,
+                minimum=0,
+                why="A longer look at each release, or 0 for a push that ends as soon as it is live.",
+            ),
+        ),
+    ),
+    Key(
+        "migrations",
+        "section",
+        "What a migration may do to a site that has visitors.",
+        keys=(
+            Key(
+                "allow",
+                "list",
+                "Classes that may run, behind the maintenance page: contract, blocking. Additive ones always may.",
+                default=[],
+                example=["contract"],
+                check=check_migration_class,
+                why="Staging, where nobody minds; in production rather allow it for one release.",
+            ),
+            Key(
+                "declared",
+                "mapping",
+                "What a migration is that cannot be judged from outside: `app.name` to additive, contract or blocking.",
+                default={},
+                example={"catalog.0007_fill_slugs": "additive"},
+                check_entry=check_declared_migration,
+                why="A migration with RunPython or RunSQL that you have read.",
+            ),
+            Key(
+                "lock_timeout",
+                "integer",
+                "Seconds a statement of a migration waits for a lock before it gives way to visitors.",
+                default=2,
+                example=5,
+                minimum=1,
+                why="A busy table, whose visitors can wait longer.",
+            ),
+            Key(
+                "statement_timeout",
+                "integer",
+                "Seconds a statement of a migration may take; 0: no limit.",
+                default=900,
+                example=7200,
+                minimum=0,
+                why="A table that takes longer to fill or to index.",
+            ),
+            Key(
+                "attempts",
+                "integer",
+                "How often a migration that found its table locked is tried.",
+                default=10,
+                example=30,
+                minimum=1,
+                why="A job that holds a table for minutes.",
+            ),
+            Key(
+                "big_table",
+                "integer",
+                "Rows from which reading or rewriting a whole table counts as blocking.",
+                default=100000,
+                example=1000000,
+                minimum=0,
+                why="A fast disk, or a site where even a second of waiting is too long.",
+            ),
+        ),
+    ),
+    Key(
+        "snapshots",
+        "section",
+        "The copy of the database that is made before migrations run.",
+        keys=(
+            Key(
+                "enabled",
+                "boolean",
+                "Make one.",
+                default=True,
+                example=False,
+                why="A database so large that another backup has to do.",
+            ),
+            Key(
+                "keep",
+                "integer",
+                "How many are kept on the host.",
+                default=3,
+                example=10,
+                minimum=1,
+                why="More ways back, for more disk.",
             ),
         ),
     ),
@@ -604,7 +710,7 @@ def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPat
         return
     if key.kind == "mapping" and isinstance(value, Mapping):
         for name, text in value.items():
-            fault = check_environment_name(name) or check_environment_value(name, text)
+            fault = key.check_entry(name, text)
             if fault is None and name == "SECRET_KEY" and not key.secret:
                 fault = "must not hold SECRET_KEY", "move it to 'secrets:': env shows in --diff"
             if fault is not None:

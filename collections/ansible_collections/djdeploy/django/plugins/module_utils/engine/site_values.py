@@ -342,6 +342,27 @@ def check_status(value: int) -> Fault | None:
     return f"{value} is not an HTTP status", "write numbers from 100 to 599: [200, 301]"
 
 
+def check_migration_class(value: str) -> Fault | None:
+    """A class of migrations that has to be allowed before it runs."""
+    if value in ("contract", "blocking"):
+        return None
+    return f"{value!r} is not a class of migrations that can be allowed", "give contract, blocking or both"
+
+
+def check_declared_migration(name: object, value: object) -> Fault | None:
+    """A migration and what its reader says it is."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*\.\w+", name):
+        return "is not the name of a migration", "write app.name, for example catalog.0007_fill_slugs"
+    if value not in ("additive", "contract", "blocking"):
+        return f"is {value!r}, no class of migrations", "write one of additive, contract, blocking"
+    return None
+
+
+def check_environment_entry(name: object, value: object) -> Fault | None:
+    """A variable of the environment with its value."""
+    return check_environment_name(name) or check_environment_value(str(name), value)
+
+
 def check_environment_name(name: object) -> Fault | None:
     """The name of an environment variable of a site."""
     if not isinstance(name, str):

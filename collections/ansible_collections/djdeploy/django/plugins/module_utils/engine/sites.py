@@ -24,6 +24,8 @@ NOT_PART_OF_A_RELEASE = frozenset(
         "revision",
         "force_push",
         "keep_releases",
+        "migrations",
+        "snapshots",
         "packages",
         "client_max_body_size",
     }

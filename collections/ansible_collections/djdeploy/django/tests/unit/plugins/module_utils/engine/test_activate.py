@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, releases
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, recovery, releases
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
@@ -279,7 +279,7 @@ def test_recover_removes_what_was_half_made_and_nothing_else(
         (paths.environments / name).mkdir()
         if complete:
             (paths.environments / name / MARKER).write_text("{}")
-    activate.recover(machine.site, progress)
+    recovery.recover(machine.site, progress)
     assert sorted(path.name for path in paths.releases.iterdir()) == [A, D, "backup-of-mine"]
     assert [path.name for path in paths.environments.iterdir()] == ["whole"]
     assert sorted(event["text"].split(":")[0] for event in said) == [f"removing {B}", f"removing {C}"]
@@ -300,7 +300,7 @@ def test_recover_lets_records_say_what_the_pointer_says(
     for name, state in states.items():
         keep(name, state)
     activate.point(machine.site.paths.current, f"releases/{current}")
-    activate.recover(machine.site, progress)
+    recovery.recover(machine.site, progress)
     assert machine.states() == expected
 
 
@@ -310,7 +310,7 @@ def test_recover_never_removes_the_live_release_whatever_its_record(
     keep(A, "live")
     record = machine.site.paths.release(A).record
     record.write_text("")
-    activate.recover(machine.site, progress)
+    recovery.recover(machine.site, progress)
     assert record.exists()
 
 
@@ -319,10 +319,10 @@ def test_recover_when_the_pointer_leads_nowhere(machine: Machine, keep: Keep, pr
     current = machine.site.paths.current
     current.symlink_to(f"releases/{B}")
     with pytest.raises(EngineError, match=f"points at {B}, which does not exist") as raised:
-        activate.recover(machine.site, progress)
+        recovery.recover(machine.site, progress)
     assert raised.value.hint.startswith(f"rm {current}; djdeploy rollback shop --to RELEASE")
     current.unlink()  # as the hint says
-    activate.recover(machine.site, progress)
+    recovery.recover(machine.site, progress)
     target = releases.rollback_target(releases.all_releases("shop"), None, A)
     activate.go_live(machine.site, target, progress)
     assert releases.current_id("shop") == A
@@ -332,11 +332,11 @@ def test_recover_when_the_pointer_leads_nowhere(machine: Machine, keep: Keep, pr
 
 
 def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep) -> None:
-    activate.boot(machine.site)
+    recovery.boot(machine.site)
     assert machine.asked == [], "nothing is live yet"
     keep(A, "live")
     keep(B, "retired")
-    activate.boot(machine.site)
+    recovery.boot(machine.site)
     assert machine.asked == ["start aaaaaaa"]
 
 

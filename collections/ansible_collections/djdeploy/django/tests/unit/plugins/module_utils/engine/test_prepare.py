@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -244,14 +245,17 @@ def test_interpreter_not_on_this_host() -> None:
         prepare.interpreter("python3.99")
 
 
-def test_compile_code_compiles_and_runs_nothing(tmp_path: Path) -> None:
+def test_compiling_runs_nothing_and_comes_last(tmp_path: Path) -> None:
     code = tmp_path / "code"
     (code / "shop").mkdir(parents=True)
     (code / "shop/models.py").write_text("open('ran', 'w')\n")
     (code / "sitecustomize.py").write_text("open('ran', 'w')\n")
     (code / "compileall.py").write_text("open('ran', 'w')\n")
     (code / "broken.py").write_text("def (\n")
-    prepare.compile_code(code, sys.executable, pwd.getpwuid(os.getuid()).pw_name)
+    with prepare.compiling(code, tmp_path / "aside", sys.executable, pwd.getpwuid(os.getuid()).pw_name):
+        time.sleep(0.5)
+        assert not list(code.rglob("__pycache__")), "Django looks around here meanwhile"
+    assert not (tmp_path / "aside").exists()
     assert not (code / "ran").exists()
     compiled = next((code / "shop/__pycache__").glob("models.*.pyc")).read_bytes()
     flags = int.from_bytes(compiled[4:8], "little")

@@ -493,7 +493,7 @@ def test_resolve_fills_in_every_key() -> None:
         "preload",
         "memory_max",
     ]
-    assert list(resolved["health"]) == ["path", "statuses", "timeout"]
+    assert list(resolved["health"]) == ["path", "statuses", "timeout", "prove_for", "watch"]
     assert resolved["name"] == "shop"
     assert resolved["domains"] == ["shop.example.com"]
     assert json.loads(json.dumps(resolved)) == resolved

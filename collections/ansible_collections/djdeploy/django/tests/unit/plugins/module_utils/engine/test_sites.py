@@ -35,6 +35,8 @@ ASKS_FOR_A_RELEASE = {
     "revision": False,
     "force_push": False,
     "keep_releases": False,
+    "migrations": False,
+    "snapshots": False,
     "packages": False,
     "client_max_body_size": False,
 }

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""After a run that was killed, and after a boot: bring what is there to a state the next run understands."""
+
+from __future__ import annotations
+
+from . import requirements, units
+from .errors import EngineError
+from .events import Progress
+from .releases import RELEASE_ID, all_releases, current_id, live_release, read_release, settled, write_release
+from .sites import Site
+from .tree import remove_tree
+
+
+def recover(site: Site, progress: Progress) -> None:
+    """Bring what a killed or rebooted run left behind to a state the next run understands.
+
+    The pointer is the truth; records, units and half-made directories are made to agree with it.
+
+    :raises EngineError: when the pointer leads nowhere, or is none; only a person can say what should be live.
+    """
+    live = current_id(site.name)
+    if live is not None and not (site.paths.releases / live).is_dir():
+        raise EngineError(
+            f"{site.paths.current} points at {live}, which does not exist",
+            f"rm {site.paths.current}; djdeploy rollback {site.name} --to RELEASE (see: djdeploy releases {site.name})",
+        )
+    for path in site.paths.releases.iterdir():
+        if not RELEASE_ID.match(path.name) or path.name == live:
+            continue  # what a person put there is theirs
+        record = read_release(path)
+        if record is None or record.state == "preparing":
+            progress.say(f"removing {path.name}: an earlier run was interrupted while making it")
+            remove_tree(path)
+    for record in settled(all_releases(site.name), live):
+        write_release(record)
+    for path in site.paths.environments.iterdir():
+        if not requirements.is_complete(path):
+            remove_tree(path)
+
+
+def boot(site: Site) -> None:
+    """Start what `current` points at. Run once at boot, so that a boot asks the one pointer, too."""
+    live = live_release(site.name)
+    if live is not None:
+        units.start(site.paths.release(live.id))
