@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         health,
         journal,
         lock,
+        maintenance,
         overlay,
         paths,
         prepare,

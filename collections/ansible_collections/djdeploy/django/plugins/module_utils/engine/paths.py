@@ -79,6 +79,11 @@ class SitePaths:
         return self.root / "repo.git"
 
     @property
+    def maintenance(self) -> Path:
+        """While this file is there, nginx answers with the maintenance page."""
+        return self.root / "maintenance"
+
+    @property
     def user(self) -> str:
         return self.site
 
