@@ -16,7 +16,7 @@ from . import client
 from .errors import EngineError
 from .events import rendered
 from .paths import HOOKS, SitePaths
-from .push import QUARANTINE_VARIABLES, RefUpdate, parse_update, requested_site
+from .push import QUARANTINE_VARIABLES, RefUpdate, parse_update, push_options, requested_site
 from .request import PUSHED, RECEIVE, Request
 
 SITE_VARIABLE, KEY_VARIABLE, OUTCOME_VARIABLE = "DJDEPLOY_SITE", "DJDEPLOY_KEY", "DJDEPLOY_OUTCOME_FD"
@@ -27,6 +27,7 @@ GIT_SETTINGS = {
     "receive.fsckObjects": "true",
     "receive.denyDeletes": "false",  # the deployer judges deletions, so that it can say why
     "receive.autogc": "true",
+    "receive.advertisePushOptions": "true",
     "transfer.hideRefs": "refs/djdeploy",
     "safe.directory": "*",  # the path is ours, looked up by name; the repository belongs to this very user
 }
@@ -122,10 +123,17 @@ def tell_receive(lines: Sequence[str]) -> None:
         os.write(int(os.environ[OUTCOME_VARIABLE]), whole)
 
 
+def given_options() -> list[str]:
+    """The options of `git push -o`, as a hook is told them (githooks(5), GIT_PUSH_OPTION_COUNT)."""
+    count = int(os.environ.get("GIT_PUSH_OPTION_COUNT") or 0)
+    return [os.environ[f"GIT_PUSH_OPTION_{number}"] for number in range(count)]
+
+
 def hook(name: str) -> int:
     """A hook of the bare repository: hand the pushed refs to the deployer and show what it says."""
     failed = True
     try:
+        allow, declared = push_options(given_options())
         request = Request(
             op=HOOK_OPERATIONS[name],
             site=os.environ[SITE_VARIABLE],
@@ -133,6 +141,8 @@ def hook(name: str) -> int:
             who=os.environ[KEY_VARIABLE],
             updates=tuple(parse_update(line) for line in sys.stdin),
             quarantine={name: os.environ[name] for name in QUARANTINE_VARIABLES if name in os.environ},
+            allow=allow,
+            declared=declared,
         )
         if request.op == PUSHED:
             tell_receive([ASKED])

@@ -21,6 +21,12 @@ class EngineError(Exception):
         self.hint = hint
         self.detail = detail
 
+    def with_hint(self, more: str) -> EngineError:
+        """The same error with more to do about it; itself when there is nothing to add."""
+        if not more:
+            return self
+        return EngineError(self.message, f"{self.hint}\n  -> {more}" if self.hint else more, self.detail)
+
 
 def in_words(error: Exception) -> EngineError:
     """Any exception as one a person can act on: what the system refused, or that the defect is ours."""

@@ -16,6 +16,8 @@ NO_COMMIT = "0" * 40
 QUARANTINE_VARIABLES = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
 
 BRANCH, TAG = "refs/heads/", "refs/tags/"
+ALLOWABLE = ("contract", "blocking")
+DECLARABLE = ("additive", *ALLOWABLE)
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,28 @@ def requested_site(command: str | None, allowed: Collection[str]) -> str:
 def last_update(updates: Iterable[RefUpdate], deploy_ref: str) -> RefUpdate | None:
     """The update of the site's own branch in a push, if there is one."""
     return next((update for update in updates if update.ref == deploy_ref and not update.deletes), None)
+
+
+def push_options(given: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What `git push -o` says about migrations (git-push(1), --push-option).
+
+    :param given: each option as it was typed: `allow=contract,blocking`, `declare=catalog.0007_slugs=additive`.
+    :returns: the classes allowed for this release, and the declared migrations.
+    :raises EngineError: for an option that is none of ours.
+    """
+    allow: list[str] = []
+    declared: dict[str, str] = {}
+    for option in given:
+        name, _equals, value = option.partition("=")
+        migration, equals, kind = value.partition("=")
+        classes = [word.strip() for word in value.split(",") if word.strip()]
+        if name == "allow" and classes and set(classes) <= set(ALLOWABLE):
+            allow += classes
+        elif name == "declare" and equals and kind in DECLARABLE and re.fullmatch(r"\w+\.(\w+|\*)", migration):
+            declared[migration] = kind
+        else:
+            raise EngineError(
+                f"the push option {option!r} is not known",
+                f"there are: -o allow={'|'.join(ALLOWABLE)}, -o declare=app.name={'|'.join(DECLARABLE)}",
+            )
+    return tuple(dict.fromkeys(allow)), declared

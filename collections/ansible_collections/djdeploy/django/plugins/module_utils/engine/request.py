@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .errors import EngineError
-from .push import RefUpdate, parse_update
+from .push import RefUpdate, parse_update, push_options
 
 DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED = "deploy", "rollback", "restore", "receive", "pushed"
 OPERATIONS = frozenset({DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED})
@@ -68,8 +68,11 @@ class Request:
         # The git user's side of the door may say anything, and a revision becomes part of a path.
         updates = tuple(parse_update("{old} {new} {ref}".format_map(update)) for update in data.get("updates", ()))
         changed_files = tuple(data.get("changed_files", ()))
-        allow = tuple(data.get("allow", ()))
-        return cls(**{**data, "updates": updates, "changed_files": changed_files, "allow": allow})
+        words = [f"allow={name}" for name in data.get("allow", ())]
+        words += [f"declare={name}={kind}" for name, kind in dict(data.get("declared", {})).items()]
+        allow, declared = push_options(words)
+        given = {"updates": updates, "changed_files": changed_files, "allow": allow, "declared": declared}
+        return cls(**{**data, **given})
 
 
 def may_ask(request: Request, *, uid: int, git_uid: int | None) -> bool:

@@ -351,8 +351,8 @@ def check_migration_class(value: str) -> Fault | None:
 
 def check_declared_migration(name: object, value: object) -> Fault | None:
     """A migration and what its reader says it is."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*\.\w+", name):
-        return "is not the name of a migration", "write app.name, for example catalog.0007_fill_slugs"
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*\.(\w+|\*)", name):
+        return "is not the name of a migration", "write app.name (catalog.0007_fill_slugs), or app.* for all of an app"
     if value not in ("additive", "contract", "blocking"):
         return f"is {value!r}, no class of migrations", "write one of additive, contract, blocking"
     return None

@@ -184,6 +184,7 @@ def run_steps(
     run: Runner = run,
     check: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    on_stderr: Callable[[str], None] | None = None,
     timeout: float | None = None,
 ) -> list[StepResult]:
     """Run steps in one Django process, in order, up to the first that fails.
@@ -191,6 +192,7 @@ def run_steps(
     :param steps: requests as `agent.py` knows them, for example `{"name": "migrate"}`.
     :param check: change nothing, predict.
     :param on_event: called with each event of the agent as it comes.
+    :param on_stderr: called with each line of standard error as it comes.
     :param timeout: seconds for all of them together.
     :raises StepError: when a step fails or the process dies.
     :raises EngineError: when it cannot be started or runs out of time.
@@ -217,6 +219,7 @@ def run_steps(
         stdin=f"{len(source)}\n{source}{request}\n",
         timeout=timeout,
         on_stdout=receive,
+        on_stderr=on_stderr,
     )
     return results_of(events, ended.returncode, ended.stderr)
 

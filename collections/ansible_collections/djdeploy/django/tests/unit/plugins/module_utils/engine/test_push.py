@@ -149,3 +149,40 @@ def test_requested_site_of_a_key_without_sites() -> None:
 def test_last_update(updates: list[RefUpdate], expected: str | None) -> None:
     found = push.last_update(updates, MAIN)
     assert (found.new if found else None) == expected
+
+
+# --- push options ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "allow", "declared"),
+    [
+        ([], (), {}),
+        (["allow=contract"], ("contract",), {}),
+        (["allow=contract, blocking", "allow=contract"], ("contract", "blocking"), {}),
+        (["declare=catalog.0007_slugs=additive"], (), {"catalog.0007_slugs": "additive"}),
+        (["declare=wagtailcore.*=additive"], (), {"wagtailcore.*": "additive"}),
+    ],
+)
+def test_push_options(given: list[str], allow: tuple[str, ...], declared: dict[str, str]) -> None:
+    assert push.push_options(given) == (allow, declared)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "",
+        "ci.skip",
+        "allow",
+        "allow=",
+        "allow=everything",
+        "allow=additive",
+        "declare=slugs",
+        "declare=a.b",
+        "declare=a.b=safe",
+    ],
+)
+def test_push_options_unknown(option: str) -> None:
+    with pytest.raises(EngineError, match="push option") as caught:
+        push.push_options([option])
+    assert "-o allow=contract" in caught.value.hint
