@@ -73,6 +73,8 @@ if TYPE_CHECKING:
         maintenance,
         overlay,
         paths,
+        plan,
+        plan_facts,
         prepare,
         project,
         push,

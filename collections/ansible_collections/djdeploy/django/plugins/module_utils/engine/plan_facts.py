@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan compares, read from the disk: static files, and digests that stand for values nobody may see."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .sites import Site
+
+SALT_BYTES = 32
+DIGEST_LENGTH = 16  # hexadecimal digits kept of a digest: enough to tell two values of one name apart
+
+
+def site_salt(site: Site) -> str:
+    """The key of a site's digests: made once, readable by root alone, so that nobody can try values against them.
+
+    :returns: hexadecimal digits.
+    """
+    path = site.paths.state / "salt"
+    try:
+        salt = path.read_text().strip()
+    except FileNotFoundError:
+        salt = ""
+    if len(salt) == 2 * SALT_BYTES:
+        return salt
+    salt = secrets.token_hex(SALT_BYTES)
+    aside = path.with_name("salt.new")
+    aside.unlink(missing_ok=True)
+    with open(aside, "w", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as file:
+        file.write(f"{salt}\n")
+    aside.rename(path)
+    return salt
+
+
+def environment_digests(values: Mapping[str, Any], salt: str) -> dict[str, str]:
+    """Name -> keyed digest, of environment variables or of a site's configuration.
+
+    :param values: text, or anything that is JSON.
+    :param salt: `site_salt`; digests of two salts cannot be compared.
+    """
+    return {
+        name: hmac.new(
+            bytes.fromhex(salt), json.dumps([name, value], sort_keys=True).encode(), hashlib.sha256
+        ).hexdigest()[:DIGEST_LENGTH]
+        for name, value in values.items()
+    }
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """One entry below a directory, and what lstat(2) says of it."""
+
+    path: str
+    stat: os.stat_result
+
+    def digest(self) -> str:
+        """Of what it holds, or where it points: a link is never followed, and nothing but a file is opened."""
+        if stat.S_ISLNK(self.stat.st_mode):
+            return hashlib.blake2b(os.readlink(self.path).encode(), digest_size=16).hexdigest()
+        if not stat.S_ISREG(self.stat.st_mode):
+            return ""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def static_trees(before: Path | None, after: Path) -> tuple[dict[str, tuple[int, str]], dict[str, tuple[int, str]]]:
+    """The static files of two releases, such that those that differ are unequal: path -> (bytes, digest).
+
+    A file is read only where nothing cheaper decides: both releases have one of its name and size, and
+    they are not the same file. Everywhere else the digest is empty.
+
+    :param before: directory of the live release's files; None when nothing is live.
+    """
+    old, new = {} if before is None else files_of(before), files_of(after)
+    undecided = {
+        name
+        for name in old.keys() & new.keys()
+        if old[name].stat.st_size == new[name].stat.st_size and not os.path.samestat(old[name].stat, new[name].stat)
+    }
+
+    def tree(files: Mapping[str, StaticFile]) -> dict[str, tuple[int, str]]:
+        return {name: (file.stat.st_size, file.digest() if name in undecided else "") for name, file in files.items()}
+
+    return tree(old), tree(new)
+
+
+def files_of(root: Path) -> dict[str, StaticFile]:
+    """Everything below a directory that is no directory, by relative path; nothing where there is no such one."""
+    if not root.is_dir():
+        return {}
+    found, folders = {}, [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                name = os.path.join(folder, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                else:
+                    found[name] = StaticFile(entry.path, entry.stat(follow_symlinks=False))
+    return found
