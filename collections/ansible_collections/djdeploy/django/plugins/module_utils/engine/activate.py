@@ -14,9 +14,9 @@ from .releases import (
     Release,
     all_releases,
     current_id,
+    note_release,
     read_release,
     releases_to_prune,
-    write_release,
 )
 from .sites import Site
 from .steps import run_steps
@@ -89,7 +89,7 @@ def fail(site: Site, release: Release, reason: str) -> None:
     units.kill(site.paths.release(release.id))
     if release.served:
         return  # a kept release that would not start again is still one that served
-    write_release(replace(release, state="failed", reason=reason))
+    note_release(replace(release, state="failed", reason=reason))
 
 
 def record_switch(site: Site, release: Release, before: str | None) -> None:
@@ -99,10 +99,10 @@ def record_switch(site: Site, release: Release, before: str | None) -> None:
     it would lead forward again, to a release that came after it.
     """
     replaced = release.replaced if release.served else before or ""
-    write_release(replace(release, state="live", live_since=now(), live_until="", replaced=replaced, reason=""))
+    note_release(replace(release, state="live", live_since=now(), live_until="", replaced=replaced, reason=""))
     old = read_release(site.paths.releases / before) if before and before != release.id else None
     if old is not None:
-        write_release(replace(old, state="retired", live_until=now()))
+        note_release(replace(old, state="retired", live_until=now()))
 
 
 def keep_static(site: Site, release: Release) -> None:

@@ -21,9 +21,9 @@ from .releases import (
     Release,
     all_releases,
     live_release,
+    note_release,
     read_release,
     rollback_target,
-    write_release,
 )
 from .request import DEPLOY, PUSHED, RECEIVE, ROLLBACK, Request
 from .sites import Site
@@ -209,7 +209,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
         raise failed(site, f"{target.short} did not go live", error) from error
     left = read_release(site.paths.releases / live.id) if live else None
     if left is not None:
-        write_release(replace(left, state="void", reason=f"rolled back by {request.who}"))
+        note_release(replace(left, state="void", reason=f"rolled back by {request.who}"))
     result(site, progress, message, changed=True, **facts)
     return True
 

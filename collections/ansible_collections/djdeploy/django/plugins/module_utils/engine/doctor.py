@@ -12,7 +12,7 @@ from typing import Any
 from . import health, units
 from .errors import EngineError
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
-from .releases import current_id, live_release
+from .releases import current_id, live_release, serve_again
 from .requirements import is_complete
 from .sites import Site, load_site, site_names
 
@@ -70,10 +70,10 @@ def site_findings(site: Site) -> Iterator[Finding]:
         yield Finding(site.name, False, error.message, error.hint)
         return
     if live is None and live_id is not None:
-        gone = "" if (site.paths.releases / live_id).is_dir() else f"rm {site.paths.current}; "
+        gone = "" if (site.paths.releases / live_id).is_dir() else f"rm {site.paths.current} && "
         yield Finding(
             site.name, False, f"{site.paths.current} points at {live_id}, which has no record",
-            f"{gone}djdeploy rollback {site.name} --to RELEASE (see: djdeploy releases {site.name})",
+            f"{gone}{serve_again(site.name)}",
         )  # fmt: skip
         return
     if live is None:

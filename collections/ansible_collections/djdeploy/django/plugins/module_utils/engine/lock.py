@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .errors import EngineError
+from .tree import FULL
 
 TOLD_AFTER = 1.0  # seconds of waiting before anybody is told; the end of a deploy takes less
 
@@ -51,12 +52,19 @@ def site_lock(path: Path, *, who: str, what: str, say: Callable[[str], None], wa
                     say(f"waiting for {describe_holder(file.read())}")
                     told = True
                 time.sleep(0.05)
-        file.seek(0)
-        file.truncate()
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        json.dump({"who": who, "what": what, "since": since, "pid": os.getpid()}, file)
-        file.flush()
+        name_holder(file.fileno(), json.dumps({"who": who, "what": what, "since": since, "pid": os.getpid()}))
         try:
             yield
         finally:
-            file.truncate(0)
+            name_holder(file.fileno(), "")
+
+
+def name_holder(descriptor: int, text: str) -> None:
+    """Say in the lock file who holds it. The lock is held all the same where there is no room to say so."""
+    os.ftruncate(descriptor, 0)
+    try:
+        os.pwrite(descriptor, text.encode(), 0)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise

@@ -79,6 +79,11 @@ class SitePaths:
         return self.root / "repo.git"
 
     @property
+    def reserve(self) -> Path:
+        """Room kept for the pointer and the records, given up when the disk is full (see `tree`)."""
+        return self.root / ".reserve"
+
+    @property
     def maintenance(self) -> Path:
         """While this file is there, nginx answers with the maintenance page."""
         return self.root / "maintenance"
@@ -112,7 +117,8 @@ class SitePaths:
 
     @property
     def lock(self) -> Path:
-        return self.state / "lock"
+        """In memory and gone after a boot, like whoever held it: no full disk stands in the way of going back."""
+        return self.run / "lock"
 
     @property
     def journal(self) -> Path:

@@ -6,7 +6,16 @@ from __future__ import annotations
 from . import requirements, units
 from .errors import EngineError
 from .events import Progress
-from .releases import RELEASE_ID, all_releases, current_id, live_release, read_release, settled, write_release
+from .releases import (
+    RELEASE_ID,
+    all_releases,
+    current_id,
+    live_release,
+    note_release,
+    read_release,
+    serve_again,
+    settled,
+)
 from .sites import Site
 from .tree import remove_tree
 
@@ -22,7 +31,7 @@ def recover(site: Site, progress: Progress) -> None:
     if live is not None and not (site.paths.releases / live).is_dir():
         raise EngineError(
             f"{site.paths.current} points at {live}, which does not exist",
-            f"rm {site.paths.current}; djdeploy rollback {site.name} --to RELEASE (see: djdeploy releases {site.name})",
+            f"rm {site.paths.current} && {serve_again(site.name)}",
         )
     for path in site.paths.releases.iterdir():
         if not RELEASE_ID.match(path.name) or path.name == live:
@@ -32,7 +41,7 @@ def recover(site: Site, progress: Progress) -> None:
             progress.say(f"removing {path.name}: an earlier run was interrupted while making it")
             remove_tree(path)
     for record in settled(all_releases(site.name), live):
-        write_release(record)
+        note_release(record)
     for path in site.paths.environments.iterdir():
         if not requirements.is_complete(path):
             remove_tree(path)

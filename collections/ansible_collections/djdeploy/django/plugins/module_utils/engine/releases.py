@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from typing import Any
 
 from .errors import EngineError
 from .paths import SitePaths
+from .tree import FULL, even_when_full
 
 RELEASE_ID = re.compile(r"^\d{8}T\d{6}(\.\d{2})?-[0-9a-f]{7}$")
 STAMP = "%Y%m%dT%H%M%S"
@@ -112,11 +114,29 @@ def write_release(release: Release, *, group: int | None = None) -> None:
     """Write the record: aside, then rename, so that it is never half there."""
     path = SitePaths(release.site).release(release.id).record
     aside = path.with_suffix(".json.new")
-    with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
-        json.dump(asdict(release), file, indent=1)
-        file.write("\n")
+
+    def write() -> None:
+        with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+            json.dump(asdict(release), file, indent=1)
+            file.write("\n")
+
+    even_when_full(SitePaths(release.site).reserve, write)
     os.chown(aside, 0, group if group is not None else path.parent.stat().st_gid)
     aside.rename(path)
+
+
+def note_release(release: Release) -> None:
+    """Write a record that only follows what has happened already, if the disk has room for it.
+
+    Where it has none, nothing that went well is called a failure: the pointer is the truth, and the
+    next run mends the record (`settled`).
+    """
+    try:
+        write_release(release)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.stderr.write(f"the record of {release.id} could not be written: {error.strerror}; the next run mends it\n")
 
 
 def all_releases(site: str) -> list[Release]:
@@ -139,9 +159,16 @@ def current_id(site: str) -> str | None:
     if pointer.exists():
         raise EngineError(
             f"{pointer} must be a symlink to a release, but it is a {'directory' if pointer.is_dir() else 'file'}",
-            f"move it away (mv {pointer} {pointer}.moved) and run: djdeploy rollback {site} --to RELEASE",
+            f"mv {pointer} {pointer}.moved && {serve_again(site)}",
         )
     return None
+
+
+def serve_again(site: str) -> str:
+    """The command that makes a site without a pointer serve: back to what served last, or a new release."""
+    served = [record for record in all_releases(site) if record.served]
+    served.sort(key=lambda record: (record.state == "live", record.state == "retired", record.id))
+    return f"djdeploy rollback {site} --to {served[-1].id}" if served else f"djdeploy deploy {site}"
 
 
 def live_release(site: str) -> Release | None:

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # no byte, no inode, or a quota at its end
+RESERVE = 1 << 20  # bytes; one inode comes with them
 
 
 def point(link: Path, target: str) -> None:
@@ -15,9 +20,40 @@ def point(link: Path, target: str) -> None:
     """
     aside = link.with_name(f".{link.name}.new")
     aside.unlink(missing_ok=True)
-    aside.symlink_to(target)
+    even_when_full(link.with_name(".reserve"), lambda: aside.symlink_to(target))
     os.rename(aside, link)
     flush_directory(link.parent)
+
+
+def keep_reserve(path: Path) -> None:
+    """Set a file aside that can be given up, so that a full disk can still be gone back on.
+
+    :raises OSError: when there is no room for it.
+    """
+    if path.exists():
+        return
+    aside = path.with_name(f"{path.name}.new")
+    try:
+        with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE)
+        aside.rename(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def even_when_full(reserve: Path, act: Callable[[], object]) -> None:
+    """Do something small; where the disk has no room for it, give up the reserve and do it again.
+
+    :param act: may be done twice.
+    :raises OSError: when that was not enough, or no reserve is left.
+    """
+    try:
+        act()
+    except OSError as error:
+        if error.errno not in FULL or not reserve.exists():
+            raise
+        reserve.unlink()
+        act()
 
 
 def flush_directory(path: Path) -> None:

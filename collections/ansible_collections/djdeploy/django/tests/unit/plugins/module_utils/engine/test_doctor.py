@@ -145,7 +145,8 @@ def test_site_findings_waits(shop: Site) -> None:
 def test_site_findings_current_is_a_directory(shop: Site) -> None:
     shop.paths.current.mkdir()
     (finding,) = doctor.site_findings(shop)
-    assert not finding.ok and "must be a symlink" in finding.said and "rollback" in finding.cure
+    assert not finding.ok and "must be a symlink" in finding.said
+    assert finding.cure == f"mv {shop.paths.current} {shop.paths.current}.moved && djdeploy deploy shop"
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["nothing", "no record"])
@@ -156,7 +157,7 @@ def test_site_findings_current_points_at_no_release(shop: Site, there: bool) -> 
         shop.paths.release(ID).root.mkdir()
     (finding,) = doctor.site_findings(shop)
     assert (finding.ok, finding.said) == (False, f"{shop.paths.current} points at {ID}, which has no record")
-    assert finding.cure.startswith("djdeploy rollback" if there else f"rm {shop.paths.current}; djdeploy rollback")
+    assert finding.cure == ("" if there else f"rm {shop.paths.current} && ") + "djdeploy deploy shop"
 
 
 def refuse(*arguments: Any) -> str:

@@ -132,3 +132,14 @@ def test_site_lock_lets_only_one_in(tmp_path: Path) -> None:
     for process in processes:
         process.join(30)
     assert number.read_text() == "40"
+
+
+def test_lock_is_held_without_room_to_name_its_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with lock.site_lock(tmp_path / "lock", who="ada", what="rollback", say=print):
+        with pytest.raises(EngineError, match="gave up waiting for another deploy"):
+            with lock.site_lock(tmp_path / "lock", who="bob", what="deploy", say=print, wait=0):
+                pass

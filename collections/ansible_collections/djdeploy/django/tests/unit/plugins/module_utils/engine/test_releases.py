@@ -367,3 +367,42 @@ def test_releases_to_prune_never_what_is_live_or_gone_back_to(current: str, keep
     if current != "a":
         assert releases.rollback_target(records, current).id not in gone
     assert len(records) - len(gone) >= keep_releases
+
+
+# --- a full disk, a hand at the pointer -----------------------------------------------------------
+
+
+def test_note_release_on_a_full_disk_is_no_failure(
+    keep: Callable[..., Release], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = keep("20260301T120000-aaaaaaa", "prepared")
+
+    def refuse(number: int) -> Callable[..., None]:
+        def write(_release: Release) -> None:
+            raise OSError(number, "refused")
+
+        return write
+
+    monkeypatch.setattr(releases, "write_release", refuse(28))
+    releases.note_release(dataclasses.replace(release, state="live"))
+    assert "20260301T120000-aaaaaaa could not be written: refused" in capsys.readouterr().err
+    monkeypatch.setattr(releases, "write_release", refuse(5))
+    with pytest.raises(OSError, match="refused"):
+        releases.note_release(release)
+
+
+@pytest.mark.parametrize(
+    ("states", "command"),
+    [
+        pytest.param([], "djdeploy deploy shop", id="nothing_ever_served"),
+        pytest.param(["failed", "prepared"], "djdeploy deploy shop", id="none_that_served"),
+        pytest.param(["retired", "retired"], "djdeploy rollback shop --to 20260302T120000-aaaaaaa", id="newest"),
+        pytest.param(["live", "void"], "djdeploy rollback shop --to 20260301T120000-aaaaaaa", id="what_was_live"),
+        pytest.param(["retired", "void"], "djdeploy rollback shop --to 20260301T120000-aaaaaaa", id="not_void"),
+        pytest.param(["void"], "djdeploy rollback shop --to 20260301T120000-aaaaaaa", id="only_void"),
+    ],
+)
+def test_serve_again(keep: Callable[..., Release], states: list[str], command: str) -> None:
+    for day, state in enumerate(states, start=1):
+        keep(f"2026030{day}T120000-aaaaaaa", state)
+    assert releases.serve_again("shop") == command

@@ -210,3 +210,58 @@ def test_drop_last_links_when_a_release_is_pruned(tmp_path: Path) -> None:
 
 def test_drop_last_links_without_a_directory(tmp_path: Path) -> None:
     assert tree.drop_last_links(tmp_path / "missing") == 0
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+def test_even_when_full_gives_up_the_reserve_once(tmp_path: Path) -> None:
+    tree.keep_reserve(tmp_path / ".reserve")
+    assert (tmp_path / ".reserve").stat().st_blocks * 512 >= tree.RESERVE, "a hole would be no room"
+    tries = []
+
+    def act() -> None:
+        tries.append((tmp_path / ".reserve").exists())
+        if len(tries) == 1:
+            raise OSError(28, "No space left on device")
+
+    tree.even_when_full(tmp_path / ".reserve", act)
+    assert tries == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("number", "reserve", "tried"),
+    [
+        pytest.param(28, True, 2, id="still_full"),
+        pytest.param(28, False, 1, id="no_reserve_left"),
+        pytest.param(5, True, 1, id="another_error"),
+    ],
+)
+def test_even_when_full_raises_what_room_does_not_mend(tmp_path: Path, number: int, reserve: bool, tried: int) -> None:
+    if reserve:
+        tree.keep_reserve(tmp_path / ".reserve")
+    tries = []
+
+    def act() -> None:
+        tries.append(1)
+        raise OSError(number, "no")
+
+    with pytest.raises(OSError, match="no"):
+        tree.even_when_full(tmp_path / ".reserve", act)
+    assert len(tries) == tried
+    assert (tmp_path / ".reserve").exists() == (number == 5)
+
+
+def test_point_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.keep_reserve(tmp_path / ".reserve")
+    tree.point(tmp_path / "current", "releases/a")
+    real = Path.symlink_to
+
+    def full(path: Path, target: str) -> None:
+        if (tmp_path / ".reserve").exists():
+            raise OSError(28, "No space left on device", str(path))
+        real(path, target)
+
+    monkeypatch.setattr(Path, "symlink_to", full)
+    tree.point(tmp_path / "current", "releases/b")
+    assert os.readlink(tmp_path / "current") == "releases/b"
