@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         activate,
         agent,
         agent_migrations,
+        agent_settings,
         agent_words,
         cli,
         client,

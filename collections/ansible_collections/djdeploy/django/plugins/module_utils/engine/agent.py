@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .agent_migrations import connection_for, migrate
+from .agent_settings import settings_digest
 from .agent_words import STARTED_WITH, Failure, Outcome, Request, culprit, explained, foreign, outcome, shortened
 
 OLDEST_PYTHON = (3, 10)
@@ -304,7 +305,18 @@ def seed(request: Request, predict: bool) -> Outcome:
 
 
 STEPS: dict[str, Callable[[Request, bool], Outcome]] = {
-    step.__name__: step for step in (describe, check, application, migrate, collectstatic, superuser, command, seed)
+    step.__name__: step
+    for step in (
+        describe,
+        check,
+        application,
+        migrate,
+        collectstatic,
+        superuser,
+        command,
+        seed,
+        settings_digest,
+    )
 }
 
 

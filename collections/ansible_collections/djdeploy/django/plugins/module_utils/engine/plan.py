@@ -184,8 +184,8 @@ def static_changes(before: StaticTree | None, after: StaticTree) -> dict[str, An
     """Counts of the files that come, go or change, and the names of the first ones."""
     before = after if before is None else before
     marks = {
-        **{name: "+" for name in after.keys() - before.keys()},
-        **{name: "-" for name in before.keys() - after.keys()},
+        **dict.fromkeys(after.keys() - before.keys(), "+"),
+        **dict.fromkeys(before.keys() - after.keys(), "-"),
         **{name: "~" for name in before.keys() & after.keys() if before[name] != after[name]},
     }
     found = list(marks.values())
