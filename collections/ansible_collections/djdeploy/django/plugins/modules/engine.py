@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         paths,
         plan,
         plan_facts,
+        preflight,
         prepare,
         project,
         push,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import overlay, project, requirements, runner
+from . import overlay, preflight, project, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -137,6 +137,7 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
 
     :raises EngineError: when it cannot be built or fails its checks; nothing of it is left then.
     """
+    preflight.before_release(site, progress)
     taken = [path.name for path in site.paths.releases.iterdir()]
     release = Release(
         id=new_release_id(datetime.now(UTC), revision, taken),
@@ -156,8 +157,11 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
     try:
         write_release(release, group=gid)
         return build(site, release, progress, repository, gid)
-    except BaseException:
+    except BaseException as error:
+        full = preflight.full_disk(site, error)
         remove_tree(paths.root)
+        if full:
+            raise full from error
         raise
 
 
@@ -187,6 +191,7 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
         directory = site.paths.environments / plan.fingerprint
         is_new = not requirements.is_complete(directory)
         if is_new:
+            preflight.before_environment(site)
             for told in plan.told:
                 progress.say(told)
             requirements.build_environment(plan, site.paths, paths.code, python=python.executable, on_line=progress.say)

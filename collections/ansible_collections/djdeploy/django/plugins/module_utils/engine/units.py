@@ -48,6 +48,16 @@ def state(unit: str, run: runner.Runner = runner.run) -> UnitState:
     return parse_show(systemctl("show", unit, "-p", "ActiveState,SubState,NRestarts,Result", run=run).stdout)
 
 
+def parse_bytes(text: str) -> int | None:
+    """A number of bytes as systemd shows it; None for `[not set]` and for its word for infinity."""
+    return int(text) if text.strip().isdecimal() and int(text) < 1 << 63 else None
+
+
+def memory(unit: str, run: runner.Runner = runner.run) -> int | None:
+    """Bytes a unit uses now; None when it does not run or nobody counts."""
+    return parse_bytes(systemctl("show", unit, "-p", "MemoryCurrent", "--value", run=run).stdout)
+
+
 def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) -> str:
     """The last lines a unit wrote, without systemd's own prefix."""
     return run(["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"]).stdout

@@ -139,7 +139,7 @@ def test_lock_is_held_without_room_to_name_its_holder(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with lock.site_lock(tmp_path / "lock", who="ada", what="rollback", say=print):
-        with pytest.raises(EngineError, match="gave up waiting for another deploy"):
-            with lock.site_lock(tmp_path / "lock", who="bob", what="deploy", say=print, wait=0):
-                pass
+    first = lock.site_lock(tmp_path / "lock", who="ada", what="rollback", say=print)
+    second = lock.site_lock(tmp_path / "lock", who="bob", what="deploy", say=print, wait=0)
+    with first, pytest.raises(EngineError, match="gave up waiting for another deploy"), second:
+        pass
