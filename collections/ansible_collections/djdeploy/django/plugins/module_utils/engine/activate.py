@@ -66,6 +66,7 @@ def go_live(site: Site, release: Release, progress: Progress) -> None:
         with progress.phase("verify") as note:
             note.text = health.through_nginx(site.domain, settings)
         record_switch(site, release, before)
+        units.spare(paths)
     except Exception as error:
         if current_id(site.name) == release.id:
             point_back(site, before)

@@ -19,6 +19,8 @@ from .paths import ReleasePaths
 # application answering. 400 is not: it is what Django says to a host name that ALLOWED_HOSTS lacks.
 HEALTHY = frozenset({*range(200, 400), 401, 403, 404, 405})
 
+OUT_OF_MEMORY = ("Perhaps out of memory?", "killed by the OOM killer")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -71,6 +73,11 @@ def is_healthy(status: int | None, statuses: list[int] | None = None) -> bool:
     return status in (HEALTHY if statuses is None else statuses)
 
 
+def out_of_memory(state: units.UnitState, journal: str) -> bool:
+    """Whether the kernel ended processes of a unit: systemd's word for it, or gunicorn's, which counts its workers."""
+    return state.result == "oom-kill" or any(words in journal for words in OUT_OF_MEMORY)
+
+
 def prove(
     release: ReleasePaths,
     host: str,
@@ -97,12 +104,21 @@ def prove(
             return f"{answer} on {path}"
         if answer.status not in (None, 503):  # 503 is what an application says while it warms up
             break
-        if unit_state(release.service_unit).broken:
-            raise EngineError(
-                "its processes died while starting",
-                f"see: journalctl -u {release.service_unit}",
-                journal(release.service_unit),
-            )
+        state = unit_state(release.service_unit)
+        # A worker the kernel ends is started anew and ended again, for as long as anybody waits.
+        if state.broken or answer.error == "no answer in time":
+            said = journal(release.service_unit)
+            if out_of_memory(state, said):
+                raise EngineError(
+                    "it ran out of memory while starting",
+                    "raise web.memory_max of the site, lower web.workers, or give the host memory; "
+                    f"see: journalctl -u {release.service_unit}",
+                    said,
+                )
+            if state.broken:
+                raise EngineError(
+                    "its processes died while starting", f"see: journalctl -u {release.service_unit}", said
+                )
         if answer.error != "no answer in time":
             time.sleep(0.1)
             continue

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import runner
 from .errors import EngineError
@@ -98,6 +100,22 @@ def stop(release: ReleasePaths, *, block: bool, run: runner.Runner = runner.run)
     systemctl("stop", *flags, release.socket_unit, release.service_unit, run=run)
     if block:
         systemctl("reset-failed", release.service_unit, release.socket_unit, run=run)
+
+
+def spare(release: ReleasePaths, *, proc: Path = Path("/proc"), run: runner.Runner = runner.run) -> None:
+    """Let a release that is live now no longer be the first the kernel ends when memory runs out.
+
+    Its processes marked themselves when they started beside a live one (gunicorn's settings); what they start
+    from now on takes after them. A mark that stays is no reason to undo a switch.
+    """
+    answer = systemctl("show", release.service_unit, "-p", "MainPID", "--value", run=run).stdout.strip()
+    family = [int(answer)] if answer.isdecimal() and answer != "0" else []
+    for pid in family:  # grows while it is walked: parents come before their children
+        try:
+            (proc / str(pid) / "oom_score_adj").write_text("0")
+            family += map(int, (proc / str(pid) / "task" / str(pid) / "children").read_text().split())
+        except OSError as error:
+            sys.stderr.write(f"{error.filename}: {error.strerror}\n")
 
 
 def parse_instances(text: str, site: str) -> set[str]:

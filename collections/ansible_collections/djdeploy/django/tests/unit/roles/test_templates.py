@@ -9,13 +9,14 @@ import subprocess
 from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
+from unittest.mock import mock_open
 
 import pytest
 
 from .conftest import ROLES, Render
 
 TEMPLATES = sorted(f"{path.parts[-3]}/{path.name}" for path in ROLES.glob("*/templates/*.j2"))
-VERBATIM = {"nginx/unavailable.html.j2", "nginx/waiting.html.j2"}  # sent to visitors as they are
+VERBATIM = {"nginx/maintenance.html.j2", "nginx/unavailable.html.j2", "nginx/waiting.html.j2"}  # sent to visitors as they are
 
 
 def shop(**keys: Any) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def unit(text: str) -> dict[str, dict[str, list[str]]]:
 
 def settings(text: str) -> dict[str, Any]:
     """What a gunicorn configuration sets; it must be Python."""
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"open": mock_open()}
     exec(compile(ast.parse(text), "gunicorn.py", "exec"), namespace)
     return namespace
 
@@ -97,6 +98,25 @@ def test_gunicorn_preload_does_not_share_connections(render: Render) -> None:
     found = settings(render("gunicorn/gunicorn.py.j2", shop(web={"preload": True})))
     assert found["preload_app"] is True
     assert callable(found["post_fork"])
+
+
+@pytest.mark.parametrize(
+    ("release", "marked"),
+    [
+        pytest.param("20260301T120000-aaaaaaa", False, id="live"),
+        pytest.param("20260302T120000-bbbbbbb", True, id="new"),
+    ],
+)
+def test_gunicorn_marks_a_release_that_is_not_live(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, marked: bool
+) -> None:
+    (tmp_path / "current").symlink_to("releases/20260301T120000-aaaaaaa")
+    monkeypatch.setenv("DJDEPLOY_RELEASE", release)
+    opened = settings(render("gunicorn/gunicorn.py.j2").replace("/srv/shop/current", str(tmp_path / "current")))["open"]
+    assert opened.called == marked
+    if marked:
+        opened.assert_called_once_with("/proc/self/oom_score_adj", "w")
+        opened().write.assert_called_once_with("500")
 
 
 def test_release_service(render: Render) -> None:

@@ -54,6 +54,7 @@ class Machine:
 @pytest.fixture
 def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(shop)
+    monkeypatch.setattr(activate.units, "spare", lambda paths: None)
     for name in ("start", "kill", "stop", "drain"):
         monkeypatch.setattr(activate.units, name, found.play(name))
     monkeypatch.setattr(activate.units, "running_releases", found.play("running", lambda: set(found.running)))

@@ -295,6 +295,37 @@ def test_prove_dead_unit_is_noticed_early(
     assert raised.value.detail == f"last words of djdeploy-shop@{RELEASE_ID}.service"
 
 
+@pytest.mark.parametrize(
+    ("state", "journal", "ran_out"),
+    [
+        (UnitState("failed", "failed", 0, "oom-kill"), "", True),
+        (UnitState("active", "running", 0, "success"), "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?", True),
+        (
+            UnitState("active", "running", 0, "success"),
+            "A process of this unit has been killed by the OOM killer.",
+            True,
+        ),
+        (UnitState("failed", "failed", 1, "exit-code"), "ImportError: no module named 'memory'", False),
+    ],
+    ids=["systemd", "gunicorn", "systemd goes on", "another cause"],
+)
+def test_out_of_memory(state: UnitState, journal: str, ran_out: bool) -> None:
+    assert health.out_of_memory(state, journal) == ran_out
+
+
+def test_prove_names_want_of_memory(release: ReleasePaths, serve: Serve) -> None:
+    serve("hang")
+    with pytest.raises(EngineError, match="it ran out of memory while starting") as raised:
+        health.prove(
+            release,
+            "shop.example.com",
+            {"path": "/", "statuses": None, "timeout": 60},
+            unit_state=lambda unit: RUNNING,
+            journal=lambda unit: "[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?",
+        )
+    assert "web.memory_max" in raised.value.hint
+
+
 # --- through nginx --------------------------------------------------------------------------------
 
 

@@ -243,3 +243,19 @@ def test_drain_gives_up_in_the_end() -> None:
     host = Host(lambda line: f"u_str LISTEN 9 2048 {RELEASE.socket} 1 * 0\n")
     units.drain(RELEASE, timeout=0.25, run=host)
     assert 2 <= len(host.asked) <= 3
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_spare_takes_the_mark_off_a_whole_family(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for pid, children in {"10": "11 12", "11": "", "12": "13 14", "13": ""}.items():  # 14 has ended meanwhile
+        (tmp_path / pid / "task" / pid).mkdir(parents=True)
+        (tmp_path / pid / "oom_score_adj").write_text("500")
+        (tmp_path / pid / "task" / pid / "children").write_text(children)
+    (tmp_path / "99").mkdir()
+    (tmp_path / "99" / "oom_score_adj").write_text("500")
+    units.spare(RELEASE, proc=tmp_path, run=lambda argv, **_options: Completed(tuple(argv), 0, "10\n", ""))
+    marks = {path.parent.name: path.read_text() for path in tmp_path.glob("*/oom_score_adj")}
+    assert marks == {"10": "0", "11": "0", "12": "0", "13": "0", "99": "500"}
+    assert "14/oom_score_adj: No such file" in capsys.readouterr().err
