@@ -12,6 +12,8 @@ from .paths import GIT_HOME, GIT_USER
 from .push import NO_COMMIT, QUARANTINE_VARIABLES
 from .runner import Completed, pipe
 
+COMMITS_TOLD = 20
+
 
 class Repository:
     """A site's bare repository.
@@ -38,9 +40,9 @@ class Repository:
         return self.git("log", "-1", "--format=%s", revision).stdout.strip()
 
     def commits_between(self, old: str | None, new: str) -> list[str]:
-        """One line per commit that is new, newest first, at most 20."""
+        """One line per commit that is new, newest first, at most `COMMITS_TOLD`."""
         span = [f"{old}..{new}"] if old else [new]
-        return self.git("log", "--format=%h %s", "-20", *span).stdout.splitlines()
+        return self.git("log", "--format=%h %s", f"-{COMMITS_TOLD}", *span).stdout.splitlines()
 
     def is_ancestor(self, old: str, new: str) -> bool:
         return self.git("merge-base", "--is-ancestor", old, new).returncode == 0
