@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .agent_operations import described_operations
 from .agent_words import Failure, Outcome, Request, connecting, explained, first_line, frames_of, outcome
 
 
@@ -27,6 +28,7 @@ def migrate(request: Request, predict: bool) -> Outcome:
     before = sorted(".".join(key) for key in keys if key in applied)
     after = sorted(".".join(key) for key, (_migration, undo) in zip(keys, plan, strict=True) if not undo)
     did: list[str] = []
+    details, known = described_operations(connection, plan) if request.get("detail") else ([{} for _each in plan], {})
     if plan and not predict and not request.get("plan_only"):
         options = {name: True for name in ("fake", "fake_initial") if request.get(name)}
         try:
@@ -56,9 +58,11 @@ def migrate(request: Request, predict: bool) -> Outcome:
                 "operations": [operation.describe() for operation in migration.operations],
                 "atomic": migration.atomic,
                 "reversible": all(operation.reversible for operation in migration.operations),
+                **detail,
             }
-            for key, (migration, undo) in zip(keys, plan, strict=True)
+            for key, (migration, undo), detail in zip(keys, plan, details, strict=True)
         ],
+        **known,
     )
 
 
