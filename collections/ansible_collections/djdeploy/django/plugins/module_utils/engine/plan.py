@@ -13,12 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from . import migrations as judging
+from .errors import EngineError
+from .git import COMMITS_TOLD
+
 #: static path -> (bytes, digest)
 StaticTree = Mapping[str, tuple[int, str]]
 #: name -> keyed digest of its value
 Digests = Mapping[str, str]
 
-MIGRATION_NEEDS_WORD = ("contract", "blocking")
 STATIC_NAMED = 40  # static files a plan names; the rest is counted
 LISTED = 5  # entries of a list a pusher reads; the rest is counted
 COLUMN = 12  # of the name in front of a line, as `events.rendered` has it
@@ -32,7 +35,7 @@ class Plan:
     :param revision: `before` (None for a first release) and `after`, commits.
     :param commits: one line each, newest first, as git abbreviates them.
     :param packages: `name`, `before`, `after` of each that differs; None where there is none.
-    :param migrations: `name`, `kind`, `reasons`, `sql`, `atomic` of each that is to be applied, in their order.
+    :param migrations: each that is to be applied, in their order, as `migrations.Judged.as_dict` has it.
     :param static: how many files are `added`, `removed` and `changed`, the `bytes` of those that are new or
         changed, and `names` of the first ones, each behind `+`, `-` or `~`.
     :param settings: names of Django settings that are `added`, `removed` and `changed`.
@@ -40,8 +43,8 @@ class Plan:
     :param configuration: keys of the site's configuration that differ from the live release's.
     :param processes: those that are started anew, by name.
     :param snapshot: `taken`, `why` not, and `bytes` as estimated.
-    :param downtime: `expected`, and `why`: one line per migration that needs the maintenance page.
-    :param refused: one line per migration that keeps the release from going live; empty when it may.
+    :param downtime: whether it is `expected`, and `why`: the migrations that need the maintenance page.
+    :param refused: the migrations that keep the release from going live; empty when it may.
     """
 
     revision: dict[str, str | None]
@@ -120,8 +123,7 @@ def compute(
     :param commits: `Repository.commits_between` the two.
     :param packages_before: name -> version in the live virtualenv; empty when nothing is live.
     :param packages_after: the same of the new one.
-    :param migrations: those to be applied, in their order, each as `migrations.Judged.as_dict` has it: at
-        least `name` (app.name) and `kind`; `reasons`, `sql` (statements) and `atomic` if known.
+    :param migrations: those to be applied, in their order, each as `migrations.Judged.as_dict` has it.
     :param static_before: `plan_facts.static_trees` gives this one and the next; empty when nothing is live.
     :param static_after: relative path -> (bytes, digest) of the collected files.
     :param settings_before: `settings` of the agent's step `settings_digest`, as the live release's record keeps it.
@@ -135,24 +137,14 @@ def compute(
     :param snapshot_bytes: estimate of its size.
     :param allow: classes of migrations this release may run, from the request and the site together.
     """
-    judged = [
-        {
-            "name": item["name"],
-            "kind": item["kind"],
-            "reasons": list(item.get("reasons") or ()),
-            "sql": list(item.get("sql") or ()),
-            "atomic": bool(item.get("atomic", True)),
-        }
-        for item in migrations
-    ]
-    allowed = set(allow)
-    refused = [item for item in judged if item["kind"] != "additive" and item["kind"] not in allowed]
-    closing = [item for item in judged if item["kind"] in MIGRATION_NEEDS_WORD and item["kind"] in allowed]
+    gate = judging.gate(judged(migrations), set(allow))
+    refused = [one.name for one in gate.refused]
+    closing = [one["name"] for one in migrations if one["kind"] != judging.ADDITIVE and one["name"] not in refused]
     return Plan(
         revision={"before": revision_before, "after": revision_after},
         commits=list(commits),
         packages=package_changes(packages_before, packages_after),
-        migrations=judged,
+        migrations=[dict(one) for one in migrations],
         static=static_changes(static_before, static_after),
         settings=name_changes(settings_before, settings_after),
         environment=name_changes(environment_before, environment_after),
@@ -163,9 +155,29 @@ def compute(
             "why": snapshot if isinstance(snapshot, str) else "",
             "bytes": snapshot_bytes if snapshot is True else 0,
         },
-        downtime={"expected": bool(closing), "why": [migration_line(item) for item in closing]},
-        refused=[migration_line(item) for item in refused],
+        downtime={"expected": bool(closing) and gate.maintenance, "why": closing if gate.maintenance else []},
+        refused=refused,
     )
+
+
+def refusal(plan: Plan, site: str) -> EngineError:
+    """Why a plan may not go live, with the way to do it all the same; only for one that is refused."""
+    refused = [one for one in judged(plan.migrations) if one.name in plan.refused]
+    return judging.refusal(judging.Gate(tuple(refused)), site)
+
+
+def judged(migrations: Iterable[Mapping[str, Any]]) -> list[judging.Judged]:
+    """Judged migrations of their `as_dict`."""
+    return [
+        judging.Judged(
+            **{
+                **one,
+                "reasons": tuple(judging.Reason(**reason) for reason in one["reasons"]),
+                "sql": tuple(one["sql"]),
+            }
+        )
+        for one in migrations
+    ]
 
 
 # --- What differs ----------------------------------------------------------------------------------------------
@@ -219,29 +231,35 @@ def lines(plan: Plan, *, whole: bool = False) -> list[str]:
     told = [row("plan", summary(plan))]
     if whole:
         told += [row("commit", line) for line in plan.commits]
-    for item in shortened(plan.migrations, whole):
-        told.append(row("migration", migration_line(item) if isinstance(item, dict) else item))
-        if whole and isinstance(item, dict):
-            told += [" " * COLUMN + f"  {line}" for statement in item["sql"] for line in statement.splitlines()]
+    told += migration_rows(plan, whole)
     told += list_rows("package", [package_line(item) for item in plan.packages], whole)
     if whole:
-        files = static_total(plan)
-        told += [row("static", name) for name in plan.static["names"]]
-        if files > len(plan.static["names"]):
-            told.append(row("static", f"and {files - len(plan.static['names'])} more"))
+        told += [row("static", line) for line in (*plan.static["names"], *unnamed(plan))]
     told += list_rows("setting", marked(plan.settings), whole)
     told += list_rows("environment", marked(plan.environment), whole)
     told += list_rows("site", [f"~ {name}" for name in plan.configuration], whole)
     if whole and plan.processes:
         told.append(row("restart", ", ".join(plan.processes)))
-    if plan.snapshot["taken"]:
-        size = f", about {size_text(plan.snapshot['bytes'])}" if plan.snapshot["bytes"] else ""
-        told.append(row("snapshot", f"of the database before the migrations{size}"))
-    elif plan.snapshot["why"] and plan.migrations:
-        told.append(row("snapshot", f"none: {plan.snapshot['why']}"))
-    told += [row("downtime", f"maintenance page during {line}") for line in shortened(plan.downtime["why"], whole)]
-    told += [row("refused", line) for line in shortened(plan.refused, whole)]
+    told += [row("snapshot", line) for line in snapshot_lines(plan)]
+    if plan.downtime["expected"]:
+        told.append(row("downtime", f"maintenance page during {listed(plan.downtime['why'], whole)}"))
+    if plan.refused:
+        told.append(row("refused", listed(plan.refused, whole)))
     return told
+
+
+def migration_rows(plan: Plan, whole: bool) -> list[str]:
+    """Each migration with its SQL, or else only those with a line of their own that somebody should look at."""
+    if whole:
+        told = []
+        for item in plan.migrations:
+            told.append(row("migration", migration_line(item)))
+            told += [f"{'':<{COLUMN}}  {line}" for line in (*other_reasons(item), *sql_lines(item))]
+        return told
+    plain = [item["name"] for item in plan.migrations if item["kind"] == judging.ADDITIVE]
+    others = [migration_line(item) for item in plan.migrations if item["kind"] != judging.ADDITIVE]
+    told = [row("migration", line) for line in (*others[:LISTED], *rest_of(others))]
+    return told + list_rows("migration", plain, whole)
 
 
 def summary(plan: Plan) -> str:
@@ -253,7 +271,8 @@ def summary(plan: Plan) -> str:
     elif before == after:
         parts.append("same commit")
     elif plan.commits:
-        parts.append(counted(len(plan.commits), "commit"))
+        more = " or more" if len(plan.commits) == COMMITS_TOLD else ""
+        parts.append(f"{len(plan.commits)}{more} commit{'' if len(plan.commits) == 1 else 's'}")
     else:
         parts.append("back to an earlier commit")
     if plan.migrations:
@@ -281,15 +300,14 @@ def diff_texts(plan: Plan) -> tuple[str, str]:
     after += [f"commit: {line}" for line in plan.commits]
     for item in plan.migrations:
         after.append(f"migration: {migration_line(item)}")
-        after += [f"    {line}" for statement in item["sql"] for line in statement.splitlines()]
+        after += [f"    {line}" for line in (*other_reasons(item), *sql_lines(item))]
     for package in plan.packages:
         for side, version in ((before, package["before"]), (after, package["after"])):
             if version is not None:
                 side.append(f"package: {package['name']} {version}")
     for entry in plan.static["names"]:
         one_sided(before, after, "static file", entry)
-    if (more := static_total(plan) - len(plan.static["names"])) > 0:
-        after.append(f"static file: and {more} more that differ")
+    after += [f"static file: {line}" for line in unnamed(plan)]
     for title, entries in (
         ("setting", marked(plan.settings)),
         ("environment", marked(plan.environment)),
@@ -298,12 +316,9 @@ def diff_texts(plan: Plan) -> tuple[str, str]:
         for entry in entries:
             one_sided(before, after, title, entry)
     after += [f"restart: {name}" for name in plan.processes]
-    if plan.snapshot["taken"]:
-        after.append("snapshot: of the database, before the migrations")
-    elif plan.snapshot["why"] and plan.migrations:
-        after.append(f"snapshot: none, {plan.snapshot['why']}")
-    after += [f"maintenance page: during {line}" for line in plan.downtime["why"]]
-    after += [f"refused: {line}" for line in plan.refused]
+    after += [f"snapshot: {line}" for line in snapshot_lines(plan)]
+    after += [f"maintenance page: during {name}" for name in plan.downtime["why"]]
+    after += [f"refused: {name}" for name in plan.refused]
     after.append(f"plan: {plan.plan_id}")
     return "\n".join(before) + "\n", "\n".join(after) + "\n"
 
@@ -318,9 +333,24 @@ def one_sided(before: list[str], after: list[str], title: str, entry: str) -> No
 
 
 def migration_line(item: Mapping[str, Any]) -> str:
-    """`catalog.0004_drop_price (contract): removes catalog.Product.price`."""
-    why = f": {'; '.join(item['reasons'])}" if item["reasons"] else ""
-    return f"{item['name']} ({item['kind']}){why}"
+    """`catalog.0004_drop_price (contract): Remove field price from product: the live release reads it`."""
+    return ": ".join([f"{item['name']} ({item['kind']})", *reason_lines(item)[:1]])
+
+
+def reason_lines(item: Mapping[str, Any]) -> list[str]:
+    """Why a migration has its class, the heaviest reason first."""
+    return [
+        reason["why"] if reason["operation"] == item["name"] else f"{reason['operation']}: {reason['why']}"
+        for reason in item["reasons"]
+    ]
+
+
+def other_reasons(item: Mapping[str, Any]) -> list[str]:
+    return [f"also {line}" for line in reason_lines(item)[1:]]
+
+
+def sql_lines(item: Mapping[str, Any]) -> list[str]:
+    return [line for statement in item["sql"] for line in statement.splitlines()]
 
 
 def package_line(item: Mapping[str, str | None]) -> str:
@@ -346,18 +376,34 @@ def list_rows(name: str, entries: Sequence[str], whole: bool) -> list[str]:
     """A list of short entries: a line for each, or one line with the first of them."""
     if whole:
         return [row(name, entry) for entry in entries]
-    return [row(name, ", ".join(shortened(entries, False)))] if entries else []
+    return [row(name, listed(entries, whole))] if entries else []
 
 
-def shortened(entries: Sequence[Any], whole: bool) -> list[Any]:
-    """The first entries and `and 7 more`; all of them where everything was asked for."""
-    if whole or len(entries) <= LISTED:
-        return list(entries)
-    return [*entries[:LISTED], f"and {len(entries) - LISTED} more"]
+def listed(entries: Sequence[str], whole: bool) -> str:
+    return ", ".join(entries if whole else [*entries[:LISTED], *rest_of(entries)])
+
+
+def rest_of(entries: Sequence[Any]) -> list[str]:
+    """What is said of the entries a list has no place for."""
+    return [f"and {len(entries) - LISTED} more"] if len(entries) > LISTED else []
+
+
+def snapshot_lines(plan: Plan) -> list[str]:
+    """Whether the database is copied first; nothing where there is nothing to copy it for."""
+    if plan.snapshot["taken"]:
+        size = f", about {size_text(plan.snapshot['bytes'])}" if plan.snapshot["bytes"] else ""
+        return [f"of the database, before the migrations{size}"]
+    return [f"none: {plan.snapshot['why']}"] if plan.snapshot["why"] and plan.migrations else []
 
 
 def static_total(plan: Plan) -> int:
     return int(plan.static["added"] + plan.static["removed"] + plan.static["changed"])
+
+
+def unnamed(plan: Plan) -> list[str]:
+    """What is said of the static files that a plan counts and does not name."""
+    more = static_total(plan) - len(plan.static["names"])
+    return [f"and {more} more"] if more else []
 
 
 def counted(number: int, name: str) -> str:
