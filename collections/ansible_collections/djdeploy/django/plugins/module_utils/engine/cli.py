@@ -8,18 +8,23 @@ import argparse
 import json
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from . import __version__, client, doctor, recovery, steps
+from . import plan as planning
 from .errors import EngineError
-from .events import rendered, rendered_result
+from .events import Event, rendered, rendered_result
+from .push import ALLOWABLE, DECLARABLE, push_options
 from .releases import current_id, live_release
 from .request import DEPLOY, ROLLBACK, Request
 from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
+
+REFUSED = 3  # exit status: it could be built, but its migrations would harm what is live
 
 
 def caller() -> str:
@@ -33,35 +38,40 @@ def need_root() -> None:
         raise EngineError("this needs root", f"sudo djdeploy {' '.join(sys.argv[1:])}")
 
 
-def follow(request: Request, as_json: bool) -> int:
-    """Ask the deployer and show what it does.
+def ask(request: Request, as_json: bool) -> Event:
+    """Ask the deployer and show what it does, but for its result.
 
-    :returns: exit status: 0 when it was done, 1 when not.
+    :returns: the result.
     """
-    outcome: dict[str, Any] = {"ok": False}
+    outcome: Event = {"ok": False}
     for event in client.ask(request):
         if event["event"] == "result":
             outcome = event
         elif not as_json and (text := rendered(event)):
             print(text, flush=True)
+    return outcome
+
+
+def follow(request: Request, as_json: bool) -> int:
+    """Ask the deployer and show all of it.
+
+    :returns: exit status: 0 when it was done, 1 when not.
+    """
+    return tell(ask(request, as_json), as_json)
+
+
+def tell(outcome: Event, as_json: bool) -> int:
+    """Show a result.
+
+    :returns: exit status: 0 when it was done, 1 when not.
+    """
     if as_json:
         print(json.dumps(outcome))
     elif outcome["ok"]:
-        print_plan(outcome.get("plan"))
         print(outcome["message"])
     else:
         print(rendered_result(outcome), file=sys.stderr)
     return 0 if outcome["ok"] else 1
-
-
-def print_plan(plan: dict[str, Any] | None) -> None:
-    if not plan:
-        return
-    for title in ("commits", "migrations", "packages"):
-        for line in plan[title]:
-            print(f"  {title[:-1]:<10} {line}")
-    if plan["configuration_changed"]:
-        print("  the configuration changed")
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -86,6 +96,7 @@ def releases(arguments: argparse.Namespace) -> int:
 
 
 def deploy(arguments: argparse.Namespace) -> int:
+    """Exit status of a check: that of `plan`."""
     request = Request(
         op=DEPLOY,
         site=load_site(arguments.site).name,
@@ -94,8 +105,60 @@ def deploy(arguments: argparse.Namespace) -> int:
         revision=arguments.revision,
         check=arguments.check,
         force=arguments.force,
+        allow=tuple(arguments.allow),
+        declared=dict(arguments.declare),
+        plan=arguments.plan,
     )
-    return follow(request, arguments.json)
+    return follow_check(request, arguments.json, whole=False) if request.check else follow(request, arguments.json)
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Exit status: 0 when the release would go live, 1 when it cannot be made, 3 when its migrations are refused."""
+    request = Request(
+        op=DEPLOY,
+        site=load_site(arguments.site).name,
+        door="host",
+        who=caller(),
+        revision=arguments.revision,
+        check=True,
+        force=arguments.force,
+        allow=tuple(arguments.allow),
+        declared=dict(arguments.declare),
+    )
+    return follow_check(request, arguments.json, whole=True)
+
+
+def follow_check(request: Request, as_json: bool, *, whole: bool) -> int:
+    """Ask what would change and show it.
+
+    :param whole: nothing cut short, and with SQL.
+    """
+    outcome = ask(request, as_json)
+    if not (outcome["ok"] and outcome.get("plan")):
+        return tell(outcome, as_json)
+    made = planning.Plan.from_mapping(outcome["plan"])
+    if as_json:
+        print(json.dumps(outcome))
+        return REFUSED if made.refused else 0
+    for line in planning.lines(made, whole=whole):
+        print(f"  {line}")
+    if made.refused:
+        why = planning.refusal(made, request.site)
+        told = [*(f"    {line}" for line in why.detail.splitlines()), why.message, f"  -> {why.hint}"]
+        print("\n".join(told), file=sys.stderr)
+        return REFUSED
+    print(outcome["message"])
+    print(f"  -> {deploy_line(request, made.plan_id)}")
+    return 0
+
+
+def deploy_line(request: Request, plan_id: str) -> str:
+    """The command that does what was planned, and nothing else."""
+    words = ["djdeploy", "deploy", request.site, *filter(None, [request.revision])]
+    words += ["--force"] if request.force else []
+    words += ["--allow", ",".join(request.allow)] if request.allow else []
+    words += [word for name, kind in request.declared.items() for word in ("--declare", f"{name}={kind}")]
+    return shlex.join([*words, "--plan", plan_id])
 
 
 def rollback(arguments: argparse.Namespace) -> int:
@@ -158,6 +221,22 @@ def boot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def classes(text: str) -> tuple[str, ...]:
+    """The value of --allow: `contract`, `blocking`, or both with a comma."""
+    try:
+        return push_options([f"allow={text}"])[0]
+    except EngineError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(ALLOWABLE)}") from None
+
+
+def declaration(text: str) -> list[tuple[str, str]]:
+    """The value of --declare: `app.name=class`."""
+    try:
+        return list(push_options([f"declare={text}"])[1].items())
+    except EngineError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like app.name={'|'.join(DECLARABLE)}") from None
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line as a whole; `--json` is there where a program would read the answer."""
     top = argparse.ArgumentParser(prog="djdeploy", description="Django sites on this host: look, deploy, go back.")
@@ -173,14 +252,27 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="answer as one JSON document")
         return sub
 
+    def what_to_deploy(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("revision", metavar="REVISION", nargs="?", help="branch, tag or commit")
+        sub.add_argument("--force", action="store_true", help="make a new release even if nothing differs")
+        sub.add_argument(
+            "--allow", metavar="CLASS", type=classes, action="extend", default=[],
+            help="let migrations of this class run, behind the maintenance page: contract, blocking",
+        )  # fmt: skip
+        sub.add_argument(
+            "--declare", metavar="APP.NAME=CLASS", type=declaration, action="extend", default=[],
+            help="say what a migration is that cannot be judged: additive, contract or blocking",
+        )  # fmt: skip
+
     command("status", status, "what is live, since when, by whom", site="optional")
     command("releases", releases, "the kept releases, newest first")
+    what_to_deploy(command("plan", plan, "build and check a revision, tell all that it would change, leave nothing"))
     sub = command(
         "deploy", deploy, "put a revision live; without one, what is configured, or the live one if only that changed"
     )
-    sub.add_argument("revision", metavar="REVISION", nargs="?", help="branch, tag or commit")
-    sub.add_argument("--check", action="store_true", help="build and check it, tell what would change, leave nothing")
-    sub.add_argument("--force", action="store_true", help="make a new release even if nothing differs")
+    what_to_deploy(sub)
+    sub.add_argument("--check", action="store_true", help="as `djdeploy plan`, in short")
+    sub.add_argument("--plan", metavar="ID", help="only if this is still what would change: the id that `plan` told")
     sub = command("rollback", rollback, "go back to the release that served before")
     sub.add_argument("--to", metavar="RELEASE", help="a kept release, by its id or revision")
     sub.add_argument("--check", action="store_true", help="only tell where it would go")

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils import engine
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import cli, client, doctor
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import cli, client, doctor, plan
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.migrations import Judged, Reason
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import Request
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
-COMMANDS = ["status", "releases", "deploy", "rollback", "manage", "logs", "doctor", "boot"]
+COMMANDS = ["status", "releases", "plan", "deploy", "rollback", "manage", "logs", "doctor", "boot"]
 DONE = {"event": "result", "ok": True, "changed": True, "message": "shop: 1234567 is live"}
 FAILED = {
     "event": "result",
@@ -29,12 +30,37 @@ FAILED = {
     "hint": "see: journalctl",
     "detail": "Traceback\nKeyError",
 }
-PLAN = {
-    "commits": ["1234567 Sell more"],
-    "migrations": ["shop.0002"],
-    "packages": ["django 5.1 -> 5.2"],
-    "configuration_changed": True,
-}
+DROP = Judged(
+    "shop.0002_drop",
+    "contract",
+    (Reason("contract", "Remove field colour from product", "the live release reads it", "First stop using it."),),
+    ('ALTER TABLE "shop_product" DROP COLUMN "colour";',),
+)
+
+
+def made_plan(*allow: str) -> plan.Plan:
+    return plan.compute(
+        revision_before="0" * 40,
+        revision_after="1234567" + "0" * 33,
+        commits=["1234567 Sell more"],
+        packages_before={"django": "5.1"},
+        packages_after={"django": "5.2"},
+        migrations=[DROP.as_dict()],
+        static_before={},
+        static_after={},
+        settings_before={},
+        settings_after={},
+        environment_before={},
+        environment_after={},
+        configuration_changed=["domains"],
+        processes=["web"],
+        snapshot=True,
+        allow=allow,
+    )
+
+
+WOULD_GO = {**DONE, "message": "shop would go from 0000000 to 1234567", "plan": made_plan("contract").as_dict()}
+REFUSED = {**WOULD_GO, "plan": made_plan().as_dict()}
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -49,6 +75,13 @@ PLAN = {
         ("releases --json shop", {"site": "shop", "json": True}),
         ("deploy shop", {"site": "shop", "revision": None, "check": False, "force": False, "json": False}),
         ("deploy shop v1.2 --check --force --json", {"revision": "v1.2", "check": True, "force": True, "json": True}),
+        ("deploy shop", {"allow": [], "declare": [], "plan": None}),
+        (
+            "deploy shop v1 --allow contract --allow blocking --declare shop.0002_x=additive --plan 1a2b",
+            {"allow": ["contract", "blocking"], "declare": [("shop.0002_x", "additive")], "plan": "1a2b"},
+        ),
+        ("plan shop", {"site": "shop", "revision": None, "force": False, "json": False}),
+        ("plan shop v1 --allow contract,blocking --json", {"allow": ["contract", "blocking"], "json": True}),
         ("rollback shop", {"site": "shop", "to": None, "check": False, "json": False}),
         ("rollback shop --to abcdef0 --check --json", {"to": "abcdef0", "check": True, "json": True}),
         ("manage shop showmigrations", {"site": "shop", "command": ["showmigrations"]}),
@@ -95,7 +128,8 @@ def test_parser_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "line",
     ["", "frobnicate", "deploy", "releases", "rollback", "logs", "boot", "status shop blog", "logs shop -n many",
-     "rollback shop --to", "boot shop --json", "deploy shop main extra"],
+     "rollback shop --to", "boot shop --json", "deploy shop main extra", "plan", "plan shop --plan 1a2b",
+     "plan shop --allow everything", "deploy shop --declare shop.0002_x", "deploy shop --declare 0002=additive"],
 )  # fmt: skip
 def test_main_not_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
@@ -146,6 +180,24 @@ def load(name: str) -> Site:
         ("deploy shop", Request("deploy", "shop", "host", "ada")),
         ("deploy shop v1", Request("deploy", "shop", "host", "ada", revision="v1")),
         ("deploy shop --check --force", Request("deploy", "shop", "host", "ada", check=True, force=True)),
+        (
+            "deploy shop v1 --allow contract,blocking --declare shop.0002_x=contract --plan 1a2b",
+            Request(
+                "deploy",
+                "shop",
+                "host",
+                "ada",
+                revision="v1",
+                plan="1a2b",
+                allow=("contract", "blocking"),
+                declared={"shop.0002_x": "contract"},
+            ),
+        ),
+        ("plan shop", Request("deploy", "shop", "host", "ada", check=True)),
+        (
+            "plan shop v1 --force --allow contract --json",
+            Request("deploy", "shop", "host", "ada", revision="v1", check=True, force=True, allow=("contract",)),
+        ),
         ("rollback shop", Request("rollback", "shop", "host", "ada")),
         ("rollback shop --to abc --check", Request("rollback", "shop", "host", "ada", revision="abc", check=True)),
     ],
@@ -165,11 +217,11 @@ def test_main_without_sudo_it_is_the_user(deployer: Deployer, monkeypatch: pytes
     ("outcome", "code", "out", "err"),
     [
         (DONE, 0, "  building\n  export      ok        0.2 s\nshop: 1234567 is live\n", ""),
+        # What a plan says is said before the work; the result holds it for programs.
         (
-            {**DONE, "plan": PLAN},
+            {**DONE, "plan": made_plan("contract").as_dict()},
             0,
-            "  building\n  export      ok        0.2 s\n  commit     1234567 Sell more\n  migration  shop.0002\n"
-            "  package    django 5.1 -> 5.2\n  the configuration changed\nshop: 1234567 is live\n",
+            "  building\n  export      ok        0.2 s\nshop: 1234567 is live\n",
             "",
         ),
         (
@@ -187,6 +239,83 @@ def test_main_shows_a_person(
     deployer.result = outcome
     assert cli.main(["deploy", "shop"]) == code
     assert tuple(capsys.readouterr()) == (out, err)
+
+
+BUILT = ["  building", "  export      ok        0.2 s"]
+BRIEF = [
+    "  plan        1 commit, 1 migration (contract), 1 package, 1 site option, maintenance page during the migrations",
+    "  migration   shop.0002_drop (contract): Remove field colour from product: the live release reads it",
+    "  package     ~ django 5.1 -> 5.2",
+    "  site        ~ domains",
+    "  snapshot    of the database, before the migrations",
+    "  downtime    maintenance page during shop.0002_drop",
+]
+SQL = '                ALTER TABLE "shop_product" DROP COLUMN "colour";'
+WOULD = "shop would go from 0000000 to 1234567"
+PLAN_ID = made_plan("contract").plan_id
+
+
+@pytest.mark.parametrize(
+    ("line", "out"),
+    [
+        (
+            "deploy shop --check --allow contract",
+            [*BUILT, *BRIEF, WOULD, f"  -> djdeploy deploy shop --allow contract --plan {PLAN_ID}"],
+        ),
+        (
+            "plan shop v1 --force --allow contract --declare shop.0009=additive",
+            [
+                *BUILT, BRIEF[0], "  commit      1234567 Sell more", BRIEF[1], SQL, *BRIEF[2:4],
+                "  restart     web", *BRIEF[4:], WOULD,
+                "  -> djdeploy deploy shop v1 --force --allow contract --declare shop.0009=additive "
+                f"--plan {PLAN_ID}",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_plan_is_shown(deployer: Deployer, capsys: pytest.CaptureFixture[str], line: str, out: list[str]) -> None:
+    deployer.result = WOULD_GO
+    assert cli.main(line.split()) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize("line", ["plan shop", "deploy shop --check"])
+def test_plan_that_is_refused_says_what_to_do(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    deployer.result = REFUSED
+    assert cli.main(line.split()) == 3
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "  refused     shop.0002_drop"
+    assert "First stop using it." in said.err
+    assert "--allow contract" in said.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(WOULD_GO, 0), (REFUSED, 3), (DONE, 0), (FAILED, 1)],
+    ids=["goes", "refused", "done", "failed"],
+)
+@pytest.mark.parametrize("line", ["plan shop", "deploy shop --check"])
+def test_plan_for_a_program(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], line: str, outcome: Event, code: int
+) -> None:
+    deployer.result = outcome
+    assert cli.main([*line.split(), "--json"]) == code
+    said = capsys.readouterr()
+    assert json.loads(said.out) == outcome
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(DONE, 0), (FAILED, 1)], ids=["nothing to do", "failed"])
+def test_plan_without_anything_to_plan(
+    deployer: Deployer, capsys: pytest.CaptureFixture[str], outcome: Event, code: int
+) -> None:
+    deployer.result = outcome
+    assert cli.main(["plan", "shop"]) == code
+    assert outcome["message"] in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(("outcome", "code"), [(DONE, 0), (FAILED, 1)], ids=["done", "failed"])
