@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import requirements, units
 from .errors import EngineError
 from .events import Progress
+from .git import Repository
+from .push import NO_COMMIT
 from .releases import (
     RELEASE_ID,
+    Release,
     all_releases,
     current_id,
     live_release,
@@ -48,7 +53,27 @@ def recover(site: Site, progress: Progress) -> None:
 
 
 def boot(site: Site) -> None:
-    """Start what `current` points at. Run once at boot, so that a boot asks the one pointer, too."""
+    """Start what `current` points at. Run once at boot, so that a boot asks the one pointer, too.
+
+    Then the records and the branch are made to agree with it, as a run that was cut off would have done.
+    """
     live = live_release(site.name)
     if live is not None:
         units.start(site.paths.release(live.id))
+    records = all_releases(site.name)
+    repository = Repository(site.paths.repository)
+    tip = repository.commit(site.ref)
+    if tip and was_cut_off(records, tip, live):
+        repository.move(site.ref, live.revision if live else NO_COMMIT, tip)
+    for record in settled(records, live.id if live else None):
+        note_release(record)
+
+
+def was_cut_off(records: Iterable[Release], tip: str, live: Release | None) -> bool:
+    """Whether the branch is at a commit whose deploy never ended: it was prepared, and neither went live nor failed.
+
+    The branch goes back to what is live then, else git would call the next push of that commit up to date.
+    """
+    if live is not None and live.revision == tip:
+        return False
+    return any(record.revision == tip and record.state == "prepared" for record in records)

@@ -17,6 +17,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases im
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import MARKER
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.tree import point
 
 A, B, C, D = (f"2026030{day}T120000-{letter * 7}" for day, letter in enumerate("abcd", start=1))
 Keep = Callable[..., Release]
@@ -332,13 +333,66 @@ def test_recover_when_the_pointer_leads_nowhere(machine: Machine, keep: Keep, pr
 # --- at boot --------------------------------------------------------------------------------------
 
 
-def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep) -> None:
+class Branch:
+    """The bare repository at a boot: where the branch is, and where it is moved to."""
+
+    def __init__(self, tip: str | None) -> None:
+        self.tip, self.moved = tip, ()
+
+    def commit(self, name: str) -> str | None:
+        return self.tip
+
+    def move(self, *words: str) -> bool:
+        self.moved = words
+        return True
+
+
+@pytest.fixture
+def branch(monkeypatch: pytest.MonkeyPatch) -> Branch:
+    found = Branch(None)
+    monkeypatch.setattr(recovery, "Repository", lambda path: found)
+    return found
+
+
+def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep, branch: Branch) -> None:
     recovery.boot(machine.site)
     assert machine.asked == [], "nothing is live yet"
     keep(A, "live")
     keep(B, "retired")
     recovery.boot(machine.site)
     assert machine.asked == ["start aaaaaaa"]
+
+
+def test_boot_after_a_switch_that_was_not_recorded(machine: Machine, keep: Keep, branch: Branch) -> None:
+    keep(A, "live")
+    keep(B, "prepared", prepared_beside=A)
+    point(machine.site.paths.current, f"releases/{B}")
+    branch.tip = "b" * 7 + "0" * 33
+    recovery.boot(machine.site)
+    assert machine.states() == {A: "retired", B: "live"}
+    assert branch.moved == ()
+
+
+@pytest.mark.parametrize(
+    ("live", "state", "moved"),
+    [
+        pytest.param(A, "prepared", ("refs/heads/main", "a" * 7 + "0" * 33, "b" * 7 + "0" * 33), id="cut_off"),
+        pytest.param(None, "prepared", ("refs/heads/main", "0" * 40, "b" * 7 + "0" * 33), id="the_first_cut_off"),
+        pytest.param(A, "failed", (), id="failed"),
+        pytest.param(A, "void", (), id="rolled_back_from"),
+        pytest.param(A, None, (), id="never_prepared"),
+    ],
+)
+def test_boot_takes_a_branch_back_whose_deploy_was_cut_off(
+    machine: Machine, keep: Keep, branch: Branch, live: str | None, state: str | None, moved: tuple[str, ...]
+) -> None:
+    if live:
+        keep(live, "live")
+    if state:
+        keep(B, state)
+    branch.tip = "b" * 7 + "0" * 33
+    recovery.boot(machine.site)
+    assert branch.moved == moved
 
 
 def test_machine_is_a_directory(host: Path, shop: Site) -> None:
