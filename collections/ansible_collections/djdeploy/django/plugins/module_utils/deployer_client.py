@@ -8,7 +8,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .engine import client
+from .engine import client, plan
+from .engine.errors import EngineError
 from .engine.events import Event, rendered
 from .engine.paths import DEPLOYER_SOCKET, SitePaths
 from .engine.request import Request
@@ -49,12 +50,23 @@ def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, **
             outcome = event
         elif text:
             log.append(text)
+    refused = refusal(outcome, site) if module.check_mode else None
     answer = as_ansible(outcome, log)
+    if refused is not None:  # a check tells what the real run would: that fails before it touches anything
+        answer["msg"] = f"{refused.message}\n-> {refused.hint}"
+        answer["detail"] = refused.detail
+        module.fail_json(**answer)
     if not outcome["ok"]:
         hint = f"\n-> {outcome['hint']}" if outcome.get("hint") else ""
         answer["msg"] = f"{outcome['message']}{hint}"
         module.fail_json(**answer)
     module.exit_json(**answer)
+
+
+def refusal(outcome: Event, site: str) -> EngineError | None:
+    """Why the plan of a result may not go live; None when it may, or when there is no plan."""
+    data = outcome.get("plan")
+    return plan.refusal(plan.Plan.from_mapping(data), site) if data and data["refused"] else None
 
 
 def as_ansible(outcome: Event, log: list[str]) -> dict[str, Any]:
@@ -63,6 +75,8 @@ def as_ansible(outcome: Event, log: list[str]) -> dict[str, Any]:
     answer: dict[str, Any] = {name: outcome[name] for name in kept if name in outcome}
     answer["msg"] = outcome["message"]
     answer["log"] = log
+    if outcome.get("plan"):
+        answer["plan_id"] = outcome["plan"]["id"]
     if outcome.get("detail"):
         answer["detail"] = outcome["detail"]
     if "before" in outcome:
@@ -72,20 +86,9 @@ def as_ansible(outcome: Event, log: list[str]) -> dict[str, Any]:
 
 def diff(outcome: Event) -> dict[str, str]:
     """What changes about the live release, as the two texts `--diff` compares."""
-    before = [f"revision: {outcome.get('before')}"]
-    after = [f"revision: {outcome.get('after')}"]
-    plan = outcome.get("plan") or {}
-    if plan.get("configuration_changed"):
-        before.append("configuration: as released")
-        after.append("configuration: as configured now")
-    after += [f"commit: {line}" for line in plan.get("commits", ())]
-    after += [f"migration: {name}" for name in plan.get("migrations", outcome.get("migrations") or ())]
-    after += [f"package: {line}" for line in plan.get("packages", ())]
+    before, after = f"revision: {outcome.get('before')}\n", f"revision: {outcome.get('after')}\n"
+    if outcome.get("plan"):
+        before, after = plan.diff_texts(plan.Plan.from_mapping(outcome["plan"]))
     if not outcome.get("changed"):
         after = before
-    return {
-        "before_header": "live",
-        "after_header": "live",
-        "before": "\n".join(before) + "\n",
-        "after": "\n".join(after) + "\n",
-    }
+    return {"before_header": "live", "after_header": "live", "before": before, "after": after}

@@ -43,6 +43,25 @@ options:
     type: list
     elements: path
     default: []
+  allow:
+    description:
+      - Classes of migrations that this one release may run although the release that is live would break
+        (V(contract)) or its visitors would wait (V(blocking)). They run behind the maintenance page.
+      - Without it, what the site's C(migrations.allow) says.
+    type: list
+    elements: str
+    choices: [contract, blocking]
+    default: []
+  declared:
+    description:
+      - What migrations are that cannot be judged from outside, such as one that runs Python of the project.
+      - Keys are C(app.name) or C(app.*), values are C(additive), C(contract) or C(blocking).
+    type: dict
+    default: {}
+  plan:
+    description:
+      - The RV(plan_id) of a check. When something else would change by now, nothing is changed and the task fails.
+    type: str
 extends_documentation_fragment:
   - djdeploy.django.attributes
 seealso:
@@ -61,6 +80,27 @@ EXAMPLES = r"""
   djdeploy.django.release:
     site: shop
     revision: v1.4.2
+
+- name: See what a tag would change; with --diff it is shown
+  djdeploy.django.release:
+    site: shop
+    revision: v1.5.0
+  check_mode: true
+  register: planned
+
+- name: Put it live if that is still all it would change
+  djdeploy.django.release:
+    site: shop
+    revision: v1.5.0
+    plan: "{{ planned.plan_id }}"
+
+- name: Put a release live that drops a column, behind the maintenance page
+  djdeploy.django.release:
+    site: shop
+    revision: v1.6.0
+    allow: [contract]
+    declared:
+      catalog.0007_slugs: additive
 """
 
 RETURN = r"""
@@ -90,10 +130,78 @@ migrations:
   type: list
   elements: str
   sample: [catalog.0002_price]
+plan_id:
+  description: Stands for what would change; the same content has the same id whoever asks, and when.
+  returned: when something changed, or would
+  type: str
+  sample: 5f0c3a9e71b2
 plan:
-  description: What would change, as data - commits, packages, migrations, and whether the configuration did.
-  returned: in check mode, when something would change
+  description: What changed, or in check mode would, as data. Never a value of a setting or of a variable.
+  returned: when something changed, or would
   type: dict
+  contains:
+    id:
+      description: The same as RV(plan_id).
+      returned: always
+      type: str
+    revision:
+      description: The commits C(before) and C(after); C(before) is null for a first release.
+      returned: always
+      type: dict
+    commits:
+      description: One line for each new commit, newest first, at most 20.
+      returned: always
+      type: list
+      elements: str
+    packages:
+      description: C(name), C(before) and C(after) of each package that differs; null where there is none.
+      returned: always
+      type: list
+      elements: dict
+    migrations:
+      description:
+        - Each migration to be applied, in order. C(name); C(kind), its class; C(reasons) for that; C(sql);
+          whether it is C(atomic); and C(reverse), what taking it back would cost.
+      returned: always
+      type: list
+      elements: dict
+    static:
+      description:
+        - How many static files are C(added), C(removed) and C(changed), the C(bytes) that are new, and the
+          C(names) of the first ones.
+      returned: always
+      type: dict
+    settings:
+      description: Names of the Django settings that are C(added), C(removed) and C(changed).
+      returned: always
+      type: dict
+    environment:
+      description: Names of the environment variables that are C(added), C(removed) and C(changed).
+      returned: always
+      type: dict
+    configuration:
+      description: Keys of the site in C(djdeploy_sites) that differ from those the live release was made with.
+      returned: always
+      type: list
+      elements: str
+    processes:
+      description: Processes that are started anew.
+      returned: always
+      type: list
+      elements: str
+    snapshot:
+      description: Whether the database is copied before the migrations (C(taken)), C(why) not, and its C(bytes).
+      returned: always
+      type: dict
+    downtime:
+      description: Whether the maintenance page is C(expected), and C(why), the migrations that need it.
+      returned: always
+      type: dict
+    refused:
+      description: Migrations that keep the release from going live; empty when it may.
+      returned: always
+      type: list
+      elements: str
 phases:
   description: Each phase with its name, state, duration in seconds and note.
   returned: success
@@ -113,6 +221,7 @@ url:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.deployer_client import ask_deployer
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.push import ALLOWABLE
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import DEPLOY
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import failing_as
 
@@ -126,12 +235,15 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "config": {"type": "dict"},
             "changed_files": {"type": "list", "elements": "path", "default": []},
+            "allow": {"type": "list", "elements": "str", "choices": list(ALLOWABLE), "default": []},
+            "declared": {"type": "dict", "default": {}},
+            "plan": {"type": "str"},
         },
         supports_check_mode=True,
     )
     with failing_as(module):
-        options = {name: module.params[name] for name in ("force", "config")}
-        options["changed_files"] = tuple(module.params["changed_files"])
+        options = {name: module.params[name] for name in ("force", "config", "declared", "plan")}
+        options |= {name: tuple(module.params[name]) for name in ("changed_files", "allow")}
         ask_deployer(module, DEPLOY, module.params["revision"], **options)
 
 
