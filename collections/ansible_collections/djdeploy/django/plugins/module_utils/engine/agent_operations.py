@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 Facts = dict[str, Any]
@@ -103,33 +102,41 @@ class Walk:
             }
         if applied:
             backwards = any(undo for _migration, undo in self.plan)
-            for migration, state in self.states(backwards):
-                found[migration] |= self.told(migration, state, backwards)
+            self.tell_all(found, backwards)
         return [found[migration] for migration, _undo in self.plan]
 
-    def states(self, backwards: bool) -> Iterator[tuple[Any, Any]]:
-        """Each planned migration with the state before it was, or would be, applied."""
+    def tell_all(self, found: dict[Any, Facts], backwards: bool) -> None:
+        """Go through the history and add to each planned migration what it does, or did.
+
+        The models of a migration are made from those of the one before it: making all of them anew is what costs.
+        """
         from django.db.migrations.state import ProjectState
 
-        applied, wanted = self.loader.applied_migrations, {migration for migration, _undo in self.plan}
+        applied, graph = self.loader.applied_migrations, self.loader.graph
         state = ProjectState(real_apps=self.loader.unmigrated_apps)
-        graph = self.loader.graph
         order: dict[Any, None] = {}
         for leaf in graph.leaf_nodes():
             order.update(dict.fromkeys(graph.forwards_plan(leaf)))
         have = [key for key in order if key in applied]
-        left = [] if backwards else [(one.app_label, one.name) for one, _undo in self.plan]
-        for key in have + left:
+        ahead = [] if backwards else [(migration.app_label, migration.name) for migration, _undo in self.plan]
+        left = len(self.plan)
+        for key in have + ahead:
             migration = graph.nodes[key]
-            if migration in wanted:
-                yield migration, state.clone()
-            state = migration.mutate_state(state, preserve=False)
+            if migration not in found:
+                state = migration.mutate_state(state, preserve=False)
+                continue
+            facts, state = self.told(migration, state, backwards)
+            found[migration] |= facts
+            left -= 1
+            if not left:
+                return
 
-    def told(self, migration: Any, state: Any, backwards: bool) -> Facts:
-        """Details and statements of one migration."""
+    def told(self, migration: Any, state: Any, backwards: bool) -> tuple[Facts, Any]:
+        """Details and statements of one migration, and the models after it."""
         details: list[Facts] = []
         editor, left_out = self.editor(), []
         ran: list[tuple[Any, Any, Any]] = []
+        state.apps  # noqa: B018  (made here once, and from then on only changed)
         for operation in migration.operations:
             after = state.clone()
             operation.state_forwards(migration.app_label, after)
@@ -144,7 +151,7 @@ class Walk:
         except Exception as error:  # whatever it is, it is only about showing them
             left_out = [f"-- the rest cannot be shown before it runs: {type(error).__name__}: {error}"]
         sql = [str(line) for line in editor.collected_sql if str(line).strip()]
-        return {"details": details, "sql": sql + left_out}
+        return {"details": details, "sql": sql + left_out}, state
 
     def collect(self, operation: Any, app: str, editor: Any, before: Any, after: Any, backwards: bool) -> None:
         """Let one operation write its statements into the editor."""
