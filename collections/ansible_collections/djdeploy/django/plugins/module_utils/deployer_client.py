@@ -71,7 +71,7 @@ def refusal(outcome: Event, site: str) -> EngineError | None:
 
 def as_ansible(outcome: Event, log: list[str]) -> dict[str, Any]:
     """The result event as the return value of a module."""
-    kept = ("changed", "before", "after", "release", "previous", "migrations", "url", "plan", "phases")
+    kept = ("changed", "before", "after", "release", "previous", "migrations", "database", "url", "plan", "phases")
     answer: dict[str, Any] = {name: outcome[name] for name in kept if name in outcome}
     answer["msg"] = outcome["message"]
     answer["log"] = log

@@ -14,7 +14,10 @@ description:
   - Starts a kept release again, proves it, and makes it live by one rename, with no request lost.
   - Goes to the release that served before the live one, never to one that failed or was itself rolled back from.
     The release that is left is kept, marked C(void), and not chosen again unless it is named.
-  - Migrations stay applied.
+  - Migrations the old code can live with stay applied. Others (a dropped column, a rename) are first taken back with
+    the newer release's code, behind the maintenance page and after a snapshot. The whole reverse plan is judged
+    before anything is touched. It is refused where it is irreversible, and where it would lose data unless
+    O(accept_loss=true).
   - Running it twice goes back twice. It is an action, not a state.
 options:
   site:
@@ -24,6 +27,10 @@ options:
   release:
     description: Id or commit of a kept release, to go to that one. Without it, the one that served before.
     type: str
+  accept_loss:
+    description: Take migrations back even where that loses data that only the newer schema holds.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - djdeploy.django.attributes
 seealso:
@@ -75,6 +82,14 @@ log:
   returned: always
   type: list
   elements: str
+database:
+  description:
+    - How the database differs from what the release knows.
+    - C(stays) lists applied migrations it can live with, C(breaks) those it cannot, C(lacks) those it needs.
+    - C(reverse) is the plan to take C(breaks) back, each operation with its verdict.
+  returned: success
+  type: dict
+  sample: {stays: [catalog.0003_stars], breaks: [], lacks: []}
 url:
   description: Where the site answers.
   returned: success
@@ -94,11 +109,12 @@ def main() -> None:
         argument_spec={
             "site": {"type": "str", "required": True},
             "release": {"type": "str"},
+            "accept_loss": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     with failing_as(module):
-        ask_deployer(module, ROLLBACK, module.params["release"])
+        ask_deployer(module, ROLLBACK, module.params["release"], accept_loss=module.params["accept_loss"])
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import health, units
+from . import health, maintenance, units
 from .errors import in_words
 from .events import Progress
-from .prepare import site_target, url_path
+from .prepare import url_path
 from .releases import (
     Release,
     all_releases,
@@ -19,7 +19,6 @@ from .releases import (
     releases_to_prune,
 )
 from .sites import Site
-from .steps import run_steps
 from .tree import drop_last_links, keep_links, point, remove_tree
 
 
@@ -27,33 +26,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def migrate(site: Site, release: Release, progress: Progress) -> list[str]:
-    """Apply what is pending; no Django is started when nothing was and nothing else went live since.
+def go_live(site: Site, release: Release, progress: Progress, *, closed: bool = False, watched: bool = True) -> Release:
+    """Start, prove, switch, verify, watch. Until the rename nothing a visitor sees has changed.
 
-    :returns: names of the migrations that were applied.
-    """
-    if not release.pending and release.prepared_beside == (current_id(site.name) or ""):
-        return []
-    with progress.phase("migrate") as note:
-        (result,) = run_steps(site_target(site, release), [{"name": "migrate"}], timeout=3600)
-        applied = list(result.after)
-        note.text = shortened(applied) or "nothing to apply"
-    return applied
-
-
-def shortened(names: list[str], most: int = 4) -> str:
-    """Names for one line: all of a few, else the first and the last of many."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{len(names)}: {names[0]} ... {names[-1]}"
-
-
-def go_live(site: Site, release: Release, progress: Progress) -> None:
-    """Start, prove, switch, verify. Until the rename nothing a visitor sees has changed.
-
+    :param closed: the maintenance page is up; it goes with the switch, and comes back if the release fails after it.
+    :param watched: whether to look at it for `health.watch` seconds after the switch.
+    :returns: the release as recorded.
     :raises EngineError: when the release did not prove itself; the one before it serves on.
     """
-    paths, before = site.paths.release(release.id), current_id(site.name)
+    paths, before, proposed = site.paths.release(release.id), current_id(site.name), release
     settings = site.config["health"]
     try:
         with progress.phase("start"):
@@ -63,18 +44,28 @@ def go_live(site: Site, release: Release, progress: Progress) -> None:
         with progress.phase("switch"):
             keep_static(site, release)
             point(site.paths.current, f"releases/{release.id}")
+            if closed:
+                maintenance.off(site)
         with progress.phase("verify") as note:
             note.text = health.through_nginx(site.domain, settings)
-        record_switch(site, release, before)
+        release = record_switch(site, release, before)
+        if watched and before and settings["watch"]:
+            progress.say(f"{site.name} {release.short} is live: {site.url}")
+            with progress.phase("watch") as note:
+                note.text = health.watch(paths, site.domain, settings, settings["watch"])
         units.spare(paths)
     except Exception as error:
         if current_id(site.name) == release.id:
+            if closed:
+                maintenance.on(site, f"{release.short} failed after it changed the database", release=release.id)
             point_back(site, before)
         try:
-            fail(site, release, in_words(error).message)
+            fail(site, proposed, in_words(error).message)
+            take_up_again(site, before)
         except Exception as also:  # the first cause is the one to tell; the next run stops and removes what is left
             progress.say(f"and it could not be stopped: {in_words(also).message}")
         raise
+    return release
 
 
 def point_back(site: Site, before: str | None) -> None:
@@ -85,25 +76,38 @@ def point_back(site: Site, before: str | None) -> None:
         site.paths.current.unlink()
 
 
+def take_up_again(site: Site, before: str | None) -> None:
+    """Let the record of the release that serves again say so."""
+    record = read_release(site.paths.releases / before) if before else None
+    if record is not None and record.state == "retired":
+        note_release(replace(record, state="live", live_until=""))
+
+
 def fail(site: Site, release: Release, reason: str) -> None:
     """Stop a release that did not prove itself, and keep it as evidence."""
     units.kill(site.paths.release(release.id))
+    record = read_release(site.paths.releases / release.id) or release
     if release.served:
-        return  # a kept release that would not start again is still one that served
-    note_release(replace(release, state="failed", reason=reason))
+        if record.state == "live":  # a kept release that would not serve again is still one that served
+            note_release(replace(record, state="retired", live_until=now()))
+        return
+    note_release(replace(release, state="failed", reason=reason, live_since="", live_until=""))
 
 
-def record_switch(site: Site, release: Release, before: str | None) -> None:
+def record_switch(site: Site, release: Release, before: str | None) -> Release:
     """Write into the records what the pointer says.
 
     A release that is gone back to keeps what it replaced when it was new: else the way back from
     it would lead forward again, to a release that came after it.
     """
     replaced = release.replaced if release.served else before or ""
-    note_release(replace(release, state="live", live_since=now(), live_until="", replaced=replaced, reason=""))
+    live = replace(release, state="live", live_since=now(), live_until="", replaced=replaced, reason="")
+    note_release(live)
     old = read_release(site.paths.releases / before) if before and before != release.id else None
     if old is not None:
-        note_release(replace(old, state="retired", live_until=now()))
+        state = old.state if old.state == "void" else "retired"  # void: it was left by a rollback
+        note_release(replace(old, state=state, live_until=now()))
+    return live
 
 
 def keep_static(site: Site, release: Release) -> None:

@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .agent_migrations import connection_for, migrate
+from .agent_rollback import migration_state, unapply
 from .agent_settings import settings_digest
 from .agent_words import STARTED_WITH, Failure, Outcome, Request, culprit, explained, foreign, outcome, shortened
 
@@ -311,6 +312,8 @@ STEPS: dict[str, Callable[[Request, bool], Outcome]] = {
         check,
         application,
         migrate,
+        migration_state,
+        unapply,
         collectstatic,
         superuser,
         command,

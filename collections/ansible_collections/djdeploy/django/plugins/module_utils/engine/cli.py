@@ -169,6 +169,7 @@ def rollback(arguments: argparse.Namespace) -> int:
         who=caller(),
         revision=arguments.to,
         check=arguments.check,
+        accept_loss=arguments.accept_loss,
     )
     return follow(request, arguments.json)
 
@@ -275,7 +276,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--plan", metavar="ID", help="only if this is still what would change: the id that `plan` told")
     sub = command("rollback", rollback, "go back to the release that served before")
     sub.add_argument("--to", metavar="RELEASE", help="a kept release, by its id or revision")
-    sub.add_argument("--check", action="store_true", help="only tell where it would go")
+    sub.add_argument(
+        "--check", action="store_true", help="only tell where it would go, and what becomes of the database"
+    )
+    sub.add_argument("--accept-loss", action="store_true", help="take migrations back even where that loses data")
     sub = command("manage", manage, "any manage.py command, as the site's user in its environment", as_json=False)
     sub.add_argument("command", metavar="...", nargs=argparse.REMAINDER, help="for example: showmigrations")
     sub = command("logs", logs, "what the site's processes wrote")

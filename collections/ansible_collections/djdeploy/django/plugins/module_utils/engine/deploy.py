@@ -6,23 +6,24 @@ receive -> prepare -> migrate -> start -> prove -> switch -> verify -> settle
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
+import time
+from dataclasses import asdict, replace
 from typing import Any
 
-from . import activate, recovery
+from . import activate, database, maintenance, migrations, recovery, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .git import Repository
 from .lock import site_lock
-from .prepare import Prepared, prepare, reusable
+from .plan_facts import snapshot_wanted
+from .prepare import prepare, reusable, site_target
 from .push import NO_COMMIT, RefUpdate, judge, last_update
 from .releases import (
     Release,
     all_releases,
+    current_id,
     live_release,
     note_release,
-    read_release,
     rollback_target,
 )
 from .request import DEPLOY, PUSHED, RECEIVE, ROLLBACK, Request
@@ -38,6 +39,7 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
     operation = {DEPLOY: deploy, ROLLBACK: rollback, RECEIVE: receive, PUSHED: pushed}[request.op]
     with site_lock(site.paths.lock, who=request.who, what=request.op, say=progress.say):
         recovery.recover(site, progress)
+        database.reopen(site, progress)
         switched = operation(site, request, progress)
         if switched:
             activate.settle(site, progress)
@@ -112,40 +114,24 @@ def deploy(site: Site, request: Request, progress: Progress) -> bool:
 def plan_only(
     site: Site, revision: str, live: Release | None, request: Request, progress: Progress, repository: Repository
 ) -> bool:
-    """Make the release to learn what it would do, tell that, and leave nothing of it."""
+    """Make the release to learn what it would do, tell that, and leave nothing of it.
+
+    :raises EngineError: as the deploy itself would, so that a check fails where the run would.
+    """
     prepared = prepare(site, revision, request, progress, repository)
-    told = plan(site, prepared, live, repository)
-    remove_tree(site.paths.release(prepared.release.id).root)
-    if prepared.environment_is_new:
-        remove_tree(site.paths.environments / prepared.release.environment)
     before = live.revision if live else None
+    try:
+        admit(site, prepared.release, live, request)
+    except EngineError as error:
+        raise error.with_facts(plan=prepared.release.plan, before=before, after=revision) from error
+    finally:
+        remove_tree(site.paths.release(prepared.release.id).root)
+        if prepared.environment_is_new:
+            remove_tree(site.paths.environments / prepared.release.environment)
     message = f"{site.name} would go from {before[:7] if before else 'nothing'} to {revision[:7]}"
+    told = prepared.release.plan
     result(site, progress, message, changed=True, before=before, after=revision, plan=told, url=site.url)
     return False
-
-
-def plan(site: Site, prepared: Prepared, live: Release | None, repository: Repository) -> dict[str, Any]:
-    """What a prepared release would change, as data."""
-    release = prepared.release
-    return {
-        "revision": {"before": live.revision if live else None, "after": release.revision},
-        "commits": repository.commits_between(live.revision if live else None, release.revision),
-        "configuration_changed": live is not None and live.fingerprint != release.fingerprint,
-        "migrations": release.pending,
-        "packages": package_changes(prepared.packages_before, prepared.packages),
-    }
-
-
-def package_changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """One line per package that comes, goes or changes: `+ name 1.2`, `- name 1.1`, `name 1.1 -> 1.2`."""
-    lines = [f"+ {name} {after[name]}" for name in sorted(after.keys() - before.keys())]
-    lines += [f"- {name} {before[name]}" for name in sorted(before.keys() - after.keys())]
-    lines += [
-        f"{name} {before[name]} -> {after[name]}"
-        for name in sorted(before.keys() & after.keys())
-        if before[name] != after[name]
-    ]
-    return lines
 
 
 def put_live(site: Site, revision: str, request: Request, progress: Progress, repository: Repository) -> bool:
@@ -155,28 +141,55 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
     """
     live = live_release(site.name)
     before = live.revision if live else None
+    began = time.monotonic()
     try:
         release = reusable(site, revision)
         if release is None:
             release = prepare(site, revision, request, progress, repository).release
-        applied = activate.migrate(site, release, progress)
-        activate.go_live(site, release, progress)
+        admitted = admit(site, release, live, request)
     except Exception as error:
         raise failed(site, f"{revision[:7]} did not go live", error) from error
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(release.created)).total_seconds()
+    try:
+        release = database.migrate(site, release, progress, closed=admitted.maintenance)
+        release = activate.go_live(site, release, progress, closed=admitted.maintenance)
+    except Exception as error:
+        told = failed(site, f"{revision[:7]} did not go live", error)
+        more = database.after_failure(site, release, progress)
+        raise told.with_hint(more) from error
     result(
         site,
         progress,
-        f"{site.name} {release.short} is live as {release.id} ({seconds:.1f} s): {site.url}",
+        f"{site.name} {release.short} is live as {release.id} ({time.monotonic() - began:.1f} s): {site.url}",
         changed=True,
         before=before,
         after=revision,
         release=release.id,
         previous=live.id if live else None,
-        migrations=applied,
+        migrations=release.applied,
+        snapshot=release.snapshot,
+        plan=release.plan,
         url=site.url,
     )
     return True
+
+
+def admit(site: Site, release: Release, live: Release | None, request: Request) -> migrations.Gate:
+    """See that a prepared release may change what is there; nothing was changed so far.
+
+    Without a live release there is no old code that a migration could break.
+
+    :raises EngineError: when its plan is not the one that was agreed to, its migrations may not run, or a
+        snapshot of the database would not fit.
+    """
+    if request.plan and request.plan != release.plan.get("id"):
+        raise EngineError(
+            f"this is not the plan you agreed to: it is {release.plan.get('id')} now, not {request.plan}",
+            f"look again: djdeploy plan {site.name} {release.short}",
+        )
+    admitted = database.gate(site, release, request) if live else migrations.Gate()
+    if snapshot_wanted(site, release) is True:
+        snapshots.require_room(site, site_target(site, release))
+    return admitted
 
 
 def failed(site: Site, what: str, error: Exception) -> EngineError:
@@ -187,7 +200,10 @@ def failed(site: Site, what: str, error: Exception) -> EngineError:
 
 
 def rollback(site: Site, request: Request, progress: Progress) -> bool:
-    """Go back to the release that served before, or to a kept one by name. Migrations stay applied.
+    """Go back to the release that served before, or to a kept one by name.
+
+    Migrations the old code can live with stay applied. Others are taken back first, by the code that
+    knows them and behind the maintenance page, if that loses nothing or the loss was agreed to.
 
     :returns: whether another release is live now.
     :raises EngineError: when there is none, or it would not serve any more; the message says what serves.
@@ -197,21 +213,67 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
     target = rollback_target(records, live.id if live else None, request.revision)
     before = live.revision if live else None
     message = f"{site.name} {'would go' if request.check else 'is'} back at {target.short} ({target.id}): {site.url}"
-    facts = {"before": before, "after": target.revision, "release": target.id, "url": site.url}
+    facts: dict[str, Any] = {"before": before, "after": target.revision, "release": target.id, "url": site.url}
     facts["previous"] = live.id if live else None
+    found = database.compare(site, live, target) if live else database.Difference()
+    facts["database"] = asdict(found)
+    if not request.check:
+        progress.say(f"{site.name} back to {target.short} {target.subject!r}, by {request.who}")
+    for line in database.told(found):
+        progress.say(line)
+    if live and found.breaks:
+        plan = database.way_back(site, live, found.breaks)
+        facts["database"]["reverse"] = [asdict(one) for one in plan]
+        database.require_way_back(site, plan, found.breaks, accept_loss=request.accept_loss)
     if request.check:
         result(site, progress, message.replace("back at", "back to"), changed=True, **facts)
         return False
-    progress.say(f"{site.name} back to {target.short} {target.subject!r}, by {request.who}")
+    leave(live, request)
+    taken_back = False
     try:
-        activate.go_live(site, target, progress)
+        if live and found.breaks:
+            snapshots.require_room(site, site_target(site, live))
+            snapshots.take(site, site_target(site, live), live.id, progress)
+            database.close(site, f"going back to {target.short}", target.id, progress)
+            database.take_back(site, live, found.breaks, progress)
+            taken_back = True
+        activate.go_live(site, target, progress, closed=taken_back, watched=False)
     except Exception as error:
-        raise failed(site, f"{target.short} did not go live", error) from error
-    left = read_release(site.paths.releases / live.id) if live else None
-    if left is not None:
-        note_release(replace(left, state="void", reason=f"rolled back by {request.who}"))
+        told = failed(site, f"{target.short} did not go live", error)
+        if live:
+            stay(live)
+        if live and taken_back:
+            told = told.with_hint(forward_again(site, live, progress))
+        elif not taken_back:
+            maintenance.off(site)
+        raise told from error
     result(site, progress, message, changed=True, **facts)
     return True
+
+
+def leave(live: Release | None, request: Request) -> None:
+    """Mark the release that is gone back from, before the switch: a crash after it must find the mark."""
+    if live is not None:
+        note_release(replace(live, state="void", reason=f"rolled back by {request.who}"))
+
+
+def stay(live: Release) -> None:
+    """Undo the mark: the release serves on."""
+    if current_id(live.site) == live.id:
+        note_release(live)
+
+
+def forward_again(site: Site, live: Release, progress: Progress) -> str:
+    """The old release would not start on the old schema: give the newer one its schema again, and open.
+
+    :returns: what to tell when that failed, too.
+    """
+    try:
+        database.apply(site, live, progress)
+    except Exception as error:
+        return f"the maintenance page stays up: {in_words(error).message}"
+    maintenance.off(site)
+    return ""
 
 
 def receive(site: Site, request: Request, progress: Progress) -> bool:
@@ -231,9 +293,16 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
             raise EngineError(f"refused: {verdict.said}")
         told.append(verdict.said)
     deployed = last_update(request.updates, site.ref)
-    if deployed is not None and reusable(site, deployed.new) is None:
+    if deployed is not None:
         try:
-            prepare(site, deployed.new, request, progress, repository)
+            release = reusable(site, deployed.new)
+            if release is None:
+                release = prepare(site, deployed.new, request, progress, repository).release
+            try:
+                admit(site, release, live_release(site.name), request)
+            except EngineError:
+                remove_tree(site.paths.release(release.id).root)
+                raise
         except Exception as error:
             raise failed(site, f"{deployed.new[:7]} is refused", error) from error
     for said in filter(None, told):  # only now: a push is taken or refused as a whole
@@ -262,9 +331,7 @@ def pushed(site: Site, request: Request, progress: Progress) -> bool:
         return put_live(site, update.new, request, progress, repository)
     except EngineError as error:
         returned = take_branch_back(site, update, repository)
-        raise EngineError(
-            error.message, f"{error.hint}\n  -> {returned}" if error.hint else returned, error.detail
-        ) from error
+        raise error.with_hint(returned) from error
 
 
 def take_branch_back(site: Site, update: RefUpdate, repository: Repository) -> str:

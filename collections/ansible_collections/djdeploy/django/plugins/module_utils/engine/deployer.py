@@ -72,6 +72,7 @@ def failure(request: Request | None, error: Exception) -> Event:
         "message": told.message,
         "hint": told.hint,
         "detail": told.detail,
+        **told.result_facts,
     }
 
 

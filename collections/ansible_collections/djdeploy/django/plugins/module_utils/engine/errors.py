@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from typing import Any
 
 
 class EngineError(Exception):
@@ -20,12 +21,20 @@ class EngineError(Exception):
         self.message = message
         self.hint = hint
         self.detail = detail
+        self.result_facts: dict[str, Any] = {}
+
+    def with_facts(self, **facts: Any) -> EngineError:
+        """The same error with what is known all the same, for the result event: the plan that was refused."""
+        self.result_facts.update(facts)
+        return self
 
     def with_hint(self, more: str) -> EngineError:
         """The same error with more to do about it; itself when there is nothing to add."""
         if not more:
             return self
-        return EngineError(self.message, f"{self.hint}\n  -> {more}" if self.hint else more, self.detail)
+        return EngineError(self.message, f"{self.hint}\n  -> {more}" if self.hint else more, self.detail).with_facts(
+            **self.result_facts
+        )
 
 
 def in_words(error: Exception) -> EngineError:

@@ -4,6 +4,7 @@
 An event is a JSON object with a key `event`:
 
 say     {"text"}                                    one line for a person
+plan    {"lines", "plan"}                           what the release will change, before that is done
 phase   {"name", "state": started|ended|failed, "seconds", "note"}
 result  {"ok", "changed", "message", "hint", "detail", ...}   always the last one
 """
@@ -70,6 +71,8 @@ def rendered(event: Event) -> str | None:
     match event["event"]:
         case "say":
             return f"  {event['text']}"
+        case "plan":
+            return "\n".join(f"  {line}" for line in event["lines"])
         case "phase" if event["state"] != "started":
             mark = "ok" if event["state"] == "ended" else "FAILED"
             return f"  {event['name']:<12}{mark:<7}{event['seconds']:>6.1f} s  {event['note']}".rstrip()

@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import requirements
+from .git import Repository
+from .plan import Plan, compute
+from .releases import Release
+from .request import Request
 from .sites import Site
 
 SALT_BYTES = 32
@@ -108,3 +113,47 @@ def files_of(root: Path) -> dict[str, StaticFile]:
                 else:
                     found[name] = StaticFile(entry.path, entry.stat(follow_symlinks=False))
     return found
+
+
+def plan_of(site: Site, release: Release, live: Release | None, repository: Repository, request: Request) -> Plan:
+    """The plan of a release that was built, beside the one that is live.
+
+    Without a live release there is no old code that a migration could break, so nothing is refused.
+    """
+    new, old = site.paths.release(release.id), site.paths.release(live.id) if live else None
+    static_before, static_after = static_trees(old.static if old else None, new.static)
+    before, after = live.digests if live else {}, release.digests
+    configuration = changed_names(before.get("configuration"), after["configuration"])
+    return compute(
+        revision_before=live.revision if live else None,
+        revision_after=release.revision,
+        commits=repository.commits_between(live.revision if live else None, release.revision),
+        packages_before=requirements.installed_packages(old.environment) if old else {},
+        packages_after=requirements.installed_packages(new.environment),
+        migrations=release.migrations,
+        static_before=static_before,
+        static_after=static_after,
+        settings_before=before.get("settings"),
+        settings_after=after["settings"],
+        environment_before=before.get("environment"),
+        environment_after=after["environment"],
+        configuration_changed=configuration if live else [],
+        processes=["web"],
+        snapshot=snapshot_wanted(site, release),
+        allow={*site.config["migrations"]["allow"], *request.allow},
+    )
+
+
+def changed_names(before: Mapping[str, str] | None, after: Mapping[str, str]) -> list[str]:
+    """Names whose digest differs; nothing where the one before is not known."""
+    return [] if before is None else sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def snapshot_wanted(site: Site, release: Release) -> bool | str:
+    """Whether the database is copied before the migrations of a release; a text says why it is not."""
+    everything = sum(len(names) for names in release.known.values())
+    if not release.pending:
+        return False
+    if len(release.pending) >= everything:
+        return "the database is empty"
+    return True if site.config["snapshots"]["enabled"] else "snapshots.enabled is false"

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import overlay, preflight, project, requirements, runner
+from . import migrations, overlay, preflight, project, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
 from .paths import ReleasePaths
-from .releases import Release, all_releases, current_id, new_release_id, write_release
+from .plan import lines as plan_lines
+from .plan_facts import environment_digests, plan_of, site_salt
+from .releases import Release, all_releases, current_id, live_release, new_release_id, write_release
 from .request import Request
 from .sites import Site
 from .steps import StepResult, Target, run_steps
@@ -34,13 +36,11 @@ from .tree import give, make_directory, point, remove_tree, write_file
 class Prepared:
     """A release that was built and checked.
 
-    :param packages_before: name -> version of the live release's virtualenv, empty when nothing is live.
+    :param environment_is_new: whether its virtualenv had to be made.
     """
 
     release: Release
     steps: dict[str, StepResult]
-    packages: dict[str, str]
-    packages_before: dict[str, str]
     environment_is_new: bool
 
 
@@ -156,7 +156,7 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
     make_directory(paths.root, 0o755, gid=gid)
     try:
         write_release(release, group=gid)
-        return build(site, release, progress, repository, gid)
+        return build(site, release, request, progress, repository, gid)
     except BaseException as error:
         full = preflight.full_disk(site, error)
         remove_tree(paths.root)
@@ -165,7 +165,9 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
         raise
 
 
-def build(site: Site, release: Release, progress: Progress, repository: Repository, gid: int) -> Prepared:
+def build(
+    site: Site, release: Release, request: Request, progress: Progress, repository: Repository, gid: int
+) -> Prepared:
     """The work of `prepare`, inside a release directory that exists."""
     paths = site.paths.release(release.id)
     builder = pwd.getpwnam(site.paths.build_user)
@@ -187,21 +189,25 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
     with progress.phase("virtualenv") as note:
         python = interpreter(config["python"])
         choice = project.find_requirements(tree, where.value, config["requirements"])
-        plan = requirements.plan_environment(tree, choice, python_version=python.identity, database=config["database"])
-        directory = site.paths.environments / plan.fingerprint
+        wanted = requirements.plan_environment(
+            tree, choice, python_version=python.identity, database=config["database"]
+        )
+        directory = site.paths.environments / wanted.fingerprint
         is_new = not requirements.is_complete(directory)
         if is_new:
             preflight.before_environment(site)
-            for told in plan.told:
+            for told in wanted.told:
                 progress.say(told)
-            requirements.build_environment(plan, site.paths, paths.code, python=python.executable, on_line=progress.say)
+            requirements.build_environment(
+                wanted, site.paths, paths.code, python=python.executable, on_line=progress.say
+            )
         point(paths.environment, os.path.relpath(directory, paths.root))
         packages = requirements.installed_packages(directory)
-        note.text = f"{'built' if is_new else 'unchanged'}, {len(packages)} packages ({plan.fingerprint[:7]})"
+        note.text = f"{'built' if is_new else 'unchanged'}, {len(packages)} packages ({wanted.fingerprint[:7]})"
 
     release = replace(
         release,
-        environment=plan.fingerprint,
+        environment=wanted.fingerprint,
         project_path=where.value,
         import_paths=project.import_paths(tree, where.value),
         settings=settings.value,
@@ -220,11 +226,30 @@ def build(site: Site, release: Release, progress: Progress, repository: Reposito
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
         note.text = f"{counted(pending, 'migration')} pending, {static.facts.get('copied', 0)} static files"
 
-    release = replace(release, state="prepared", facts=describe.facts, pending=pending)
+    judged = migrations.judge(
+        migrate.facts["plan"],
+        migrate.facts.get("tables", {}),
+        vendor=migrate.facts.get("vendor", ""),
+        declared={**config["migrations"]["declared"], **request.declared},
+        big_table=config["migrations"]["big_table"],
+    )
+    release = replace(
+        release,
+        facts=describe.facts,
+        pending=pending,
+        known=migrate.facts.get("known", {}),
+        migrations=[one.as_dict() for one in judged],
+        digests={
+            "settings": results["settings_digest"].facts["settings"],
+            "environment": environment_digests(site.environment(), site_salt(site)),
+            "configuration": environment_digests(site.config, site_salt(site)),
+        },
+    )
+    proposed = plan_of(site, release, live_release(site.name), repository, request)
+    progress.emit({"event": "plan", "lines": plan_lines(proposed), "plan": proposed.as_dict()})
+    release = replace(release, state="prepared", plan=proposed.as_dict())
     write_release(release, group=gid)
-    live = current_id(site.name)
-    before = requirements.installed_packages(site.paths.release(live).environment) if live else {}
-    return Prepared(release, results, packages, before, is_new)
+    return Prepared(release, results, is_new)
 
 
 def counted(things: list[Any], name: str) -> str:
@@ -238,13 +263,19 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
         {"name": "seed"},
         {"name": "check", "deploy": False, "fail_level": "ERROR"},
         {"name": "application", "path": release.application},
-        {"name": "migrate", "plan_only": True},
+        {"name": "migrate", "plan_only": True, "detail": True},
         {"name": "collectstatic"},
+        {"name": "settings_digest", "salt": site_salt(site), "strip": own_texts(site, release)},
     ]
     results = run_steps(site_target(site, release), steps, timeout=600)
     for message in (result for step in results if step.name == "check" for result in step.facts.get("messages", ())):
         progress.say(f"{message['level'].lower()}: {message['id'] or ''} {message['message']}")
     return {result.name: result for result in results}
+
+
+def own_texts(site: Site, release: Release) -> list[str]:
+    """What differs in every release for no reason of the project's; the longest first."""
+    return [str(site.paths.release(release.id).root), release.id, release.revision]
 
 
 def write_settings(site: Site, release: Release, gid: int) -> None:

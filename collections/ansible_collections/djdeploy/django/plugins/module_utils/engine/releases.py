@@ -46,6 +46,7 @@ class Release:
     :param migrations: what was planned to be applied for it, each as `migrations.Judged` told it.
     :param applied: migrations it really applied, as `app.name`, in their order.
     :param snapshot: name of the snapshot made before they were applied.
+    :param digests: what the next release is compared with: of `settings`, `environment` and `configuration`.
     :param plan: what going live with it was to change, as `plan.Plan` told it.
     :param prepared_beside: id of the release that was live when it was prepared.
     :param replaced: id of the release that was live before this one.
@@ -71,6 +72,7 @@ class Release:
     migrations: list[dict[str, Any]] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)
     snapshot: str = ""
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     prepared_beside: str = ""
     live_since: str = ""

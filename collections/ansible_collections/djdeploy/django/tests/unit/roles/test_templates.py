@@ -16,7 +16,11 @@ import pytest
 from .conftest import ROLES, Render
 
 TEMPLATES = sorted(f"{path.parts[-3]}/{path.name}" for path in ROLES.glob("*/templates/*.j2"))
-VERBATIM = {"nginx/maintenance.html.j2", "nginx/unavailable.html.j2", "nginx/waiting.html.j2"}  # sent to visitors as they are
+VERBATIM = {
+    "nginx/maintenance.html.j2",
+    "nginx/unavailable.html.j2",
+    "nginx/waiting.html.j2",
+}  # sent to visitors as they are
 
 
 def shop(**keys: Any) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.events impo
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import MARKER
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.tree import point
 
 A, B, C, D = (f"2026030{day}T120000-{letter * 7}" for day, letter in enumerate("abcd", start=1))
@@ -56,6 +55,7 @@ class Machine:
 def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(shop)
     monkeypatch.setattr(activate.units, "spare", lambda paths: None)
+    monkeypatch.setattr(activate.health, "watch", found.play("watch", "nothing fell over"))
     for name in ("start", "kill", "stop", "drain"):
         monkeypatch.setattr(activate.units, name, found.play(name))
     monkeypatch.setattr(activate.units, "running_releases", found.play("running", lambda: set(found.running)))
@@ -70,13 +70,13 @@ def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_go_live_switches_only_what_was_proven(machine: Machine, keep: Keep, progress: Progress) -> None:
     keep(A, "live")
     activate.go_live(machine.site, keep(B, "prepared"), progress)
-    assert machine.asked == ["start bbbbbbb", "prove bbbbbbb", "verify"]
-    assert machine.pointers == {"start": A, "prove": A, "verify": B}
+    assert machine.asked == ["start bbbbbbb", "prove bbbbbbb", "verify", "watch bbbbbbb"]
+    assert machine.pointers == {"start": A, "prove": A, "verify": B, "watch": B}
     assert releases.current_id("shop") == B
     assert machine.states() == {A: "retired", B: "live"}
     live = releases.live_release("shop")
     assert live is not None and live.replaced == A and live.live_since
-    assert [phase["name"] for phase in progress.phases] == ["start", "prove", "switch", "verify"]
+    assert [phase["name"] for phase in progress.phases] == ["start", "prove", "switch", "verify", "watch"]
 
 
 def test_go_live_the_first_time(machine: Machine, keep: Keep, progress: Progress) -> None:
@@ -93,13 +93,15 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("before", [pytest.param(A, id="something_live"), pytest.param(None, id="nothing_live")])
-@pytest.mark.parametrize("where", ["start", "prove", "verify"])
+@pytest.mark.parametrize("where", ["start", "prove", "verify", "watch"])
 @pytest.mark.parametrize(("error", "reason"), FAILURES)
 def test_go_live_that_fails_leaves_what_was(
     machine: Machine, keep: Keep, progress: Progress, where: str, error: Exception, reason: str, before: str | None
 ) -> None:
     if before:
         keep(before, "live")
+    elif where == "watch":
+        where = "verify"  # nothing to go back to, so nothing is watched
     machine.failures[where] = error
     with pytest.raises(type(error)):
         activate.go_live(machine.site, keep(B, "prepared"), progress)
@@ -167,58 +169,6 @@ def test_go_live_keeps_static_files_for_pages_of_earlier_releases(
     activate.go_live(machine.site, release, progress)
     kept = machine.site.paths.static_kept / "assets" / "a.css"
     assert kept.stat().st_ino == (static / "a.css").stat().st_ino
-
-
-# --- migrations -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("pending", "beside", "current", "runs"),
-    [
-        pytest.param([], A, A, False, id="nothing_pending"),
-        pytest.param([], "", None, False, id="nothing_pending_and_nothing_live"),
-        pytest.param(["shop.0002"], A, A, True, id="pending"),
-        pytest.param([], A, C, True, id="another_went_live_meanwhile"),
-        pytest.param([], "", A, True, id="the_first_went_live_meanwhile"),
-    ],
-)
-def test_migrate_starts_django_only_when_it_must(
-    machine: Machine,
-    keep: Keep,
-    progress: Progress,
-    monkeypatch: pytest.MonkeyPatch,
-    pending: list[str],
-    beside: str,
-    current: str | None,
-    runs: bool,
-) -> None:
-    if current:
-        keep(current, "live")
-    machine.site.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
-    machine.site.paths.env_file.write_text("")
-    asked: list[Any] = []
-
-    def run_steps(target: Any, steps: Any, **options: Any) -> list[StepResult]:
-        asked.extend(steps)
-        return [StepResult("migrate", True, after=list(pending))]
-
-    monkeypatch.setattr(activate, "run_steps", run_steps)
-    release = keep(B, "prepared", pending=pending, prepared_beside=beside)
-    assert activate.migrate(machine.site, release, progress) == pending
-    assert asked == ([{"name": "migrate"}] if runs else [])
-
-
-@pytest.mark.parametrize(
-    ("names", "line"),
-    [
-        ([], ""),
-        (["a"], "a"),
-        (["a", "b", "c", "d"], "a, b, c, d"),
-        (["a", "b", "c", "d", "e"], "5: a ... e"),
-    ],
-)
-def test_shortened(names: list[str], line: str) -> None:
-    assert activate.shortened(names) == line
 
 
 # --- afterwards -----------------------------------------------------------------------------------

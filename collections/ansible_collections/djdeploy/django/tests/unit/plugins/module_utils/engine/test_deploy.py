@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, deploy, releases
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, database, deploy, releases
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.git import Repository
@@ -44,6 +44,7 @@ class Stage:
     failures: dict[str, Exception] = field(default_factory=dict)
     during: Callable[[], Any] = lambda: None
     environment: str = "env-1"
+    judged: list[dict[str, Any]] = field(default_factory=list)
 
     def step(self, name: str, release: Release) -> None:
         self.done.append(f"{name} {release.subject}")
@@ -63,6 +64,8 @@ class Stage:
             fingerprint=site.fingerprint(),
             environment=self.environment,
             pending=["shop.0002_price"],
+            migrations=self.judged,
+            plan={"id": "0123456789ab", "migrations": ["shop.0002_price"]},
             prepared_beside=releases.current_id(site.name) or "",
         )
         self.step("prepare", release)
@@ -73,17 +76,17 @@ class Stage:
         environment.mkdir(exist_ok=True)
         (environment / MARKER).write_text("{}")
         self.during()
-        return Prepared(release, {}, {"django": "5.2"}, {"django": "5.1"}, is_new)
+        return Prepared(release, {}, is_new)
 
-    def migrate(self, site: Site, release: Release, progress: Progress) -> list[str]:
+    def migrate(self, site: Site, release: Release, progress: Progress, *, closed: bool) -> Release:
         self.step("migrate", release)
-        return release.pending
+        return replace(release, applied=release.pending)
 
-    def go_live(self, site: Site, release: Release, progress: Progress) -> None:
+    def go_live(self, site: Site, release: Release, progress: Progress, **options: bool) -> Release:
         before = releases.current_id(site.name)
         self.step("go_live", release)
         activate.point(site.paths.current, f"releases/{release.id}")
-        activate.record_switch(site, release, before)
+        return activate.record_switch(site, release, before)
 
     def settle(self, site: Site, progress: Progress) -> None:
         self.done.append("settle")
@@ -123,7 +126,8 @@ def stage(shop: Site, work: Work, progress: Progress, said: list[Event], monkeyp
     shop.paths.repository.symlink_to(work.bare)
     found = Stage(shop, work, progress, said)
     monkeypatch.setattr(deploy, "prepare", found.prepare)
-    for name in ("migrate", "go_live", "settle"):
+    monkeypatch.setattr(database, "migrate", found.migrate)
+    for name in ("go_live", "settle"):
         monkeypatch.setattr(activate, name, getattr(found, name))
     return found
 
@@ -239,13 +243,7 @@ def test_deploy_check_tells_the_plan_and_leaves_nothing(stage: Stage, environmen
     assert stage.done == ["prepare two"]
     assert result["message"] == f"shop would go from {one[:7]} to {two[:7]}"
     assert (result["changed"], result["before"], result["after"]) == (True, one, two)
-    assert result["plan"] == {
-        "revision": {"before": one, "after": two},
-        "commits": [f"{two[:7]} two"],
-        "configuration_changed": True,
-        "migrations": ["shop.0002_price"],
-        "packages": ["django 5.1 -> 5.2"],
-    }
+    assert result["plan"]["migrations"] == ["shop.0002_price"]
     assert sorted(str(path) for path in stage.site.paths.root.rglob("*")) == before
 
 
@@ -253,28 +251,51 @@ def test_deploy_check_of_the_first_release(stage: Stage) -> None:
     one = stage.commit("one")
     result = stage.ask("deploy", revision=one, check=True)
     assert result["message"] == f"shop would go from nothing to {one[:7]}"
-    assert result["plan"]["configuration_changed"] is False
     assert stage.states() == {}
 
 
+def test_deploy_of_the_plan_that_was_agreed_to(stage: Stage) -> None:
+    one = stage.commit("one")
+    assert stage.ask("deploy", revision=one, plan="0123456789ab")["changed"]
+
+
+def test_deploy_of_another_plan_than_was_agreed_to(stage: Stage) -> None:
+    one = stage.commit("one")
+    with pytest.raises(
+        EngineError, match="not the plan you agreed to: it is 0123456789ab now, not ba9876543210"
+    ) as caught:
+        stage.ask("deploy", revision=one, plan="ba9876543210")
+    assert f"djdeploy plan shop {one[:7]}" in caught.value.hint
+    assert stage.live() is None
+
+
+RENAMES = {"name": "shop.0002_price", "kind": "contract", "atomic": True, "reverse": "lossless", "sql": []}
+RENAMES["reasons"] = [{"kind": "contract", "operation": "Rename field", "why": "it is gone", "recipe": ""}]
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        pytest.param({}, {}, [], id="nothing"),
-        pytest.param({"a": "1"}, {"a": "1"}, [], id="same"),
-        pytest.param({}, {"b": "2", "a": "1"}, ["+ a 1", "+ b 2"], id="first_release"),
-        pytest.param({"a": "1"}, {}, ["- a 1"], id="goes"),
-        pytest.param({"a": "1"}, {"a": "1.0"}, ["a 1 -> 1.0"], id="changes"),
-        pytest.param(
-            {"a": "1", "b": "1", "c": "1"},
-            {"b": "1", "c": "2", "d": "1"},
-            ["+ d 1", "- a 1", "c 1 -> 2"],
-            id="all_at_once",
-        ),
-    ],
+    ("allow", "refused"), [pytest.param((), True, id="refused"), pytest.param(("contract",), False, id="allowed")]
 )
-def test_package_changes(before: dict[str, str], after: dict[str, str], expected: list[str]) -> None:
-    assert deploy.package_changes(before, after) == expected
+def test_gate_refuses_before_anything_changes(stage: Stage, allow: tuple[str, ...], refused: bool) -> None:
+    one, two = stage.commit("one"), stage.commit("two")
+    stage.ask("deploy", revision=one)
+    stage.judged = [RENAMES]
+    for check in (True, False):
+        if refused:
+            with pytest.raises(EngineError, match=r"shop\.0002_price is not run"):
+                stage.ask("deploy", revision=two, check=check)
+            assert stage.done == ["prepare two"]
+            assert stage.live() == one
+        else:
+            assert stage.ask("deploy", revision=two, check=check, allow=allow)["changed"]
+    assert stage.live() == (one if refused else two)
+
+
+def test_gate_lets_the_first_release_through(stage: Stage) -> None:
+    """There is no old code that a migration could break."""
+    one = stage.commit("one")
+    stage.judged = [RENAMES]
+    assert stage.ask("deploy", revision=one)["changed"]
 
 
 # --- rollback -------------------------------------------------------------------------------------

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release does to the database of its site, from the gate to the way back.
+
+What the migrations mean is decided in `migrations.py`; here it is asked for, obeyed and undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from . import maintenance, migrations, snapshots
+from .errors import EngineError, in_words
+from .events import Progress
+from .plan import judged
+from .plan_facts import snapshot_wanted
+from .prepare import site_target
+from .releases import Release, all_releases, live_release, read_release, write_release
+from .request import Request
+from .sites import Site
+from .steps import run_steps
+
+LONGEST_MIGRATION = 6 * 3600  # seconds for all of a release; `statement_timeout` bounds each statement
+
+
+def breaking(planned: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the migrations that code which does not know them cannot live with.
+
+    :param planned: judged migrations as a release's record keeps them.
+    """
+    return [one["name"] for one in planned if one["kind"] in (migrations.CONTRACT, migrations.UNKNOWN)]
+
+
+def gate(site: Site, release: Release, request: Request) -> migrations.Gate:
+    """Whether the migrations of a release may run, and whether behind the maintenance page.
+
+    :raises EngineError: when they may not, with the way round for each.
+    """
+    allowed = {*site.config["migrations"]["allow"], *request.allow}
+    decision = migrations.gate(judged(release.migrations), allowed)
+    if decision.refused:
+        raise migrations.refusal(decision, site.name)
+    return decision
+
+
+def migrate(site: Site, release: Release, progress: Progress, *, closed: bool) -> Release:
+    """Apply what is pending: snapshot first, and behind the maintenance page where old code would break.
+
+    :param closed: whether visitors must not reach the application meanwhile.
+    :returns: the release as recorded, with what was applied.
+    """
+    if not release.pending:
+        return release
+    if snapshot_wanted(site, release) is True:
+        taken = snapshots.take(site, site_target(site, release), release.id, progress)
+        if taken is not None:
+            release = replace(release, snapshot=taken.name)
+            write_release(release)
+    if closed:
+        close(site, f"{release.short} changes the database", release.id, progress)
+    release = replace(release, applied=apply(site, release, progress))
+    write_release(release)
+    return release
+
+
+def apply(site: Site, release: Release, progress: Progress) -> list[str]:
+    """Apply what the code of a release has and its database lacks.
+
+    :returns: the migrations that were applied.
+    """
+    with progress.phase("migrate") as note:
+        (done,) = run_steps(
+            site_target(site, release),
+            [{"name": "migrate", **bounds(site)}],
+            timeout=LONGEST_MIGRATION,
+            on_stderr=progress.say,
+        )
+        applied = list(done.facts.get("applied", ()))
+        note.text = shortened(applied) or "nothing to apply"
+    return applied
+
+
+def bounds(site: Site) -> dict[str, Any]:
+    """How long a migration may wait and take, and the lock that all hosts of the site share."""
+    names = ("lock_timeout", "statement_timeout", "attempts")
+    return {"lock_name": site.name, **{name: site.config["migrations"][name] for name in names}}
+
+
+def close(site: Site, reason: str, release: str, progress: Progress) -> None:
+    """Put the maintenance page up and let the requests under way finish."""
+    with progress.phase("maintenance") as note:
+        maintenance.on(site, reason, release=release)
+        try:
+            maintenance.drain(site)
+        except EngineError:
+            maintenance.off(site)
+            raise
+        note.text = "the page is up, no request under way"
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """Names for one line: all of a few, else the first and the last of many."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{len(names)}: {names[0]} ... {names[-1]}"
+
+
+# --- the way back -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the database differs from what a release knows.
+
+    :param stays: applied migrations it does not know and can live with.
+    :param breaks: applied migrations it does not know and cannot live with.
+    :param lacks: migrations it needs that are not applied.
+    """
+
+    stays: list[str] = field(default_factory=list)
+    breaks: list[str] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)
+
+
+def difference(
+    known: Mapping[str, Sequence[str]], applied: Iterable[str], records: Mapping[str, Mapping[str, Any]]
+) -> Difference:
+    """What going back to code that knows only `known` means for the database as it is.
+
+    :param known: app -> migrations of the code gone back to.
+    :param applied: `app.name` of all in the database.
+    :param records: what is recorded of each migration; one nobody judged counts as one that breaks.
+    """
+    here = list(applied)
+    names = {f"{app}.{name}" for app, names in known.items() for name in names}
+    beyond = [name for name in here if name not in names]
+    broken = {name for name in beyond if name not in records or breaking([records[name]])}
+    return Difference(
+        [name for name in beyond if name not in broken],
+        [name for name in beyond if name in broken],
+        sorted(names - set(here)),
+    )
+
+
+def recorded(site: str) -> dict[str, dict[str, Any]]:
+    """What the kept releases tell of each migration they brought."""
+    return {one["name"]: one for release in all_releases(site) for one in release.migrations}
+
+
+def snapshot_before(site: str, names: Iterable[str]) -> str:
+    """The snapshot that was taken before any of these migrations; empty when there is none."""
+    wanted = set(names)
+    for release in all_releases(site):
+        if release.snapshot and wanted & set(release.applied or release.pending):
+            return release.snapshot
+    return ""
+
+
+def compare(site: Site, live: Release, target: Release) -> Difference:
+    """How the database differs from what `target` knows; no Django is started where the code knows the same."""
+    if target.known == live.known:
+        return Difference()
+    (state,) = run_steps(site_target(site, live), [{"name": "migration_state"}], timeout=600)
+    return difference(target.known, state.facts["applied"], recorded(site.name))
+
+
+def told(found: Difference) -> list[str]:
+    """The exact difference, for whoever goes back."""
+    lines = [f"stays in the database, the old code does not mind: {', '.join(found.stays)}"] if found.stays else []
+    lines += [f"the old code cannot live with: {', '.join(found.breaks)}"] if found.breaks else []
+    lines += [f"the old code wants, and the database lacks: {', '.join(found.lacks)}"] if found.lacks else []
+    return lines
+
+
+def way_back(site: Site, live: Release, names: Sequence[str]) -> list[migrations.Reversal]:
+    """The whole reverse plan with a verdict on each operation, made by the code that knows the migrations."""
+    (planned,) = run_steps(
+        site_target(site, live), [{"name": "unapply", "migrations": list(names)}], check=True, timeout=600
+    )
+    return migrations.judge_reverse(planned.facts["plan"], planned.facts["tables"])
+
+
+def require_way_back(
+    site: Site, plan: Sequence[migrations.Reversal], names: Sequence[str], *, accept_loss: bool
+) -> None:
+    """See that a reverse plan may run.
+
+    :raises EngineError: when it cannot be run at all, or would lose data nobody has agreed to lose.
+    """
+    snapshot = snapshot_before(site.name, names)
+    restore = snapshots.restore_command(site.name, snapshot) if snapshot else ""
+    detail = "\n".join(f"{one.verdict:<13} {one.name}: {one.operation} ({one.why})" for one in plan)
+    for one in plan:
+        if one.verdict == migrations.IRREVERSIBLE:
+            hint = f"the snapshot from before it: {snapshot}; put it back with: {restore}" if snapshot else ""
+            raise EngineError(
+                f"{one.name} cannot be taken back ({one.operation}), and the old code cannot live with it",
+                hint or "no snapshot from before it is kept; go on from here: mend and push again",
+                detail,
+            )
+    lossy = [one for one in plan if one.verdict == migrations.LOSSY]
+    if lossy and not accept_loss:
+        raise EngineError(
+            f"going back would lose data: {lossy[0].name}: {lossy[0].operation} ({lossy[0].why})",
+            f"if that may be lost: djdeploy rollback {site.name} --accept-loss"
+            + (f"; or put the snapshot {snapshot} back: {restore}" if restore else ""),
+            detail,
+        )
+
+
+def take_back(site: Site, newer: Release, names: Sequence[str], progress: Progress) -> None:
+    """Take migrations back with the code of the release that knows them."""
+    with progress.phase("migrate back") as note:
+        (done,) = run_steps(
+            site_target(site, newer),
+            [{"name": "unapply", "migrations": list(names), **bounds(site)}],
+            timeout=LONGEST_MIGRATION,
+            on_stderr=progress.say,
+        )
+        note.text = shortened(done.facts["taken_back"]) or "nothing to take back"
+
+
+def after_failure(site: Site, release: Release, progress: Progress) -> str:
+    """A release failed after its migrations: what the old code cannot live with is taken back, if nothing is lost.
+
+    Otherwise the maintenance page stays: old code on a schema it does not know would fail, or do harm.
+
+    :returns: what to tell besides the failure; empty when visitors have the old release again.
+    """
+    if not breaking(release.migrations):
+        maintenance.off(site)
+        return ""
+    try:
+        (state,) = run_steps(site_target(site, release), [{"name": "migration_state"}], timeout=600)
+        names = [name for name in breaking(release.migrations) if name in set(state.facts["applied"])]
+        if names:
+            maintenance.on(site, f"{release.short} failed after it changed the database", release=release.id)
+            plan = way_back(site, release, names)
+            require_way_back(site, plan, names, accept_loss=False)
+            take_back(site, release, names, progress)
+    except Exception as error:
+        told = in_words(error)
+        return (
+            f"the maintenance page stays up, because the old code cannot live with the database as it is now: "
+            f"{told.message}" + (f"\n  -> {told.hint}" if told.hint else "")
+        )
+    maintenance.off(site)
+    return ""
+
+
+def reopen(site: Site, progress: Progress) -> None:
+    """A run that was killed may have left the page up: give the live release a database it can live with, and open.
+
+    A page that names no release was put up by hand, and stays.
+    """
+    said = maintenance.state(site)
+    live = live_release(site.name)
+    if said is None or not said["release"] or live is None:
+        return
+    progress.say(f"an interrupted run left the maintenance page up ({said['reason']})")
+    (state,) = run_steps(site_target(site, live), [{"name": "migration_state"}], timeout=600)
+    found = difference(live.known or state.facts["known"], state.facts["applied"], recorded(site.name))
+    newer = read_release(site.paths.releases / said["release"])
+    if found.breaks and newer is not None:
+        plan = way_back(site, newer, found.breaks)
+        require_way_back(site, plan, found.breaks, accept_loss=False)
+        take_back(site, newer, found.breaks, progress)
+    if found.lacks:
+        apply(site, live, progress)
+    maintenance.off(site)
+    progress.say("the maintenance page is gone")

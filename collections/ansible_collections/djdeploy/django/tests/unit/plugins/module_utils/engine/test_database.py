@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What going back means for a database, and when it may be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import database
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.database import Difference
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.migrations import Reversal
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+
+KNOWN = {"catalog": ["0001_initial"], "auth": ["0001_initial"]}
+HERE = ["catalog.0001_initial", "auth.0001_initial"]
+
+
+def judged(**kinds: str) -> dict[str, dict[str, Any]]:
+    names = {f"catalog.{name}": kind for name, kind in kinds.items()}
+    return {name: {"name": name, "kind": kind, "reasons": []} for name, kind in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("known", "applied", "records", "expected"),
+    [
+        pytest.param(KNOWN, HERE, {}, Difference(), id="nothing"),
+        pytest.param(
+            KNOWN, [*HERE, "catalog.b"], judged(b="additive"), Difference(stays=["catalog.b"]), id="additive_stays"
+        ),
+        pytest.param(
+            KNOWN, [*HERE, "catalog.b"], judged(b="blocking"), Difference(stays=["catalog.b"]), id="an_index_stays"
+        ),
+        pytest.param(
+            KNOWN, [*HERE, "catalog.b"], judged(b="contract"), Difference(breaks=["catalog.b"]), id="contract_breaks"
+        ),
+        pytest.param(KNOWN, [*HERE, "catalog.b"], {}, Difference(breaks=["catalog.b"]), id="nobody_judged_it"),
+        pytest.param(
+            KNOWN,
+            [*HERE, "catalog.b", "catalog.c"],
+            judged(b="additive", c="contract"),
+            Difference(stays=["catalog.b"], breaks=["catalog.c"]),
+            id="some_of_each",
+        ),
+        pytest.param(KNOWN, HERE[:1], {}, Difference(lacks=["auth.0001_initial"]), id="lacks"),
+    ],
+)
+def test_difference(
+    known: dict[str, list[str]], applied: list[str], records: dict[str, dict[str, Any]], expected: Difference
+) -> None:
+    assert database.difference(known, applied, records) == expected
+
+
+LOSSLESS = Reversal("catalog.b", "Rename field a to b", "lossless", "the name comes back")
+LOSSY = Reversal("catalog.b", "Add field b", "lossy", "the column goes with all it holds")
+IRREVERSIBLE = Reversal("catalog.b", "Raw Python operation", "irreversible", "it has no reverse_code")
+
+
+@pytest.mark.parametrize(
+    ("plan", "accept_loss", "refused", "hint"),
+    [
+        pytest.param([LOSSLESS], False, None, "", id="nothing_lost"),
+        pytest.param([LOSSLESS, LOSSY], False, "would lose data: catalog.b: Add field b", "--accept-loss", id="lossy"),
+        pytest.param([LOSSLESS, LOSSY], True, None, "", id="lossy_and_agreed_to"),
+        pytest.param([LOSSY, IRREVERSIBLE], True, "cannot be taken back", "djdeploy restore shop", id="irreversible"),
+    ],
+)
+def test_require_way_back(
+    shop: Site, keep: Callable[..., Release], plan: list[Reversal], accept_loss: bool, refused: str | None, hint: str
+) -> None:
+    newer = keep("20260302T120000-bbbbbbb", "live", applied=["catalog.b"], snapshot="20260302T120000-bbbbbbb")
+    if refused is None:
+        database.require_way_back(shop, plan, ["catalog.b"], accept_loss=accept_loss)
+        return
+    with pytest.raises(EngineError, match=refused) as caught:
+        database.require_way_back(shop, plan, ["catalog.b"], accept_loss=accept_loss)
+    assert hint in caught.value.hint and newer.snapshot in caught.value.hint
+    assert all(one.operation in caught.value.detail for one in plan), "every operation with its verdict"
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "expected"),
+    [([], 4, ""), (["a", "b"], 4, "a, b"), (["a", "b", "c", "d", "e"], 4, "5: a ... e")],
+)
+def test_shortened(names: list[str], most: int, expected: str) -> None:
+    assert database.shortened(names, most) == expected
