@@ -211,7 +211,7 @@ def require_way_back(
 
 def take_back(site: Site, newer: Release, names: Sequence[str], progress: Progress) -> None:
     """Take migrations back with the code of the release that knows them."""
-    with progress.phase("migrate back") as note:
+    with progress.phase("take back") as note:
         (done,) = run_steps(
             site_target(site, newer),
             [{"name": "unapply", "migrations": list(names), **bounds(site)}],

@@ -6,8 +6,8 @@ receive -> prepare -> migrate -> start -> prove -> switch -> verify -> settle
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from . import activate, database, maintenance, migrations, recovery, snapshots
@@ -141,7 +141,6 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
     """
     live = live_release(site.name)
     before = live.revision if live else None
-    began = time.monotonic()
     try:
         release = reusable(site, revision)
         if release is None:
@@ -156,10 +155,12 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         told = failed(site, f"{revision[:7]} did not go live", error)
         more = database.after_failure(site, release, progress)
         raise told.with_hint(more) from error
+    watched = sum(phase["seconds"] for phase in progress.phases if phase["name"] == "watch")
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(release.created)).total_seconds() - watched
     result(
         site,
         progress,
-        f"{site.name} {release.short} is live as {release.id} ({time.monotonic() - began:.1f} s): {site.url}",
+        f"{site.name} {release.short} is live as {release.id} ({seconds:.1f} s): {site.url}",
         changed=True,
         before=before,
         after=revision,
@@ -340,8 +341,18 @@ def take_branch_back(site: Site, update: RefUpdate, repository: Repository) -> s
     Only if nobody pushed meanwhile: the move is refused by git if the branch is not what we saw.
     """
     back = update.old
-    if not repository.move(site.ref, back, update.new):
-        return f"{site.branch} was pushed again meanwhile"
+    moved = repository.move(site.ref, back, update.new)
+    if not moved:
+        if repository.commit(site.ref) != update.new:
+            return f"{site.branch} was pushed again meanwhile"
+        site.paths.reserve.unlink(missing_ok=True)  # git needs room for a lock, and a full disk may be what failed
+        moved = repository.move(site.ref, back, update.new)
+    if not moved:
+        words = f"-d {site.ref} {update.new}" if back == NO_COMMIT else f"{site.ref} {back} {update.new}"
+        return (
+            f"{site.branch} on this host could not be taken back; when there is room again, run: "
+            f"sudo -u {GIT_USER} git --git-dir={site.paths.repository} update-ref {words}"
+        )
     return (
         f"{site.branch} on this host is back at {back[:7] if back != NO_COMMIT else 'nothing'}; mend it and push again"
     )

@@ -273,7 +273,7 @@ def allowing(classes: Sequence[str], site: str) -> str:
     """How to let these classes run this once."""
     words = ",".join(classes)
     return (
-        f"follow the recipe below, or let it run this once behind the maintenance page: "
+        f"follow the recipe above, or let it run this once behind the maintenance page: "
         f"git push -o allow={words} HOST main, djdeploy deploy {site} REV --allow {words} or -e allow={words}; "
         f"for good: migrations: {{allow: [{', '.join(classes)}]}} of the site"
     )
@@ -351,6 +351,7 @@ def of_code(detail: Detail) -> list[Objection]:
 
 
 def add_field(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """A new column, in the eyes of code that does not know it."""
     field, table = detail["field"], detail["table"]
     column = f"{table}.{field['column']}"
     if field["m2m"]:
@@ -389,6 +390,7 @@ def add_field(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def remove_field(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """A column or a many-to-many table that goes."""
     field, table = detail["field"], detail["table"]
     if detail.get("new_column"):
         return []
@@ -403,6 +405,7 @@ def remove_field(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def delete_model(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """A table that goes."""
     why = f"the live code still reads and writes {detail['table']}, which is dropped"
     recipe = (
         f"This release: nothing uses {detail['model']} any more; its table stays. In the migration:\n"
@@ -414,6 +417,7 @@ def delete_model(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def rename_field(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """Another name; the column need not change with it."""
     old, new = detail["old"], detail["field"]
     if detail.get("new_column"):
         return []
@@ -421,11 +425,7 @@ def rename_field(detail: Detail, sizes: Sizes) -> list[Objection]:
         if old["m2m"] == new["m2m"]:
             return []
         why = f"{old['m2m']['table']} is renamed, and the live code still uses the old name"
-        recipe = (
-            f"Keep the table: give the field {new['name']} a through model whose Meta has\n"
-            f'  db_table = "{old["m2m"]["table"]}"\n'
-            f"or rename the field only in the code that reads it."
-        )
+        recipe = recipes.keep_the_table(detail)
         return [(CONTRACT, why, recipe)]
     if old["column"] == new["column"]:
         return []
@@ -434,6 +434,7 @@ def rename_field(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def rename_model(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """Another name; the table need not change with it."""
     found: list[Objection] = []
     if detail["old_table"] != detail["table"]:
         why = f"{detail['old_table']} is renamed to {detail['table']}, and the live code still uses the old name"
@@ -458,6 +459,7 @@ def alter_table_name(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def alter_field(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """Everything an ALTER TABLE of one column may mean."""
     old, new, table = detail["old"], detail["field"], detail["table"]
     if not detail.get("altered", True):
         return []
@@ -506,6 +508,7 @@ def alter_field(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def change_of_type(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """What the column holds, and whether its rows have to be rewritten for that."""
     old, new, table = detail["old"], detail["field"], detail["table"]
     told = f"{table}.{old['column']} changes from {old['type']} to {new['type']}"
     found: list[Objection] = []
@@ -532,6 +535,7 @@ def change_of_type(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def change_of_foreign_key(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """A foreign key that comes, points elsewhere, or is made anew along with a change of its column."""
     old, new, table = detail["old"], detail["field"], detail["table"]
     if not new["constraint"]:
         return []
@@ -540,8 +544,9 @@ def change_of_foreign_key(detail: Detail, sizes: Sizes) -> list[Objection]:
         why = f"{table}.{new['column']} gets a foreign key to {new['relation']}, and the live code may write others"
         found.append((CONTRACT, why, recipes.foreign_key_later(detail)))
     if sizes.is_big(table):
+        recipe = recipes.foreign_key_later(detail) if found else recipes.keep_the_key(detail)
         why = f"the foreign key of {table}.{new['column']} is made anew, which reads {sizes.words(table)} while locked"
-        found.append((BLOCKING, why, recipes.foreign_key_later(detail)))
+        found.append((BLOCKING, why, recipe))
     return found
 
 
@@ -553,6 +558,7 @@ def add_index(detail: Detail, sizes: Sizes) -> list[Objection]:
 
 
 def add_constraint(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """A rule that the live code was not written for."""
     table, kind = detail["table"], detail["kind"]
     if detail.get("harmless"):
         return scan(detail, sizes) if sizes.is_big(table) else []
@@ -597,7 +603,9 @@ def alter_order(detail: Detail, sizes: Sizes) -> list[Objection]:
     """`order_with_respect_to` is a column `_order` that comes or goes."""
     if detail.get("field") is None:
         return []
-    return (add_field if detail["comes"] else remove_field)(detail, sizes)
+    if not detail["comes"]:
+        return remove_field(detail, sizes)
+    return [(kind, why, recipes.order_of_its_own(detail)) for kind, why, _recipe in add_field(detail, sizes)]
 
 
 def remove_collation(detail: Detail, sizes: Sizes) -> list[Objection]:
@@ -746,6 +754,7 @@ def way_back(detail: Detail, tables: Tables) -> tuple[str, str]:
 
 
 def column_back(detail: Detail, tables: Tables) -> tuple[str, str]:
+    """Taking AddField or RemoveField back."""
     field, table = detail["field"], detail["table"]
     what = field["m2m"]["table"] if field["m2m"] else f"{table}.{field['column']}"
     if field["m2m"] and not field["m2m"]["auto"]:
@@ -761,6 +770,7 @@ def column_back(detail: Detail, tables: Tables) -> tuple[str, str]:
 
 
 def alteration_back(detail: Detail) -> tuple[str, str]:
+    """Taking AlterField back."""
     old, new = detail["old"], detail["field"]
     if not detail.get("altered", True) or old == new:
         return LOSSLESS, "it changes nothing in the database"
