@@ -348,7 +348,8 @@ class Walk:
     # --- fields ---
 
     def field_facts(self, field: Any) -> Facts:
-        """A field as the database sees it, and as a migration would write it (`code`, `nullable`).
+        """A field as the database sees it, and as a migration would write it (`code`, `nullable`, `kept`: with its
+        default in the database, where that can be).
 
         `default` tells whether Django can fill old rows; `db_default` is the SQL of a default the database keeps, or
         None; `volatile`: it differs from row to row; `relation`: the table a foreign key points to; `constraint`:
@@ -385,6 +386,7 @@ class Walk:
             "m2m": m2m,
             "code": code_of(field),
             "nullable": code_of(field, null=True),
+            "kept": kept_by_database(field),
         }
 
     def db_default_sql(self, field: Any) -> str | None:
@@ -481,6 +483,15 @@ def db_default_of(field: Any) -> Any:
 
     found = getattr(field, "db_default", NOT_PROVIDED)
     return None if found is NOT_PROVIDED else found
+
+
+def kept_by_database(field: Any) -> str | None:
+    """A field with its Python default as the one the database keeps; None without one, and before Django 5.0."""
+    if not hasattr(field, "db_default") or not field.has_default() or callable(field.default) or field.many_to_many:
+        return None
+    from django.db.models import NOT_PROVIDED
+
+    return code_of(field, default=NOT_PROVIDED, db_default=field.default)
 
 
 def statements_of(sql: Any) -> list[str]:

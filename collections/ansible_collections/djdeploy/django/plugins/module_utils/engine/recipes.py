@@ -44,18 +44,29 @@ def on(detail: Detail) -> str:
 
 
 def nullable_first(detail: Detail) -> str:
+    """The new column must not trouble an INSERT that does not know it."""
     field = detail["field"]
-    lines = [f"This release: {field['name']} = {field['nullable']}"]
-    if not field["relation"] and not field["unique"]:
-        lines += [
-            f"  or, from Django 5.0 on, with a default the database keeps: db_default=... beside {field['kind']}(...)"
-        ]
+    lines = []
+    if field["kept"] and not field["relation"] and not field["unique"]:
+        lines.append(
+            f"Let the database keep the default, then this release is all there is to do:\n"
+            f"  {field['name']} = {field['kept']}\n"
+            f"Or in two steps:"
+        )
     return "\n".join(
         [
             *lines,
+            f"This release: {field['name']} = {field['nullable']}",
             f"A later release, when every release that may be live writes {field['name']}: fill what is NULL, then",
             f"  {field['name']} = {field['code']}",
         ]
+    )
+
+
+def order_of_its_own(detail: Detail) -> str:
+    return (
+        "Django makes the column _order without a default in the database. A field of your own does the same:\n"
+        '  position = models.IntegerField(db_default=0), and ordering = ["position"] in class Meta'
     )
 
 
@@ -83,6 +94,13 @@ def rename_without_rename(detail: Detail) -> str:
     return new_column(detail)
 
 
+def keep_the_table(detail: Detail) -> str:
+    field, table = detail["field"], detail["old"]["m2m"]["table"]
+    return (
+        f"Keep the table, rename the field only:\n  {field['name']} = {with_argument(field['code'], 'db_table', table)}"
+    )
+
+
 def with_argument(code: str, name: str, value: str) -> str:
     """A field's text with one more argument."""
     opened = code if code.endswith(")") else f"{code}()"
@@ -101,10 +119,16 @@ def new_column(detail: Detail) -> str:
 
 
 def fill_in_the_background(detail: Detail) -> str:
+    """A column whose values differ from row to row."""
     field = detail["field"]
+    if field["generated"]:
+        return (
+            f"Compute {field['name']} when it is asked for (annotate), or make it an ordinary nullable column that\n"
+            f"the code writes, and fill the old rows in batches, in the background."
+        )
     return (
-        f"This release: {field['name']} = {field['nullable']}, without a default in the database; the code writes it.\n"
-        f"Fill the old rows in batches, in the background. A later release sets the default and NOT NULL."
+        f"This release: {field['name']} = models.{field['kind']}(null=True), without a default in the database.\n"
+        f"The code writes it; fill the old rows in batches, in the background. A later release sets the default."
     )
 
 
@@ -235,6 +259,20 @@ def constraint_without_waiting(detail: Detail) -> str:
     if detail["kind"] == "unique":
         return unique_steps(detail["table"], detail.get("columns") or ["..."], str(detail.get("name", "")))
     return "An exclusion constraint cannot be made without the lock: allow it for a time when few are here."
+
+
+def keep_the_key(detail: Detail) -> str:
+    """Django would drop a foreign key and make it anew for whatever changes of its column."""
+    old, field, table = detail["old"], detail["field"], detail["table"]
+    change = "DROP NOT NULL" if field["null"] and not old["null"] else "..."
+    return (
+        f"Change only what changes, so that the key stays:\n"
+        f"  migrations.SeparateDatabaseAndState(\n"
+        f"      state_operations=[migrations.AlterField({on(detail)}, ...)],\n"
+        f"      database_operations=[migrations.RunSQL(\n"
+        f'          \'ALTER TABLE "{table}" ALTER COLUMN "{field["column"]}" {change}\')],\n'
+        f"  )"
+    )
 
 
 def foreign_key_later(detail: Detail) -> str:
