@@ -15,6 +15,7 @@ from .errors import EngineError, in_words
 from .events import Progress
 from .git import Repository
 from .lock import site_lock
+from .paths import GIT_USER
 from .plan_facts import snapshot_wanted
 from .prepare import prepare, reusable, site_target
 from .push import NO_COMMIT, RefUpdate, judge, last_update

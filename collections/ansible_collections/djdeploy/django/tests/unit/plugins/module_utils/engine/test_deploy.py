@@ -452,6 +452,28 @@ def test_pushed_that_fails_leaves_a_branch_that_was_pushed_again(stage: Stage) -
     assert Repository(stage.work.bare).commit(MAIN) == two
 
 
+@pytest.mark.parametrize("room", [True, False], ids=["reserve_helps", "still_full"])
+def test_pushed_that_fails_on_a_full_disk(stage: Stage, monkeypatch: pytest.MonkeyPatch, room: bool) -> None:
+    """git needs a lock file to move a branch; the reserve makes room for it."""
+    one, two = stage.commit("one"), stage.commit("two")
+    stage.ask("pushed", updates=(stage.push(one),))
+    update, real = stage.push(two), Repository.move
+    stage.failures["go_live"] = EngineError("it answers 500")
+    stage.site.paths.reserve.touch()
+
+    def move(repository: Repository, *words: str) -> bool:
+        return room and not stage.site.paths.reserve.exists() and real(repository, *words)
+
+    monkeypatch.setattr(Repository, "move", move)
+    with pytest.raises(EngineError) as raised:
+        stage.ask("pushed", updates=(update,))
+    if room:
+        assert raised.value.hint.startswith(f"main on this host is back at {one[:7]}")
+        assert Repository(stage.work.bare).commit(MAIN) == one
+    else:
+        assert raised.value.hint.endswith(f"update-ref refs/heads/main {one} {two}")
+
+
 @pytest.mark.parametrize("deleted", [False, True], ids=["newer_push", "deleted"])
 def test_pushed_that_was_overtaken(stage: Stage, deleted: bool) -> None:
     one, two = stage.commit("one"), stage.commit("two")
