@@ -9,7 +9,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from .engine import client, plan
-from .engine.errors import EngineError
 from .engine.events import Event, rendered
 from .engine.paths import DEPLOYER_SOCKET, SitePaths
 from .engine.request import Request
@@ -50,23 +49,12 @@ def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, **
             outcome = event
         elif text:
             log.append(text)
-    refused = refusal(outcome, site) if module.check_mode else None
     answer = as_ansible(outcome, log)
-    if refused is not None:  # a check tells what the real run would: that fails before it touches anything
-        answer["msg"] = f"{refused.message}\n-> {refused.hint}"
-        answer["detail"] = refused.detail
-        module.fail_json(**answer)
     if not outcome["ok"]:
         hint = f"\n-> {outcome['hint']}" if outcome.get("hint") else ""
         answer["msg"] = f"{outcome['message']}{hint}"
         module.fail_json(**answer)
     module.exit_json(**answer)
-
-
-def refusal(outcome: Event, site: str) -> EngineError | None:
-    """Why the plan of a result may not go live; None when it may, or when there is no plan."""
-    data = outcome.get("plan")
-    return plan.refusal(plan.Plan.from_mapping(data), site) if data and data["refused"] else None
 
 
 def as_ansible(outcome: Event, log: list[str]) -> dict[str, Any]:

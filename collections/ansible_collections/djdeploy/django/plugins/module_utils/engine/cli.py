@@ -38,16 +38,17 @@ def need_root() -> None:
         raise EngineError("this needs root", f"sudo djdeploy {' '.join(sys.argv[1:])}")
 
 
-def ask(request: Request, as_json: bool) -> Event:
+def ask(request: Request, as_json: bool, *, hidden: str = "") -> Event:
     """Ask the deployer and show what it does, but for its result.
 
+    :param hidden: events not to show, either: the caller shows them in its own way.
     :returns: the result.
     """
     outcome: Event = {"ok": False}
     for event in client.ask(request):
         if event["event"] == "result":
             outcome = event
-        elif not as_json and (text := rendered(event)):
+        elif not as_json and event["event"] != hidden and (text := rendered(event)):
             print(text, flush=True)
     return outcome
 
@@ -133,23 +134,21 @@ def follow_check(request: Request, as_json: bool, *, whole: bool) -> int:
 
     :param whole: nothing cut short, and with SQL.
     """
-    outcome = ask(request, as_json)
-    if not (outcome["ok"] and outcome.get("plan")):
+    outcome = ask(request, as_json, hidden="plan")
+    if not outcome.get("plan"):
         return tell(outcome, as_json)
     made = planning.Plan.from_mapping(outcome["plan"])
-    if as_json:
-        print(json.dumps(outcome))
-        return REFUSED if made.refused else 0
-    for line in planning.lines(made, whole=whole):
-        print(f"  {line}")
-    if made.refused:
-        why = planning.refusal(made, request.site)
-        told = [*(f"    {line}" for line in why.detail.splitlines()), why.message, f"  -> {why.hint}"]
-        print("\n".join(told), file=sys.stderr)
-        return REFUSED
-    print(outcome["message"])
-    print(f"  -> {deploy_line(request, made.plan_id)}")
-    return 0
+    if not as_json:
+        print("\n".join(f"  {line}" for line in planning.lines(made, whole=whole)), flush=True)
+    if not outcome["ok"] and not as_json:  # whole, too: the recipes for doing it without harm are in there
+        detail = "".join(f"    {line}\n" for line in str(outcome.get("detail") or "").splitlines())
+        print(detail + rendered_result({**outcome, "detail": ""}), file=sys.stderr)
+        status = 1
+    else:
+        status = tell(outcome, as_json)
+    if status == 0 and not as_json:
+        print(f"  -> {deploy_line(request, made.plan_id)}")
+    return REFUSED if status and made.refused else status
 
 
 def deploy_line(request: Request, plan_id: str) -> str:

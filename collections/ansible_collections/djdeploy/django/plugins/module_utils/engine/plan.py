@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from . import migrations as judging
-from .errors import EngineError
 from .git import COMMITS_TOLD
 
 #: static path -> (bytes, digest)
@@ -137,7 +136,8 @@ def compute(
     :param snapshot_bytes: estimate of its size.
     :param allow: classes of migrations this release may run, from the request and the site together.
     """
-    gate = judging.gate(judged(migrations), set(allow))
+    # Without a live release there is no old code that a migration could break.
+    gate = judging.gate(judged(migrations), set(allow)) if revision_before else judging.Gate()
     refused = [one.name for one in gate.refused]
     closing = [one["name"] for one in migrations if one["kind"] != judging.ADDITIVE and one["name"] not in refused]
     return Plan(
@@ -158,12 +158,6 @@ def compute(
         downtime={"expected": bool(closing) and gate.maintenance, "why": closing if gate.maintenance else []},
         refused=refused,
     )
-
-
-def refusal(plan: Plan, site: str) -> EngineError:
-    """Why a plan may not go live, with the way to do it all the same; only for one that is refused."""
-    refused = [one for one in judged(plan.migrations) if one.name in plan.refused]
-    return judging.refusal(judging.Gate(tuple(refused)), site)
 
 
 def judged(migrations: Iterable[Mapping[str, Any]]) -> list[judging.Judged]:

@@ -115,19 +115,19 @@ def test_answer_has_the_plan_and_shows_it_as_a_diff(deployer: Host, check: bool)
     assert (answer["diff"]["before"], answer["diff"]["after"]) == plan.diff_texts(GOES)
 
 
-def test_check_of_a_refused_plan_fails_as_the_real_run_would(deployer: Host) -> None:
-    deployer.result = {**DONE, "plan": REFUSED.as_dict()}
-    failed, answer = deployer.answer(DEPLOY, True)
-    assert failed
-    assert answer["msg"].startswith("shop.0002_drop is not run")
-    assert "allow=contract" in answer["msg"]
-    assert "First stop using it." in answer["detail"]
+@pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
+def test_failure_says_what_to_do_and_has_the_plan(deployer: Host, check: bool) -> None:
+    deployer.result = {
+        "event": "result",
+        "ok": False,
+        "message": "no",
+        "hint": "do this",
+        "detail": "because",
+        "plan": REFUSED.as_dict(),
+    }
+    failed, answer = deployer.answer(DEPLOY, check)
     assert answer["plan"]["refused"] == ["shop.0002_drop"]
-
-
-def test_failure_says_what_to_do(deployer: Host) -> None:
-    deployer.result = {"event": "result", "ok": False, "message": "no", "hint": "do this", "detail": "because"}
-    failed, answer = deployer.answer(DEPLOY, False)
+    assert answer["plan_id"] == REFUSED.plan_id
     assert failed
     assert (answer["msg"], answer["detail"]) == ("no\n-> do this", "because")
 

@@ -60,7 +60,14 @@ def made_plan(*allow: str) -> plan.Plan:
 
 
 WOULD_GO = {**DONE, "message": "shop would go from 0000000 to 1234567", "plan": made_plan("contract").as_dict()}
-REFUSED = {**WOULD_GO, "plan": made_plan().as_dict()}
+REFUSED = {
+    **FAILED,
+    "message": "shop.0002_drop is not run",
+    "hint": "djdeploy deploy shop --allow contract",
+    "detail": "\n".join(f"recipe {number}" for number in range(30)),
+    "plan": made_plan().as_dict(),
+}
+NO_ROOM = {**FAILED, "plan": made_plan("contract").as_dict()}
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -289,14 +296,17 @@ def test_plan_that_is_refused_says_what_to_do(
     assert cli.main(line.split()) == 3
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "  refused     shop.0002_drop"
-    assert "First stop using it." in said.err
-    assert "--allow contract" in said.err.splitlines()[-1]
+    assert said.err.splitlines() == [
+        *(f"    recipe {number}" for number in range(30)),
+        "shop.0002_drop is not run",
+        "  -> djdeploy deploy shop --allow contract",
+    ]
 
 
 @pytest.mark.parametrize(
     ("outcome", "code"),
-    [(WOULD_GO, 0), (REFUSED, 3), (DONE, 0), (FAILED, 1)],
-    ids=["goes", "refused", "done", "failed"],
+    [(WOULD_GO, 0), (REFUSED, 3), (NO_ROOM, 1), (DONE, 0), (FAILED, 1)],
+    ids=["goes", "refused", "no room", "done", "failed"],
 )
 @pytest.mark.parametrize("line", ["plan shop", "deploy shop --check"])
 def test_plan_for_a_program(

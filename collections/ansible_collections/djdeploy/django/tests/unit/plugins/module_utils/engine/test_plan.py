@@ -132,6 +132,11 @@ def test_gate(migrations: list[Judged], allow: list[str], refused: list[str], do
     assert found.downtime == {"expected": bool(downtime), "why": downtime}
 
 
+def test_gate_of_a_first_release_is_open() -> None:
+    found = computed(DROP, CODE, revision_before=None)
+    assert (found.refused, found.downtime["expected"]) == ([], False)
+
+
 @pytest.mark.parametrize(
     ("snapshot", "expected"),
     [
