@@ -89,7 +89,7 @@ def write(project: Path, name: str, text: str, *, append: bool = False) -> None:
 
 def add_column(project: Path) -> str:
     """Commit a change that brings a migration, and return its name."""
-    field = "    stars = models.IntegerField(default=3)\n\n    def __str__(self) -> str:\n        return self.text"
+    field = "    stars = models.IntegerField(null=True)\n\n    def __str__(self) -> str:\n        return self.text"
     models = project / "notes/models.py"
     models.write_text(models.read_text().replace("\n    def __str__(self) -> str:\n        return self.text", field, 1))
     write(
@@ -98,7 +98,7 @@ def add_column(project: Path) -> str:
         "from django.db import migrations, models\n\n\n"
         "class Migration(migrations.Migration):\n"
         '    dependencies = [("notes", "0001_initial")]\n'
-        '    operations = [migrations.AddField("Note", "stars", models.IntegerField(default=3))]\n',
+        '    operations = [migrations.AddField("Note", "stars", models.IntegerField(null=True))]\n',
     )
     commit(project, "Give notes stars")
     return "notes.0002_stars"

@@ -3,54 +3,15 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import re
 import signal
 import subprocess
 import threading
 import time
-from collections import Counter
 
 import pytest
 from hosts import eventually
-
-
-class Visitors:
-    """Asks for a page and its stylesheet again and again, and counts what comes back by kind."""
-
-    def __init__(self, site, threads: int) -> None:
-        self.site, self.seen, self.over = site, Counter(), threading.Event()
-        self.threads = [threading.Thread(target=self.visit, args=(number % 2 == 0,)) for number in range(threads)]
-
-    def visit(self, keeps_connection: bool) -> None:
-        machine, headers = self.site.machine, {"Host": self.site.domain}
-        connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=15)
-        path = "/"
-        while not self.over.is_set():
-            try:
-                connection.request("GET", path, headers=headers)
-                response = connection.getresponse()
-                body = response.read().decode()
-                self.seen[response.status if body else "empty"] += 1
-                found = re.search(r'href="(/static/[^"]+\.css)"', body)
-                path = found[1] if found else "/"
-            except (OSError, http.client.HTTPException) as error:
-                self.seen[type(error).__name__] += 1
-                connection.close()
-            if not keeps_connection:
-                connection.close()
-            time.sleep(0.01)
-
-    def __enter__(self) -> Counter:
-        for thread in self.threads:
-            thread.start()
-        return self.seen
-
-    def __exit__(self, *_exception: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
+from load import Visitors
 
 
 def test_no_request_fails_during_deploys(pushed_notes):
