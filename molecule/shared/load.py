@@ -49,8 +49,7 @@ class Visitors:
                 response = connection.getresponse()
                 body = response.read().decode()
                 self.seen[kind_of(response, body)] += 1
-                marked = self.mark(body) if path == "/" else None
-                if marked is not None:
+                if self.mark and path == "/" and (marked := self.mark(body)):
                     self.seen[marked] += 1
                 found = STYLESHEET.search(body)
                 path = found[1] if found else "/"
