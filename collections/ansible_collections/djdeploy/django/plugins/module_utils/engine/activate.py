@@ -19,7 +19,7 @@ from .releases import (
     releases_to_prune,
 )
 from .sites import Site
-from .tree import drop_last_links, keep_links, point, remove_tree
+from .tree import drop_last_links, even_when_full, keep_links, point, remove_tree
 
 
 def now() -> str:
@@ -114,7 +114,8 @@ def keep_static(site: Site, release: Release) -> None:
     """Let pages rendered by earlier releases find their static files after the switch."""
     static = url_path(release.facts.get("static_url"))
     if static:
-        keep_links(site.paths.release(release.id).static, site.paths.static_kept / static)
+        source, kept = site.paths.release(release.id).static, site.paths.static_kept / static
+        even_when_full(site.paths.reserve, lambda: keep_links(source, kept))
 
 
 def settle(site: Site, progress: Progress) -> None:

@@ -99,7 +99,8 @@ def keep_links(source: Path, kept: Path) -> int:
 
     :returns: how many files are new there.
     """
-    added = 0
+    added, aside = 0, kept / ".new"
+    aside.unlink(missing_ok=True)
     for folder, _folders, files in os.walk(source):
         place = kept / Path(folder).relative_to(source)
         if place.is_symlink() or place.is_file():
@@ -111,8 +112,9 @@ def keep_links(source: Path, kept: Path) -> int:
                 if link.lstat().st_ino == origin.lstat().st_ino:
                     continue
                 remove_tree(link)
-                link.unlink(missing_ok=True)
-            os.link(origin, link)
+            # Aside, then rename: what pages of an earlier release still ask for is never missing, on a full disk neither.
+            os.link(origin, aside)
+            os.rename(aside, link)
             added += 1
     return added
 

@@ -179,6 +179,23 @@ def test_keep_links(tmp_path: Path, releases: list[dict[str, str]], expected: di
     assert found == added
 
 
+def test_keep_links_that_fail_lose_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new, kept = (
+        fill(tmp_path / "old", {"a.css": "old"}),
+        fill(tmp_path / "new", {"a.css": "new"}),
+        tmp_path / "kept",
+    )
+    tree.keep_links(old, kept)
+
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space left"):
+        tree.keep_links(new, kept)
+    assert content(kept) == {"a.css": "old"}
+
+
 def test_keep_links_of_a_broken_link(tmp_path: Path) -> None:
     source = fill(tmp_path / "release", {"a": "1"})
     (source / "b").symlink_to("nowhere")
