@@ -222,6 +222,7 @@ def write_inventory(host: Host) -> None:
         "domains": [DOMAIN],
         "deploy_keys": [(host.folder / "pusher.pub").read_text().strip()],
         "web": {"workers": WORKERS},
+        "health": {"watch": 0},  # what is measured is the way to a live release
     }
     variables = {
         "djdeploy_sites": {SITE: site},
