@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import requirements, units
+from . import database, requirements, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -50,6 +50,7 @@ def recover(site: Site, progress: Progress) -> None:
     for path in site.paths.environments.iterdir():
         if not requirements.is_complete(path):
             remove_tree(path)
+    database.reopen(site, progress)
 
 
 def boot(site: Site) -> None:
