@@ -112,7 +112,7 @@ def keep_links(source: Path, kept: Path) -> int:
                 if link.lstat().st_ino == origin.lstat().st_ino:
                     continue
                 remove_tree(link)
-            # Aside, then rename: what pages of an earlier release still ask for is never missing, on a full disk neither.
+            # Aside, then rename: what earlier pages still ask for is never missing, on a full disk neither.
             os.link(origin, aside)
             os.rename(aside, link)
             added += 1
