@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - djdeploy.django.attributes.INFO
 seealso:
   - module: djdeploy.django.release
+  - module: djdeploy.django.history_info
 author:
   - The djdeploy authors (@djdeploy)
 """
@@ -65,6 +66,11 @@ sites:
     configuration_current:
       description: Whether the live release was made from the configuration as it is now.
       type: bool
+    last:
+      description:
+        - The last operation that did something or tried to, as M(djdeploy.django.history_info) tells it.
+        - Null before the first one.
+      type: dict
     releases:
       description: The records of all kept releases, oldest first.
       type: list

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, client, doctor, recovery, steps
+from . import __version__, client, doctor, history, recovery, steps
 from . import plan as planning
 from .errors import EngineError
 from .events import Event, rendered, rendered_result
@@ -151,6 +151,24 @@ def follow_check(request: Request, as_json: bool, *, whole: bool) -> int:
     return REFUSED if status and made.refused else status
 
 
+def tell_history(arguments: argparse.Namespace) -> int:
+    """What the journal of a site tells; `history.Deploy` says what the keys of `--json` mean."""
+    need_root()
+    found = history.recorded(load_site(arguments.site).name)
+    if arguments.operation:
+        deploy = history.chosen(found, arguments.operation)
+        print(json.dumps(deploy.as_dict()) if arguments.json else "\n".join(history.deploy_lines(deploy)))
+        return 0
+    found = (found if arguments.all else history.worth_telling(found))[-arguments.lines :]
+    if arguments.json:
+        print(json.dumps([deploy.as_dict(whole=False) for deploy in reversed(found)]))
+    elif found:
+        print("\n".join(history.history_lines(found)))
+    else:
+        print(f"nothing was done to {arguments.site} yet")
+    return 0
+
+
 def deploy_line(request: Request, plan_id: str) -> str:
     """The command that does what was planned, and nothing else."""
     words = ["djdeploy", "deploy", request.site, *filter(None, [request.revision])]
@@ -237,6 +255,13 @@ def declaration(text: str) -> list[tuple[str, str]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not like app.name={'|'.join(DECLARABLE)}") from None
 
 
+def count(text: str) -> int:
+    """A number of things to show."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line as a whole; `--json` is there where a program would read the answer."""
     top = argparse.ArgumentParser(prog="djdeploy", description="Django sites on this host: look, deploy, go back.")
@@ -266,6 +291,10 @@ def parser() -> argparse.ArgumentParser:
 
     command("status", status, "what is live, since when, by whom", site="optional")
     command("releases", releases, "the kept releases, newest first")
+    sub = command("history", tell_history, "what was done, by whom, and how it ended; newest first")
+    sub.add_argument("operation", metavar="ID", nargs="?", help="all about one of them: its plan, its phases")
+    sub.add_argument("-n", "--lines", type=count, default=20, help="how many operations (default: 20)")
+    sub.add_argument("--all", action="store_true", help="with those that had nothing to do")
     what_to_deploy(command("plan", plan, "build and check a revision, tell all that it would change, leave nothing"))
     sub = command(
         "deploy", deploy, "put a revision live; without one, what is configured, or the live one if only that changed"

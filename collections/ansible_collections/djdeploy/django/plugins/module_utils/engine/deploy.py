@@ -40,7 +40,6 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
     operation = {DEPLOY: deploy, ROLLBACK: rollback, RECEIVE: receive, PUSHED: pushed}[request.op]
     with site_lock(site.paths.lock, who=request.who, what=request.op, say=progress.say):
         recovery.recover(site, progress)
-        database.reopen(site, progress)
         switched = operation(site, request, progress)
         if switched:
             activate.settle(site, progress)
@@ -219,6 +218,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
     facts["previous"] = live.id if live else None
     found = database.compare(site, live, target) if live else database.Difference()
     facts["database"] = asdict(found)
+    progress.release(target.id, target.revision, target.subject)
     if not request.check:
         progress.say(f"{site.name} back to {target.short} {target.subject!r}, by {request.who}")
     for line in database.told(found):

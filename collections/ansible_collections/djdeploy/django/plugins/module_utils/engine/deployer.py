@@ -13,12 +13,16 @@ import pwd
 import socket
 import struct
 import sys
+from datetime import UTC, datetime
 
 from . import deploy
 from .errors import EngineError, in_words
-from .events import Event, Progress, Sink, rendered
-from .journal import journal_sink
-from .paths import GIT_USER, SitePaths
+from .events import Event, Progress, Sink
+from .journal import Operation, journal_sink, operation_id, this_process
+from .journald import unit_journal_sink
+from .paths import GIT_USER
+from .push import last_update
+from .releases import live_release
 from .request import RECEIVE, Request, may_ask
 from .sites import Site, load_site
 
@@ -54,13 +58,6 @@ def caller_sink(connection: socket.socket) -> Sink:
     return sink
 
 
-def unit_journal_sink(event: Event) -> None:
-    """Events as lines of this unit's own journal."""
-    text = rendered(event)
-    if text:
-        print(text, flush=True)
-
-
 def failure(request: Request | None, error: Exception) -> Event:
     """The result event of a request that ended in an exception."""
     told = in_words(error)
@@ -76,22 +73,43 @@ def failure(request: Request | None, error: Exception) -> Event:
     }
 
 
+def begun(site: Site, request: Request) -> Operation:
+    """A request as an operation of its own; a check is none that anybody will ask for later."""
+    update = last_update(request.updates, site.ref)
+    try:
+        live = live_release(site.name)
+    except EngineError:  # a broken pointer is told by the operation itself
+        live = None
+    return Operation(
+        site=site.name,
+        asked=request.op,
+        door=request.door,
+        who=request.who,
+        id="" if request.check else operation_id(datetime.now(UTC)),
+        revision=request.revision or (update.new if update else ""),
+        before=live.revision if live else "",
+        process=this_process(),
+    )
+
+
 def serve(connection: socket.socket) -> None:
     """Answer the one request of a connection, or the two of a push: what wants in, and then that it is in."""
+    operation = None
     with connection.makefile("rb") as stream:
-        while answer(connection, stream.readline(LONGEST_REQUEST)):
+        while operation := answer(connection, stream.readline(LONGEST_REQUEST), operation):
             pass
 
 
-def answer(connection: socket.socket, line: bytes) -> bool:
+def answer(connection: socket.socket, line: bytes, before: Operation | None = None) -> Operation | None:
     """Answer one request.
 
     :param line: the request; empty when the caller has gone.
-    :returns: whether another may follow.
+    :param before: what the connection asked for first, which this request may go on with.
+    :returns: the operation, if another request may follow.
     """
     if not line:
-        return False
-    progress = Progress([caller_sink(connection), unit_journal_sink])
+        return None
+    progress = Progress([unit_journal_sink(), caller_sink(connection)])
     request = None
     try:
         request = Request.from_mapping(json.loads(line))
@@ -101,14 +119,14 @@ def answer(connection: socket.socket, line: bytes) -> bool:
         site = load_site(request.site)
         if request.check and request.config is not None:
             site = Site(site.name, request.config, frozenset(request.changed_files))
-        context = {"site": site.name, "op": request.op, "door": request.door, "who": request.who}
-        if not request.check:
-            progress.sinks.append(journal_sink(SitePaths(site.name).journal, context))
+        operation = before if before and before.again(request) else begun(site, request)
+        # First the journal of the site: it tells the operation of each event. The caller may ask for it at once.
+        progress.sinks[:1] = [journal_sink(site.paths.journal, operation), unit_journal_sink(operation)]
         deploy.carry_out(site, request, progress)
     except Exception as error:  # the caller must get a result, whatever happened
         progress.emit(failure(request, error))
-        return False
-    return request.op == RECEIVE
+        return None
+    return operation if request.op == RECEIVE else None
 
 
 def main() -> int:

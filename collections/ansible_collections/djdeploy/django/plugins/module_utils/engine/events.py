@@ -4,6 +4,7 @@
 An event is a JSON object with a key `event`:
 
 say     {"text"}                                    one line for a person
+release {"release", "revision", "subject"}          what is to go live, as soon as it has a name; for the journals
 plan    {"lines", "plan"}                           what the release will change, before that is done
 phase   {"name", "state": started|ended|failed, "seconds", "note"}
 result  {"ok", "changed", "message", "hint", "detail", ...}   always the last one
@@ -44,6 +45,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         self.emit({"event": "say", "text": text})
+
+    def release(self, release_id: str, revision: str, subject: str) -> None:
+        self.emit({"event": "release", "release": release_id, "revision": revision, "subject": subject})
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Note]:

@@ -152,6 +152,7 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
     )
     paths = site.paths.release(release.id)
     gid = grp.getgrnam(site.paths.user).gr_gid
+    progress.release(release.id, revision, release.subject)
     progress.say(f"{site.name} {release.short} {release.subject!r} by {request.who}")
     make_directory(paths.root, 0o755, gid=gid)
     try:

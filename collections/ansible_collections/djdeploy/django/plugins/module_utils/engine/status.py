@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import units
+from . import history, units
 from .errors import EngineError
 from .releases import Release, all_releases, current_id, read_release
 from .sites import Site
@@ -35,6 +35,7 @@ def site_status(site: Site) -> dict[str, Any]:
         "live": None,
         "releases": [release_facts(release) for release in all_releases(site.name)],
         "problem": "",
+        "last": last.as_dict(whole=False) if (last := history.last_told(site.name)) else None,
     }
     try:
         live = current_id(site.name)
@@ -59,11 +60,15 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['site']:<15} {facts['state']:<8} {facts['url']}"]
     if live:
         lines.append(f"  live      {live['revision'][:7]} {live['subject']!r}")
-        lines.append(f"  release   {live['id']} by {live['who']} ({live['door']}), live since {live['live_since']}")
+        since = history.when(live["live_since"])
+        lines.append(f"  release   {live['id']} by {live['who']} ({live['door']}), live since {since} UTC")
         if not facts["configuration_current"]:
             lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
     elif facts["state"] == "waiting":
         lines.append(f"  no release yet: git push ssh://git@HOST/{facts['site']} {facts['branch']}")
+    if facts.get("last"):
+        first, *more = history.last_lines(history.Deploy(**facts["last"]), live["id"] if live else None)
+        lines += [f"  last      {first}", *(f"            {line}" for line in more)]
     if facts["problem"]:
         lines.append(f"  problem   {facts['problem']}; run: djdeploy doctor {facts['site']}")
     return lines

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import git, paths, releases, schema, tree
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    git,
+    journald,
+    paths,
+    releases,
+    schema,
+    tree,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
@@ -36,6 +43,7 @@ def host(tmp_path: Path, short_directory: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ROOTS:
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
     monkeypatch.setattr(paths, "RUN_ROOT", short_directory)
+    monkeypatch.setattr(journald, "SOCKET", short_directory / "journald")  # else tests would tell the real one
     if os.geteuid() != 0:  # only root gives files away
         monkeypatch.setattr(os, "chown", lambda *arguments, **options: None)
     site = paths.SitePaths("shop")

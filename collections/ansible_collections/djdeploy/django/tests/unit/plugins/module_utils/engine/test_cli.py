@@ -21,7 +21,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.migrations 
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import Request
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
-COMMANDS = ["status", "releases", "plan", "deploy", "rollback", "manage", "logs", "doctor", "boot"]
+COMMANDS = ["status", "releases", "history", "plan", "deploy", "rollback", "manage", "logs", "doctor", "boot"]
 DONE = {"event": "result", "ok": True, "changed": True, "message": "shop: 1234567 is live"}
 FAILED = {
     "event": "result",

@@ -16,6 +16,8 @@ import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import client, deploy, deployer
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.journal import is_alive
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.push import RefUpdate
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import Request
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
@@ -83,9 +85,26 @@ def test_serve_writes_the_journal(serve: Deployers, shop: Site) -> None:
     list(client.ask(DEPLOY, serve(works)))
     serve.end()
     lines = journal(shop)
-    assert [line["event"] for line in lines] == ["phase", "phase", "result"], "what is said is no history"
+    assert [line["event"] for line in lines] == ["begin", "phase", "phase", "result"], "what is said is no history"
+    assert len({line["id"] for line in lines}) == 1
     for line in lines:
         assert (line["site"], line["op"], line["door"], line["who"]) == ("shop", "deploy", "host", "ada")
+
+
+def test_serve_writes_a_push_as_one_operation(serve: Deployers, shop: Site) -> None:
+    update = RefUpdate("a" * 40, "b" * 40, "refs/heads/main")
+    caller = serve(works)
+    for op in ("receive", "pushed"):
+        with caller.dup() as end:
+            end.sendall(json.dumps(Request(op, "shop", "push", "ada", updates=(update,)).as_dict()).encode() + b"\n")
+    caller.shutdown(socket.SHUT_WR)
+    serve.end()
+    lines = journal(shop)
+    assert len({line["id"] for line in lines}) == 1
+    assert [line["event"] for line in lines] == ["begin", "phase", "phase", "accepted", "phase", "phase", "result"]
+    assert {line["op"] for line in lines} == {"push"}
+    assert lines[0]["revision"] == "b" * 40
+    assert is_alive(lines[0]["process"])
 
 
 def test_serve_writes_no_journal_of_a_check(serve: Deployers, shop: Site) -> None:

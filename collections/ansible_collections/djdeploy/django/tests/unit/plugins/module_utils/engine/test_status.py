@@ -115,8 +115,22 @@ def test_site_status_broken(shop: Site, keep: Keep, kind: str, problem: str) -> 
 SERVING = [
     "shop            serving  http://shop.example.com/",
     "  live      bbbbbbb 'Sell more'",
-    f"  release   {NEW} by ada (push), live since 2026-03-02T12:00:05+00:00",
+    f"  release   {NEW} by ada (push), live since 2026-03-02 12:00:05 UTC",
 ]
+
+FAILED = {
+    "id": "20260303T090000-1f3c",
+    "at": "2026-03-03T09:00:00.000+00:00",
+    "site": "shop",
+    "op": "push",
+    "door": "push",
+    "who": "bob",
+    "result": "failed",
+    "before": "b" * 40,
+    "after": "c" * 40,
+    "seconds": 3.2,
+    "reason": "it answers 500 on /",
+}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +150,23 @@ SERVING = [
             ],
         ),
         (
+            {"last": FAILED},
+            [
+                *SERVING,
+                "  last      push of ccccccc by bob (push), 2026-03-03 09:00:00 UTC: failed, 3.2 s",
+                "            it answers 500 on /",
+            ],
+        ),
+        (
+            {"last": {**FAILED, "result": "interrupted", "seconds": None, "reason": "interrupted during migrate"}},
+            [
+                *SERVING,
+                "  last      push of ccccccc by bob (push), 2026-03-03 09:00:00 UTC: interrupted",
+                "            interrupted during migrate",
+                "            to do it again: djdeploy deploy shop ccccccc",
+            ],
+        ),
+        (
             {"state": "waiting", "live": None},
             [
                 "shop            waiting  http://shop.example.com/",
@@ -150,7 +181,7 @@ SERVING = [
             ],
         ),
     ],
-    ids=["serving", "configuration changed", "down", "waiting", "broken"],
+    ids=["serving", "configuration changed", "failed since", "interrupted since", "down", "waiting", "broken"],
 )
 def test_status_lines(facts: dict[str, Any], lines: list[str]) -> None:
     assert status.status_lines({**FACTS, **facts}) == lines
