@@ -47,7 +47,7 @@ options:
     description:
       - Classes of migrations that this one release may run although the release that is live would break
         (V(contract)) or its visitors would wait (V(blocking)). They run behind the maintenance page.
-      - Without it, what the site's C(migrations.allow) says.
+      - Besides those that the site's C(migrations.allow) names for every release.
     type: list
     elements: str
     choices: [contract, blocking]
