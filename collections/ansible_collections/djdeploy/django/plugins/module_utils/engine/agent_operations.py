@@ -219,7 +219,8 @@ class Walk:
         facts = self.about(operation, model)
         field = self.field_facts(model._meta.get_field(operation.name))
         column = (facts["table"], field["column"])
-        facts |= {"field": field, "new_column": not adds and column in self.new_columns}
+        came = column in self.new_columns or bool(field["m2m"] and field["m2m"]["table"] in self.new_tables)
+        facts |= {"field": field, "new_column": not adds and came}
         if not field["column"] and not field["m2m"]:
             facts["nothing"] = True
         if adds and not facts["nothing"] and not field["m2m"]:
