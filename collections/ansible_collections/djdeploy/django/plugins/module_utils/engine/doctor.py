@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import health, units
+from . import health, preflight, units
 from .errors import EngineError
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
 from .releases import current_id, live_release, serve_again
@@ -99,6 +99,11 @@ def site_findings(site: Site) -> Iterator[Finding]:
             yield Finding(site.name, True, f"{about}: {question()}")
         except EngineError as error:
             yield Finding(site.name, False, f"{about}: {error.message}", error.hint)
+    short = preflight.missing(preflight.release_needs(site, live.id))
+    yield Finding(
+        site.name, not short, f"not enough room on {short}" if short else "there is room for another release",
+        preflight.cure(site),
+    )  # fmt: skip
     same = live.fingerprint == site.fingerprint()
     yield Finding(
         site.name, same, "configuration is live" if same else "configuration changed since the release was made",

@@ -115,11 +115,23 @@ def room(path: Path) -> Room:
     return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None, path.stat().st_dev)
 
 
+def missing(needs: Sequence[Need]) -> str:
+    """What is short now; empty when nothing is."""
+    return shortage(needs, {need.path: room(need.path) for need in needs})
+
+
 def require(site: Site, needs: Sequence[Need]) -> None:
     """:raises EngineError: when the disk has not the room."""
-    said = shortage(needs, {need.path: room(need.path) for need in needs})
+    said = missing(needs)
     if said:
         raise EngineError(f"not enough room on {said}", cure(site))
+
+
+def release_needs(site: Site, live: str | None) -> list[Need]:
+    """Room for another release like the live one, and for its journal."""
+    size, inodes = taken([site.paths.release(live).root]) if live else (0, 0)
+    release = Need(site.paths.releases, size + RESERVE_BYTES, inodes + RESERVE_INODES)
+    return [release, Need(site.paths.state, STATE_BYTES, STATE_INODES)]
 
 
 def cure(site: Site) -> str:
@@ -135,9 +147,7 @@ def before_release(site: Site, progress: Progress) -> None:
     :raises EngineError: when the disk has not the room for another release like the live one.
     """
     live = current_id(site.name)
-    size, inodes = taken([site.paths.release(live).root]) if live else (0, 0)
-    state = Need(site.paths.state, STATE_BYTES, STATE_INODES)
-    require(site, [Need(site.paths.releases, size + RESERVE_BYTES, inodes + RESERVE_INODES), state])
+    require(site, release_needs(site, live))
     keep_reserve(site.paths.reserve)
     if live:
         available = available_memory(Path("/proc/meminfo").read_text())

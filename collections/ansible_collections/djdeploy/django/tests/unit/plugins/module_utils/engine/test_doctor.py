@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import doctor, health, requirements, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    doctor,
+    health,
+    preflight,
+    requirements,
+    units,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
@@ -133,6 +139,7 @@ def test_site_findings_sound(serving: Site) -> None:
         (True, "virtualenv 0123456 is complete"),
         (True, "own socket: 200 on /"),
         (True, "through nginx: 200 from nginx"),
+        (True, "there is room for another release"),
         (True, "configuration is live"),
     ]
 
@@ -184,6 +191,10 @@ def edited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.config["env"] = {"A": "b"}
 
 
+def full(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "shortage", lambda needs, rooms: "the disk: needed 70 MiB, free 3.0 MiB")
+
+
 @pytest.mark.parametrize(
     ("harm", "said", "cure"),
     [
@@ -191,16 +202,17 @@ def edited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         (damaged, "virtualenv 0123456 is damaged", "djdeploy deploy shop --force"),
         (silent, "own socket: it answers 500 on /", "see: journalctl"),
         (unreachable, "through nginx: it answers 500 on /", "see: journalctl"),
+        (full, "not enough room on the disk: needed 70 MiB, free 3.0 MiB", "make room (df -h"),
         (edited, "configuration changed since the release was made", "djdeploy deploy shop"),
     ],
-    ids=["unit", "virtualenv", "socket", "nginx", "configuration"],
+    ids=["unit", "virtualenv", "socket", "nginx", "room", "configuration"],
 )
 def test_site_findings_one_thing_wrong(
     serving: Site, monkeypatch: pytest.MonkeyPatch, harm: Callable[..., None], said: str, cure: str
 ) -> None:
     harm(serving, monkeypatch)
     found = list(doctor.site_findings(serving))
-    assert len(found) == 5, "one thing wrong does not end the looking"
+    assert len(found) == 6, "one thing wrong does not end the looking"
     (bad,) = [finding for finding in found if not finding.ok]
     assert bad.said == said
     assert bad.cure.startswith(cure)
