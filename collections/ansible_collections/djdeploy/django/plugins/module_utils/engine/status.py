@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import history, units
+from . import history, maintenance, units
 from .errors import EngineError
 from .releases import Release, all_releases, current_id, read_release
 from .sites import Site
@@ -25,7 +25,8 @@ def release_facts(release: Release) -> dict[str, Any]:
 def site_status(site: Site) -> dict[str, Any]:
     """Everything about one site.
 
-    :returns: `state` is `serving`, `waiting` (no release yet), `down` or `broken` (the pointer is no link).
+    :returns: `state` is `serving`, `closed` (the maintenance page is up), `waiting` (no release yet), `down` or
+        `broken` (the pointer is no link).
     """
     facts: dict[str, Any] = {
         "site": site.name,
@@ -51,6 +52,10 @@ def site_status(site: Site) -> dict[str, Any]:
     facts["configuration_current"] = record.fingerprint == site.fingerprint()
     if service.active != "active":
         return {**facts, "state": "down", "problem": f"its service is {service.active} ({service.sub})"}
+    closed = maintenance.state(site)
+    if closed:
+        since = f" since {history.when(closed['since'])} UTC" if closed["since"] else ""
+        return {**facts, "state": "closed", "problem": f"the maintenance page is up{since}: {closed['reason']}"}
     return {**facts, "state": "serving"}
 
 

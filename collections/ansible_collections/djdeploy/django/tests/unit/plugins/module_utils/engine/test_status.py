@@ -84,6 +84,27 @@ def test_site_status_live(
     assert json.loads(json.dumps(facts)) == facts
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param(
+            '{"reason": "bbbbbbb changes the database", "release": "x", "since": "2026-03-02T12:00:05+00:00"}',
+            "the maintenance page is up since 2026-03-02 12:00:05 UTC: bbbbbbb changes the database",
+            id="ours",
+        ),
+        pytest.param("back at noon\n", "the maintenance page is up: back at noon", id="by_hand"),
+    ],
+)
+def test_site_status_closed(
+    shop: Site, keep: Keep, systemd: Callable[[str, str], None], text: str, problem: str
+) -> None:
+    keep(NEW, "live", revision="b" * 40)
+    shop.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.maintenance.write_text(text)
+    facts = status.site_status(shop)
+    assert (facts["state"], facts["problem"]) == ("closed", problem)
+
+
 def test_site_status_configuration_changed(shop: Site, keep: Keep, systemd: Callable[[str, str], None]) -> None:
     keep(NEW, "live", fingerprint=shop.fingerprint())
     edited = replace(shop, config={**shop.config, "env": {"A": "b"}})
@@ -161,8 +182,7 @@ FAILED = {
             {"last": {**FAILED, "result": "interrupted", "seconds": None, "reason": "interrupted during migrate"}},
             [
                 *SERVING,
-                "  last      push of ccccccc by bob (push), 2026-03-03 09:00:00 UTC: interrupted",
-                "            interrupted during migrate",
+                "  last      push of ccccccc by bob (push), 2026-03-03 09:00:00 UTC: interrupted during migrate",
                 "            to do it again: djdeploy deploy shop ccccccc",
             ],
         ),
