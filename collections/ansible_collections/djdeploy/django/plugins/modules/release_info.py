@@ -94,7 +94,8 @@ def main() -> None:
     with failing_as(module):
         names = [module.params["site"]] if module.params["site"] else site_names()
         sites = [site_status(load_site(name)) for name in names]
-        module.exit_json(changed=False, sites=sites, lines=[line for facts in sites for line in status_lines(facts)])
+        lines = [line for facts in sites for line in status_lines(facts)] or ["no sites on this host yet"]
+        module.exit_json(changed=False, sites=sites, lines=lines)
 
 
 if __name__ == "__main__":

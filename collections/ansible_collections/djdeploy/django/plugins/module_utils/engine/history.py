@@ -170,7 +170,7 @@ def interruption(op: str, phases: Sequence[dict[str, Any]], *, accepted: bool) -
     if open_phases:
         return f"interrupted during {open_phases[-1]}"
     if op == PUSH and accepted and phases[-1]["name"] == "checks":
-        return "the push was let in, and ended before it asked to go live"
+        return "interrupted when it was let in, before it asked to go live"
     return f"interrupted after {phases[-1]['name']}" if phases else f"interrupted {BEFORE_ANYTHING}"
 
 
@@ -232,7 +232,7 @@ def history_lines(found: Sequence[Deploy]) -> list[str]:
             deploy.short,
             deploy.op,
             by(deploy),
-            f"{shortened(deploy.before) or '-'} -> {shortened(deploy.after) or '?'}",
+            f"{shortened(deploy.before) or '-'} -> {shortened(deploy.after) or '-'}",
             deploy.result.replace("_", " "),
             took(deploy),
             f"{len(deploy.migrations) or ''}",
@@ -253,7 +253,7 @@ def deploy_lines(deploy: Deploy) -> list[str]:
         "id": deploy.id,
         "began": f"{when(deploy.at)} UTC",
         "by": by(deploy),
-        "revision": f"{deploy.before or '-'} -> {deploy.after or '?'}",
+        "revision": f"{deploy.before or '-'} -> {deploy.after or '-'}",
         "subject": deploy.subject,
         "release": deploy.release,
         "result": deploy.result.replace("_", " ") + (f" after {took(deploy)}" if deploy.seconds is not None else ""),
@@ -290,14 +290,14 @@ def last_lines(deploy: Deploy, live: str | None) -> list[str]:
 
     :param live: id of the release that is live.
     """
-    parts = [deploy.result.replace("_", " ")]
+    parts = [deploy.reason if deploy.pending else deploy.result.replace("_", " ")]
     if deploy.seconds is not None:
         parts.append(took(deploy))
     if deploy.migrations:
         parts.append(planning.counted(len(deploy.migrations), "migration"))
     what = " of ".join(filter(None, (deploy.op, shortened(deploy.after))))
     lines = [f"{what} by {by(deploy)}, {when(deploy.at)} UTC: {', '.join(parts)}"]
-    if deploy.reason:
+    if deploy.reason and not deploy.pending:
         lines.append(one_line(deploy.reason))
     if deploy.pending and deploy.release != live:
         again = f"deploy {deploy.site} {shortened(deploy.after)}"
