@@ -141,6 +141,10 @@ def through_nginx(host: str, health: dict[str, Any], *, port: int = 80) -> str:
     """
     answer = ask(http.client.HTTPConnection("127.0.0.1", port, timeout=10), str(health["path"]), host)
     if not is_healthy(answer.status, health["statuses"]):
+        if answer.error.startswith(ConnectionRefusedError.__name__):
+            raise EngineError(
+                f"nginx does not run, so nobody can see {host}", "nginx -t && systemctl start nginx, then do it again"
+            )
         raise EngineError(f"nginx answers {answer} for {host}{health['path']}", "see: journalctl -u nginx; nginx -t")
     return f"{answer} from nginx"
 

@@ -356,5 +356,6 @@ def test_through_nginx_not_healthy(serve: Serve, word: int | str, statuses: list
 def test_through_nginx_not_running() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, not listening: nobody else can take the port meanwhile
-        with pytest.raises(EngineError, match="ConnectionRefusedError"):
+        with pytest.raises(EngineError, match="nginx does not run") as raised:
             health.through_nginx("shop.example.com", HEALTH, port=unused.getsockname()[1])
+    assert raised.value.hint.startswith("nginx -t && systemctl start nginx")
