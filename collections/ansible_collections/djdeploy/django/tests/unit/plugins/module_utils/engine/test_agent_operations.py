@@ -187,7 +187,7 @@ PRICE = 'migrations.{}("product", "price", {}),'
         ),
         pytest.param(
             "migrations.SeparateDatabaseAndState(\n"
-            '            database_operations=[migrations.RemoveField("product", "price"), migrations.RunSQL("SELECT 1")]\n'
+            '    database_operations=[migrations.RemoveField("product", "price"), migrations.RunSQL("SELECT 1")]\n'
             "        ),",
             [{"type": "RemoveField", "field.column": "price"}, {"type": "RunSQL", "statements": ["SELECT 1"]}],
             id="database_only",
