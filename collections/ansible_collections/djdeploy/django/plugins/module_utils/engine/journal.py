@@ -135,6 +135,8 @@ class Operation:
                 return [*self.beginning(), event]
             case "plan":
                 return [*self.beginning(), *self.planning(event["plan"])]
+            case "release" if event["release"] == self.release:
+                return []
             case "release":
                 self.release, self.revision = event["release"], event["revision"]
                 self.subject = event.get("subject", "")

@@ -50,6 +50,7 @@ def names(entries: list[Event]) -> list[str]:
         pytest.param("deploy", [OK], ["result"], id="one_line_for_nothing_to_do"),
         pytest.param("deploy", [NAMED, BEGINS, OK], ["begin", "phase started", "result"], id="named_in_time"),
         pytest.param("deploy", [BEGINS, NAMED], ["begin", "phase started", "release"], id="named_later"),
+        pytest.param("deploy", [BEGINS, NAMED, NAMED], ["begin", "phase started", "release"], id="named_once"),
         pytest.param("deploy", [BEGINS, PLAN, {**OK, "plan": {"id": "abc"}}],
                      ["begin", "phase started", "plan", "result"], id="plan_once"),
         pytest.param("deploy", [BEGINS, {**OK, "plan": {"id": "abc"}}],
