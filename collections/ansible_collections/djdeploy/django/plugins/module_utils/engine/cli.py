@@ -16,10 +16,10 @@ from typing import Any
 from . import __version__, client, doctor, history, recovery, steps
 from . import plan as planning
 from .errors import EngineError
-from .events import Event, rendered, rendered_result
+from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
-from .releases import current_id, live_release
-from .request import DEPLOY, ROLLBACK, Request
+from .releases import current_id
+from .request import DEPLOY, RECOVER, ROLLBACK, Request
 from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
@@ -76,7 +76,7 @@ def tell(outcome: Event, as_json: bool) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Exit status 1 when a site is down or broken."""
+    """Exit status 1 when a site is down, broken or closed."""
     need_root()
     facts = [site_status(load_site(name)) for name in ([arguments.site] if arguments.site else site_names())]
     if arguments.json:
@@ -86,7 +86,7 @@ def status(arguments: argparse.Namespace) -> int:
             print("\n".join(status_lines(site)))
         if not facts:
             print("no sites on this host yet; they come from djdeploy_sites by way of site.yml")
-    return 1 if any(site["state"] in ("down", "broken") for site in facts) else 0
+    return 1 if any(site["state"] in ("down", "broken", "closed") for site in facts) else 0
 
 
 def releases(arguments: argparse.Namespace) -> int:
@@ -233,10 +233,22 @@ def examine(arguments: argparse.Namespace) -> int:
 def boot(arguments: argparse.Namespace) -> int:
     need_root()
     site = load_site(arguments.site)
-    recovery.boot(site)
-    live = live_release(site.name)
+
+    def tell_journal(event: Event) -> None:
+        if text := rendered(event):
+            print(text, flush=True)
+
+    live = recovery.boot(site, Progress([tell_journal]))
     print(f"{site.name}: {live.id if live else 'no release yet'}")
     return 0
+
+
+def recover(arguments: argparse.Namespace) -> int:
+    """Ask the deployer to mend each site; exit status 1 when one of them needs a person."""
+    need_root()
+    names = [load_site(arguments.site).name] if arguments.site else site_names()
+    requests = [Request(op=RECOVER, site=name, door="host", who=caller()) for name in names]
+    return max([follow(request, arguments.json) for request in requests], default=0)
 
 
 def classes(text: str) -> tuple[str, ...]:
@@ -315,6 +327,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-n", "--lines", type=int, default=100, help="how many lines (default: 100)")
     sub.add_argument("--live", action="store_true", help="only of the live release")
     command("doctor", examine, "look for what is wrong, and say what to run", site="optional")
+    command("recover", recover, "mend what a killed deploy left behind (systemd runs this after one)", site="optional")
     command("boot", boot, "start what is live (systemd runs this at boot)", as_json=False)
     return top
 

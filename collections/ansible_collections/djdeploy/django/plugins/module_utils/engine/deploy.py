@@ -27,7 +27,7 @@ from .releases import (
     note_release,
     rollback_target,
 )
-from .request import DEPLOY, PUSHED, RECEIVE, ROLLBACK, Request
+from .request import DEPLOY, PUSHED, RECEIVE, RECOVER, ROLLBACK, Request
 from .sites import Site
 from .tree import remove_tree
 
@@ -37,9 +37,10 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
 
     :raises EngineError: when it could not be done; what was live is live.
     """
-    operation = {DEPLOY: deploy, ROLLBACK: rollback, RECEIVE: receive, PUSHED: pushed}[request.op]
+    operation = {DEPLOY: deploy, ROLLBACK: rollback, RECEIVE: receive, PUSHED: pushed, RECOVER: recovered}[request.op]
     with site_lock(site.paths.lock, who=request.who, what=request.op, say=progress.say):
-        recovery.recover(site, progress)
+        recovery.recover(site, progress, request.updates if request.op == PUSHED else ())
+        database.reopen(site, progress)
         switched = operation(site, request, progress)
         if switched:
             activate.settle(site, progress)
@@ -142,10 +143,7 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
     live = live_release(site.name)
     before = live.revision if live else None
     try:
-        release = reusable(site, revision)
-        if release is None:
-            release = prepare(site, revision, request, progress, repository).release
-        admitted = admit(site, release, live, request)
+        release, admitted = ready(site, revision, request, progress, repository)
     except Exception as error:
         raise failed(site, f"{revision[:7]} did not go live", error) from error
     try:
@@ -172,6 +170,24 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         url=site.url,
     )
     return True
+
+
+def ready(
+    site: Site, revision: str, request: Request, progress: Progress, repository: Repository
+) -> tuple[Release, migrations.Gate]:
+    """A release of a revision that is built, checked and admitted: the one made for this push, or a new one.
+
+    :raises EngineError: when it cannot be built or may not go live; nothing of it is left then.
+    """
+    release = reusable(site, revision)
+    if release is None:
+        release = prepare(site, revision, request, progress, repository).release
+    progress.release(release.id, revision, release.subject)
+    try:
+        return release, admit(site, release, live_release(site.name), request)
+    except EngineError:
+        remove_tree(site.paths.release(release.id).root)
+        raise
 
 
 def admit(site: Site, release: Release, live: Release | None, request: Request) -> migrations.Gate:
@@ -278,6 +294,14 @@ def forward_again(site: Site, live: Release, progress: Progress) -> str:
     return ""
 
 
+def recovered(site: Site, request: Request, progress: Progress) -> bool:
+    """Nothing is left to do: every operation begins with mending what an earlier one left."""
+    live = live_release(site.name)
+    message = f"{site.name} {live.short} is live as {live.id}" if live else f"{site.name} waits for its first push"
+    result(site, progress, message, changed=False)
+    return False
+
+
 def receive(site: Site, request: Request, progress: Progress) -> bool:
     """A push wants in (pre-receive): judge its refs and build what would go live.
 
@@ -297,16 +321,10 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
     deployed = last_update(request.updates, site.ref)
     if deployed is not None:
         try:
-            release = reusable(site, deployed.new)
-            if release is None:
-                release = prepare(site, deployed.new, request, progress, repository).release
-            try:
-                admit(site, release, live_release(site.name), request)
-            except EngineError:
-                remove_tree(site.paths.release(release.id).root)
-                raise
+            ready(site, deployed.new, request, progress, repository)
         except Exception as error:
             raise failed(site, f"{deployed.new[:7]} is refused", error) from error
+        recovery.let_in(site, deployed)
     for said in filter(None, told):  # only now: a push is taken or refused as a whole
         progress.say(said)
     result(site, progress, "", changed=False)
@@ -324,16 +342,23 @@ def pushed(site: Site, request: Request, progress: Progress) -> bool:
         result(site, progress, f"{site.name}: nothing to deploy; only a push to {site.branch} goes live", changed=False)
         return False
     tip = repository.commit(site.ref)
+    if (tip or NO_COMMIT) == update.old:
+        raise EngineError(
+            f"the deploy of {update.new[:7]} was interrupted before it began, and {site.branch} was taken back",
+            "push it again",
+        )
     if tip != update.new:
-        newer = tip[:7] if tip else "a deletion"
-        message = f"{site.name}: {update.new[:7]} was overtaken by {newer}, which goes live instead"
+        message = f"{site.name}: {update.new[:7]} was overtaken by {(tip or NO_COMMIT)[:7]}, which goes live instead"
         result(site, progress, message, changed=False)
         return False
     try:
-        return put_live(site, update.new, request, progress, repository)
+        switched = put_live(site, update.new, request, progress, repository)
     except EngineError as error:
         returned = take_branch_back(site, update, repository)
+        recovery.at_its_end(update)
         raise error.with_hint(returned) from error
+    recovery.at_its_end(update)
+    return switched
 
 
 def take_branch_back(site: Site, update: RefUpdate, repository: Repository) -> str:

@@ -23,7 +23,7 @@ from .journald import unit_journal_sink
 from .paths import GIT_USER
 from .push import last_update
 from .releases import live_release
-from .request import RECEIVE, Request, may_ask
+from .request import RECEIVE, RECOVER, Request, may_ask
 from .sites import Site, load_site
 
 LONGEST_REQUEST = 1 << 20  # bytes; a push of a thousand refs takes a tenth of it
@@ -85,7 +85,7 @@ def begun(site: Site, request: Request) -> Operation:
         asked=request.op,
         door=request.door,
         who=request.who,
-        id="" if request.check else operation_id(datetime.now(UTC)),
+        id="" if request.check or request.op == RECOVER else operation_id(datetime.now(UTC)),
         revision=request.revision or (update.new if update else ""),
         before=live.revision if live else "",
         process=this_process(),

@@ -125,6 +125,11 @@ class SitePaths:
         return self.state / "journal.jsonl"
 
     @property
+    def pushes(self) -> Path:
+        """A note for each push that was let in and is not at its end yet."""
+        return self.state / "pushes"
+
+    @property
     def cache(self) -> Path:
         return CACHE_ROOT / self.site
 

@@ -11,7 +11,8 @@ from .errors import EngineError
 from .push import RefUpdate, parse_update, push_options
 
 DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED = "deploy", "rollback", "restore", "receive", "pushed"
-OPERATIONS = frozenset({DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED})
+RECOVER = "recover"
+OPERATIONS = frozenset({DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED, RECOVER})
 GIT_OPERATIONS = frozenset({RECEIVE, PUSHED})
 
 
@@ -21,7 +22,8 @@ class Request:
 
     :param op: `deploy` (bring the site to the wanted revision and configuration), `rollback`,
         `restore` (put a snapshot of the database back), `receive` (a push wants in: judge and prepare
-        it) or `pushed` (it is in: put it live).
+        it), `pushed` (it is in: put it live) or `recover` (mend what a killed run left; every operation does
+        that first, so there is nothing more to it).
     :param door: `push`, `ansible` or `host`; for the journal.
     :param who: key name or unix user; for the journal and the lock.
     :param revision: what to deploy, or which release to go back to; None for what is configured.

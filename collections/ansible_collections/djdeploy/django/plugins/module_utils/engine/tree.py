@@ -11,6 +11,7 @@ from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # no byte, no inode, or a quota at its end
 RESERVE = 1 << 20  # bytes; one inode comes with them
+GONE = ".gone"  # ends the name of what is being removed
 
 
 def point(link: Path, target: str) -> None:
@@ -90,8 +91,19 @@ def write_file(path: Path, text: str, mode: int, gid: int = 0) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+    """Remove a directory: first its name, then what is in it, so that a half of it is never taken for the whole."""
+    if not path.is_dir() or path.is_symlink():
+        return
+    gone = path.with_name(f".{path.name}{GONE}")
+    if gone.exists():
+        shutil.rmtree(gone)
+    try:
+        path.rename(gone)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        gone = path
+    shutil.rmtree(gone)
 
 
 def keep_links(source: Path, kept: Path) -> int:

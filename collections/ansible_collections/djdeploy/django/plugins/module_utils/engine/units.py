@@ -129,6 +129,26 @@ def running_releases(site: str, run: runner.Runner = runner.run) -> set[str]:
     return parse_instances(systemctl("list-units", "--all", "--plain", "--no-legend", pattern, run=run).stdout, site)
 
 
+def parse_states(text: str, site: str) -> dict[str, set[str]]:
+    """Release id -> the states (ActiveState) of its units, of the same output."""
+    found: dict[str, set[str]] = {}
+    pattern = rf"djdeploy-{re.escape(site)}@(\S+?)\.(?:service|socket)\s+\S+\s+(\S+)"
+    for release_id, active in re.findall(pattern, text):
+        found.setdefault(release_id, set()).add(active)
+    return found
+
+
+def states(site: str, run: runner.Runner = runner.run) -> dict[str, set[str]]:
+    """Release id -> the states of its units, of all releases of a site that systemd holds units of."""
+    pattern = f"{SitePaths(site).unit_prefix}@*"
+    return parse_states(systemctl("list-units", "--all", "--plain", "--no-legend", pattern, run=run).stdout, site)
+
+
+def forget(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
+    """Let systemd no longer tell how units ended that have ended."""
+    systemctl("reset-failed", release.service_unit, release.socket_unit, run=run)
+
+
 def parse_backlog(text: str) -> int:
     """Connections that wait to be accepted: Recv-Q of `ss -xlnH` (ss(8)), 0 when nothing listens."""
     return sum(int(line.split()[2]) for line in text.splitlines() if len(line.split()) > 2)

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, recovery, releases
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.push import NO_COMMIT, RefUpdate
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import MARKER
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
@@ -35,6 +36,7 @@ class Machine:
     failures: dict[str, Exception] = field(default_factory=dict)
     pointers: dict[str, str | None] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
+    states_of_units: dict[str, set[str]] = field(default_factory=dict)
 
     def play(self, name: str, answer: Any = None) -> Callable[..., Any]:
         def played(*arguments: Any, **options: Any) -> Any:
@@ -58,6 +60,8 @@ def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(activate.health, "watch", found.play("watch", "nothing fell over"))
     for name in ("start", "kill", "stop", "drain"):
         monkeypatch.setattr(activate.units, name, found.play(name))
+    monkeypatch.setattr(activate.units, "states", lambda site: dict(found.states_of_units))
+    monkeypatch.setattr(activate.units, "forget", found.play("forget"))
     monkeypatch.setattr(activate.units, "running_releases", found.play("running", lambda: set(found.running)))
     monkeypatch.setattr(activate.health, "prove", found.play("prove", "200 on /"))
     monkeypatch.setattr(activate.health, "through_nginx", found.play("verify", "200 from nginx"))
@@ -284,7 +288,7 @@ def test_recover_when_the_pointer_leads_nowhere(machine: Machine, keep: Keep, pr
 
 
 class Branch:
-    """The bare repository at a boot: where the branch is, and where it is moved to."""
+    """The bare repository: where the branch is, and where it is moved to."""
 
     def __init__(self, tip: str | None) -> None:
         self.tip, self.moved = tip, ()
@@ -304,45 +308,156 @@ def branch(monkeypatch: pytest.MonkeyPatch) -> Branch:
     return found
 
 
-def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep, branch: Branch) -> None:
-    recovery.boot(machine.site)
+def commit_of(release_id: str) -> str:
+    """The whole commit of a release as `keep` makes it."""
+    return release_id[-7:] + "0" * 33
+
+
+def test_boot_starts_what_the_pointer_says(machine: Machine, keep: Keep, progress: Progress) -> None:
+    recovery.boot(machine.site, progress)
     assert machine.asked == [], "nothing is live yet"
     keep(A, "live")
     keep(B, "retired")
-    recovery.boot(machine.site)
+    recovery.boot(machine.site, progress)
     assert machine.asked == ["start aaaaaaa"]
 
 
-def test_boot_after_a_switch_that_was_not_recorded(machine: Machine, keep: Keep, branch: Branch) -> None:
+def test_boot_after_a_switch_that_was_not_recorded(machine: Machine, keep: Keep, progress: Progress) -> None:
     keep(A, "live")
     keep(B, "prepared", prepared_beside=A)
     point(machine.site.paths.current, f"releases/{B}")
-    branch.tip = "b" * 7 + "0" * 33
-    recovery.boot(machine.site)
+    recovery.boot(machine.site, progress)
     assert machine.states() == {A: "retired", B: "live"}
-    assert branch.moved == ()
+
+
+# --- what a killed run leaves ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("live", "state", "moved"),
+    ("states", "live", "served", "expected"),
     [
-        pytest.param(A, "prepared", ("refs/heads/main", "a" * 7 + "0" * 33, "b" * 7 + "0" * 33), id="cut_off"),
-        pytest.param(None, "prepared", ("refs/heads/main", "0" * 40, "b" * 7 + "0" * 33), id="the_first_cut_off"),
-        pytest.param(A, "failed", (), id="failed"),
-        pytest.param(A, "void", (), id="rolled_back_from"),
-        pytest.param(A, None, (), id="never_prepared"),
+        pytest.param({A: {"active"}}, A, [A], ([], []), id="only_what_is_live"),
+        pytest.param({A: {"active"}, B: {"active"}}, A, [A], ([], [B]), id="started_and_never_live"),
+        pytest.param({A: {"active"}, B: {"active"}}, B, [A, B], ([A], []), id="not_stopped_yet"),
+        pytest.param({A: {"deactivating", "active"}, B: {"active"}}, B, [A, B], ([], []), id="just_stopping"),
+        pytest.param({A: {"active"}, B: {"failed"}}, A, [A, B], ([B], []), id="failed_after_it_served"),
+        pytest.param({B: {"active", "inactive"}}, None, [], ([], [B]), id="the_first_one_ever"),
     ],
 )
-def test_boot_takes_a_branch_back_whose_deploy_was_cut_off(
-    machine: Machine, keep: Keep, branch: Branch, live: str | None, state: str | None, moved: tuple[str, ...]
+def test_orphans(
+    states: dict[str, set[str]], live: str | None, served: list[str], expected: tuple[list[str], list[str]]
+) -> None:
+    assert recovery.orphans(states, live, served) == expected
+
+
+def test_recover_ends_what_was_started_and_lets_finish_what_served(
+    machine: Machine, keep: Keep, progress: Progress
+) -> None:
+    keep(A, "retired")
+    keep(B, "retired")
+    keep(C, "live")
+    keep(D, "prepared")
+    machine.states_of_units = {A: {"active"}, B: {"failed"}, C: {"active"}, D: {"activating", "active"}}
+    recovery.recover(machine.site, progress)
+    assert machine.asked == ["kill ddddddd", "drain aaaaaaa", "stop aaaaaaa", "forget bbbbbbb"]
+
+
+def test_recover_removes_what_lay_aside(machine: Machine, keep: Keep, progress: Progress) -> None:
+    paths = machine.site.paths
+    keep(A, "live")
+    aside = [paths.root / name for name in recovery.HALF_MADE]
+    aside += [paths.release(A).root / "release.json.new", paths.releases / f".{B}.gone" / "release.json"]
+    aside += [paths.environments / ".whole.gone" / MARKER]
+    for path in aside:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    recovery.recover(machine.site, progress)
+    assert [path for path in aside if path.exists()] == []
+    assert [path.name for path in (*paths.releases.iterdir(), *paths.environments.iterdir())] == [A]
+
+
+# --- a push that was let in and never came to its end ---------------------------------------------
+
+
+def dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process held is given up, as the kernel does it for one that dies."""
+    for _path, descriptor in recovery._held.values():
+        os.close(descriptor)
+    monkeypatch.setattr(recovery, "_held", {})
+
+
+def moved_to(release_id: str, *, first: bool = False) -> RefUpdate:
+    return RefUpdate(NO_COMMIT if first else commit_of(A), commit_of(release_id), "refs/heads/main")
+
+
+@pytest.mark.parametrize(
+    ("update", "tip", "live", "moved"),
+    [
+        pytest.param(moved_to(B), B, A, True, id="cut_off"),
+        pytest.param(moved_to(B, first=True), B, None, True, id="the_first_one_cut_off"),
+        pytest.param(moved_to(B), A, A, False, id="git_never_moved_it"),
+        pytest.param(moved_to(B), C, A, False, id="pushed_again_since"),
+        pytest.param(moved_to(B), B, B, False, id="it_is_live"),
+    ],
+)
+def test_branch_of_a_push_that_was_cut_off(
+    machine: Machine,
+    keep: Keep,
+    branch: Branch,
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+    update: RefUpdate,
+    tip: str,
+    live: str | None,
+    moved: bool,
 ) -> None:
     if live:
         keep(live, "live")
-    if state:
-        keep(B, state)
-    branch.tip = "b" * 7 + "0" * 33
-    recovery.boot(machine.site)
-    assert branch.moved == moved
+    branch.tip = commit_of(tip)
+    recovery.let_in(machine.site, update)
+    recovery.recover(machine.site, progress)
+    assert branch.moved == (), "its deployer is alive"
+    dies(monkeypatch)
+    recovery.recover(machine.site, progress)
+    assert branch.moved == ((update.ref, update.old, update.new) if moved else ())
+    assert list(machine.site.paths.pushes.iterdir()) == []
+
+
+def test_branch_stays_when_its_deploy_is_asked_for(
+    machine: Machine, branch: Branch, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever pushed went away, and the door asks in its place: by another deployer than the one that let it in."""
+    branch.tip = commit_of(B)
+    recovery.let_in(machine.site, moved_to(B))
+    dies(monkeypatch)
+    recovery.recover(machine.site, progress, [moved_to(B)])
+    assert branch.moved == ()
+
+
+def test_branch_is_tried_again_when_git_could_not_move_it(
+    machine: Machine, branch: Branch, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch.tip = commit_of(B)
+    recovery.let_in(machine.site, moved_to(B))
+    dies(monkeypatch)
+    monkeypatch.setattr(branch, "move", lambda *_words: False)
+    recovery.recover(machine.site, progress)
+    assert len(list(machine.site.paths.pushes.iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", ["", '{"old": "', "[]", '{"old": "1"}'])
+def test_note_that_was_never_written(machine: Machine, branch: Branch, progress: Progress, text: str) -> None:
+    machine.site.paths.pushes.mkdir(parents=True)
+    (machine.site.paths.pushes / "1.json").write_text(text)
+    recovery.recover(machine.site, progress)
+    assert list(machine.site.paths.pushes.iterdir()) == []
+
+
+def test_push_at_its_end_leaves_no_note(machine: Machine) -> None:
+    recovery.let_in(machine.site, moved_to(B))
+    recovery.at_its_end(moved_to(B))
+    recovery.at_its_end(moved_to(B))
+    assert list(machine.site.paths.pushes.iterdir()) == []
 
 
 def test_machine_is_a_directory(host: Path, shop: Site) -> None:

@@ -474,16 +474,31 @@ def test_pushed_that_fails_on_a_full_disk(stage: Stage, monkeypatch: pytest.Monk
         assert raised.value.hint.endswith(f"update-ref refs/heads/main {one} {two}")
 
 
-@pytest.mark.parametrize("deleted", [False, True], ids=["newer_push", "deleted"])
-def test_pushed_that_was_overtaken(stage: Stage, deleted: bool) -> None:
+def test_pushed_that_was_overtaken(stage: Stage) -> None:
     one, two = stage.commit("one"), stage.commit("two")
     update = stage.push(one)
     stage.push(two)
-    if deleted:
-        assert Repository(stage.work.bare).move(MAIN, NO_COMMIT, two)
     result = stage.ask("pushed", updates=(update,))
-    assert f"{one[:7]} was overtaken by {'a deletion' if deleted else two[:7]}" in result["message"]
+    assert f"{one[:7]} was overtaken by {two[:7]}" in result["message"]
     assert (result["changed"], stage.done) == (False, [])
+
+
+def test_pushed_after_its_branch_was_taken_back(stage: Stage) -> None:
+    """Its deployer was killed between the two hooks; git push must fail, for nothing went live."""
+    one, two = stage.commit("one"), stage.commit("two")
+    stage.push(one)
+    update = stage.push(two)
+    assert Repository(stage.work.bare).move(MAIN, one, two)
+    with pytest.raises(EngineError, match="was interrupted before it began") as raised:
+        stage.ask("pushed", updates=(update,))
+    assert (raised.value.hint, stage.done) == ("push it again", [])
+
+
+def test_recover_is_what_every_operation_begins_with(stage: Stage, keep: Keep) -> None:
+    keep("20260301T120000-aaaaaaa", "preparing")
+    result = stage.ask("recover")
+    assert (result["message"], result["changed"]) == ("shop waits for its first push", False)
+    assert stage.states() == {}
 
 
 def test_carry_out_holds_the_lock_and_recovers_first(stage: Stage, keep: Keep) -> None:

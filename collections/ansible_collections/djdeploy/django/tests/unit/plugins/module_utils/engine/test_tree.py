@@ -147,6 +147,18 @@ def test_remove_tree(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink(), "what is no directory is not ours to remove"
 
 
+def test_remove_tree_takes_the_name_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed on the way, it leaves nothing that looks like a release; the next time it goes on."""
+    fill(tmp_path, {"gone/y": "y"})
+    with monkeypatch.context() as killed:
+        killed.setattr(tree.shutil, "rmtree", lambda path: None)
+        tree.remove_tree(tmp_path / "gone")
+    assert content(tmp_path) == {".gone.gone/y": "y"}
+    fill(tmp_path, {"gone/y": "y"})
+    tree.remove_tree(tmp_path / "gone")
+    assert content(tmp_path) == {}
+
+
 # --- static files of several releases -------------------------------------------------------------
 
 

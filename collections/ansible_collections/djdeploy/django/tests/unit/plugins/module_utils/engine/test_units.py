@@ -151,6 +151,15 @@ def test_parse_instances(text: str, site: str, found: set[str]) -> None:
     assert units.parse_instances(text, site) == found
 
 
+def test_parse_states() -> None:
+    assert units.parse_states(LISTED, "shop") == {
+        "20260301T120000-abcdef0": {"active"},
+        "20260302T120000.01-1234567": {"active"},
+    }
+    failed = "djdeploy-shop@20260301T120000-abcdef0.service not-found failed failed x\n"
+    assert units.parse_states(failed + LISTED, "shop")["20260301T120000-abcdef0"] == {"active", "failed"}
+
+
 def test_running_releases_asks_for_the_site_alone() -> None:
     host = Host(lambda line: LISTED)
     assert units.running_releases("shop", run=host) == {"20260301T120000-abcdef0", "20260302T120000.01-1234567"}
