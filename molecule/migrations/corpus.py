@@ -7,6 +7,7 @@ project judges all of them, and each can be applied for real without touching an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -429,9 +430,9 @@ def write_base(project: Path, condition: str = "condition") -> None:
     settings.write_text(f"{settings.read_text()}\nINSTALLED_APPS += [{names}]\n")
 
 
-def write_cases(project: Path, condition: str = "condition") -> None:
-    """Add the labelled migrations."""
-    for case in CASES:
+def write_cases(project: Path, condition: str = "condition", cases: Sequence[Case] = CASES) -> None:
+    """Add labelled migrations."""
+    for case in cases:
         text = migration(
             filled(indented(case.operations), case.name, condition),
             f'("{case.name}", "0001_base")',

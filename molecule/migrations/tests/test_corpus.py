@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from corpus import BIG_TABLE, CASES, SAFE, UNSAFE, Case
+from corpus import BIG_TABLE, CASES, SAFE, UNSAFE, Case, write_cases
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -97,6 +97,29 @@ def test_refusal_says_what_how_else_and_how_all_the_same(judged, looked, case: C
     _message, hint, detail = looked["refusal"]
     assert f"{case.name}.0002_case ({case.kind}" in detail
     assert "-o allow=contract,blocking" in hint and f"-o declare={UNSAFE[-1].name}.0002_case=additive" in hint
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("remove_field", "git push -o allow=contract "),
+        ("index_on_big", "git push -o allow=blocking "),
+        ("not_null_on_big", "git push -o allow=contract,blocking "),
+        ("sql_code", "git push -o declare=sql_code.0002_case=additive "),
+    ],
+)
+def test_push_that_would_hurt_is_refused(based, site, status, name: str, way: str):
+    live = status("corpus")["live"]["id"]
+    write_cases(site("corpus").project, cases=[case for case in CASES if case.name == name])
+    site("corpus").change("README", name)
+    try:
+        pushed = site("corpus").push()
+    finally:
+        site("corpus").undo()
+    assert pushed.status != 0
+    assert f"{name}.0002_case is not run" in pushed.output
+    assert way in pushed.output
+    assert status("corpus")["live"]["id"] == live
 
 
 def test_sql_is_shown(judged):
