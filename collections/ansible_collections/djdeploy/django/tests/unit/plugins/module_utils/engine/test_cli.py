@@ -80,6 +80,9 @@ NO_ROOM = {**FAILED, "plan": made_plan("contract").as_dict()}
         ("status shop --json", {"site": "shop", "json": True}),
         ("releases shop", {"site": "shop", "json": False}),
         ("releases --json shop", {"site": "shop", "json": True}),
+        ("history shop", {"site": "shop", "operation": None, "lines": 20, "all": False, "json": False}),
+        ("history shop 1f3c --json", {"operation": "1f3c", "json": True}),
+        ("history shop -n 3 --all", {"lines": 3, "all": True}),
         ("deploy shop", {"site": "shop", "revision": None, "check": False, "force": False, "json": False}),
         ("deploy shop v1.2 --check --force --json", {"revision": "v1.2", "check": True, "force": True, "json": True}),
         ("deploy shop", {"allow": [], "declare": [], "plan": None}),
@@ -135,6 +138,7 @@ def test_parser_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "line",
     ["", "frobnicate", "deploy", "releases", "rollback", "logs", "boot", "status shop blog", "logs shop -n many",
+     "history", "history shop -n 0", "history shop -n many",
      "rollback shop --to", "boot shop --json", "deploy shop main extra", "plan", "plan shop --plan 1a2b",
      "plan shop --allow everything", "deploy shop --declare shop.0002_x", "deploy shop --declare 0002=additive"],
 )  # fmt: skip
@@ -436,6 +440,53 @@ def test_releases_of_a_site_without_any(deployer: Deployer, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out) == []
     assert cli.main(["releases", "shop"]) == 0
     assert capsys.readouterr().out.startswith("release ")
+
+
+def journal_of(site: Site, *results: dict[str, Any]) -> None:
+    """A journal of operations that are one line each, oldest first."""
+    context = {"at": "2026-03-01T12:00:00+00:00", "site": "shop", "op": "push", "door": "push", "who": "ada"}
+    site.paths.journal.write_text(
+        "".join(json.dumps({**context, "event": "result", **each}) + "\n" for each in results)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("history shop --json", ["x-3", "x-2"]),
+        ("history shop --json -n 1", ["x-3"]),
+        ("history shop --json --all", ["x-4", "x-3", "x-2"]),
+        ("history shop --json --all -n 2", ["x-4", "x-3"]),
+    ],
+)
+def test_history_as_json(
+    deployer: Deployer, shop: Site, capsys: pytest.CaptureFixture[str], line: str, ids: list[str]
+) -> None:
+    journal_of(
+        shop,
+        {"id": "x-2", "ok": True, "changed": True},
+        {"id": "x-3", "ok": False, "changed": False, "message": "no"},
+        {"id": "x-4", "ok": True, "changed": False},
+    )
+    assert cli.main(line.split()) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [operation["id"] for operation in told] == ids
+    assert "phases" not in told[0] and "plan" not in told[0]
+
+
+def test_history_for_people(deployer: Deployer, shop: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["history", "shop"]) == 0
+    assert capsys.readouterr().out == "nothing was done to shop yet\n"
+    journal_of(shop, {"id": "x-2", "ok": False, "changed": False, "message": "no way"})
+    assert cli.main(["history", "shop"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.startswith("when (UTC)") and line.endswith("no way")
+    assert cli.main(["history", "shop", "2"]) == 0
+    assert "reason      no way" in capsys.readouterr().out
+    assert cli.main(["history", "shop", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["phases"] == []
+    assert cli.main(["history", "shop", "3"]) == 1
+    assert "no operation is called '3'" in capsys.readouterr().err
 
 
 # --- becoming another program ---------------------------------------------------------------------
