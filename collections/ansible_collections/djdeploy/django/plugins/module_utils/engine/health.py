@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking a release whether it serves: over its own socket before the switch, through nginx after it."""
+"""Asking a release whether it serves: over its own socket before the switch, through nginx after it.
+
+Its processes are watched beside: a release whose workers die would otherwise leave the question
+waiting in the socket systemd holds.
+"""
 
 from __future__ import annotations
 
 import http.client
+import io
+import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import units
 from .errors import EngineError
@@ -18,8 +24,20 @@ from .paths import ReleasePaths
 # A page may redirect, want a login or not exist (an untouched project has no page at `/`): all that is the
 # application answering. 400 is not: it is what Django says to a host name that ALLOWED_HOSTS lacks.
 HEALTHY = frozenset({*range(200, 400), 401, 403, 404, 405})
+# What a busy or absent backend is told to visitors as. Of a release that serves, it is believed the second time.
+IN_DOUBT = frozenset({None, 502, 503, 504})
 
 OUT_OF_MEMORY = ("Perhaps out of memory?", "killed by the OOM killer")
+NO_ANSWER = "no answer in time"
+
+TICK = 0.25  # seconds between two looks at the processes
+PATIENCE = 10.0  # seconds a release that serves, or is about to, gets for one answer
+BEARABLE = 2  # workers that may die while a release starts: a database that was not there yet, for example
+LONGEST_ANSWER = 1 << 16  # bytes; more of a page proves nothing more
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+# --- one question -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -34,38 +52,81 @@ class Answer:
         return str(self.status) if self.status is not None else self.error
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+@dataclass(frozen=True)
+class Received:
+    """Bytes that http.client reads as if they came from a socket."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
+    data: bytes
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self.data)
 
 
-def ask(connection: http.client.HTTPConnection, path: str, host: str, *, https: bool = False) -> Answer:
-    """One GET as a visitor's browser would send it through nginx."""
-    headers = {
-        "Host": host,
-        "X-Forwarded-Proto": "https" if https else "http",
-        "X-Forwarded-For": "127.0.0.1",
-        "User-Agent": "djdeploy health check",
-        "Connection": "close",
-    }
+def read_answer(data: bytes, *, whole: bool) -> Answer:
+    """What an HTTP answer says.
+
+    :param whole: the other side has ended it; else there is more that nobody waits for.
+    :raises http.client.HTTPException: when it is none, or less came than was announced.
+    """
+    response = http.client.HTTPResponse(cast(socket.socket, Received(data)))
+    response.begin()
+    body = response.read() if whole else response.read(4000)
+    return Answer(response.status, body=body[:4000].decode(errors="replace"))
+
+
+def nothing() -> None:
+    """What is done while an answer is waited for, where nothing is."""
+
+
+def ask(
+    address: Path | int,
+    path: str,
+    host: str,
+    *,
+    seconds: float,
+    https: bool = False,
+    meanwhile: Callable[[], None] = nothing,
+) -> Answer:
+    """One GET as a visitor's browser would send it through nginx.
+
+    :param address: a unix socket, or a port of this host.
+    :param seconds: for all of it: a page that comes byte by byte is as late as one that does not come.
+    :param meanwhile: called again and again while the answer is waited for; it may raise.
+    """
+    words = (
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        f"X-Forwarded-Proto: {'https' if https else 'http'}",
+        "X-Forwarded-For: 127.0.0.1",
+        "User-Agent: djdeploy health check",
+        "Accept-Encoding: identity",
+        "Connection: close",
+    )
+    family, where = (socket.AF_UNIX, str(address)) if isinstance(address, Path) else (socket.AF_INET, None)
+    end = time.monotonic() + seconds
+    data, ended, looked = b"", False, time.monotonic()
     try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        return Answer(response.status, body=response.read(4000).decode(errors="replace"))
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(max(seconds, 0.001))
+            connection.connect(where or ("127.0.0.1", address))
+            connection.sendall("\r\n".join((*words, "", "")).encode())
+            while not ended and len(data) < LONGEST_ANSWER:
+                if (left := end - time.monotonic()) <= 0:
+                    raise TimeoutError
+                connection.settimeout(min(TICK, left))
+                try:
+                    part = connection.recv(LONGEST_ANSWER)
+                    data, ended = data + part, not part
+                except TimeoutError:
+                    pass
+                if not ended and time.monotonic() - looked >= TICK:
+                    meanwhile()
+                    looked = time.monotonic()
+        return read_answer(data, whole=ended)
     except TimeoutError:
-        return Answer(None, "no answer in time")
+        return Answer(None, NO_ANSWER)
     except (OSError, http.client.HTTPException) as error:
         return Answer(None, f"{type(error).__name__}: {error}")
-    finally:
-        connection.close()
 
 
 def is_healthy(status: int | None, statuses: list[int] | None = None) -> bool:
@@ -73,65 +134,246 @@ def is_healthy(status: int | None, statuses: list[int] | None = None) -> bool:
     return status in (HEALTHY if statuses is None else statuses)
 
 
-def out_of_memory(state: units.UnitState, journal: str) -> bool:
-    """Whether the kernel ended processes of a unit: systemd's word for it, or gunicorn's, which counts its workers."""
-    return state.result == "oom-kill" or any(words in journal for words in OUT_OF_MEMORY)
+# --- the processes ----------------------------------------------------------------------------------
 
 
-def prove(
-    release: ReleasePaths,
-    host: str,
-    health: dict[str, Any],
-    *,
-    unit_state: Callable[[str], units.UnitState] = units.state,
-    journal: Callable[[str], str] = units.journal_tail,
-) -> str:
+@dataclass(frozen=True)
+class Look:
+    """The processes of a release at one moment.
+
+    :param master: pid of gunicorn; 0 when there is none.
+    :param workers: pids of its workers.
+    :param oom_kills: processes the kernel has ended for want of memory since the unit started; None where
+        nobody counts.
+    """
+
+    state: units.UnitState
+    master: int = 0
+    workers: frozenset[int] = frozenset()
+    oom_kills: int | None = None
+
+
+def parse_oom_kills(text: str) -> int | None:
+    """Read `memory.events` of a cgroup (https://docs.kernel.org/admin-guide/cgroup-v2.html)."""
+    found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def workers(master: int, proc: Path = Path("/proc")) -> frozenset[int]:
+    """The workers of a gunicorn: children that are called like it.
+
+    A preloaded application may have other children, whose end is its own business.
+    """
+
+    def name(pid: int) -> str:
+        return (proc / str(pid) / "comm").read_text()[:8]  # setproctitle changes what follows
+
+    found = set()
+    try:
+        children = map(int, (proc / str(master) / "task" / str(master) / "children").read_text().split())
+        called = name(master)
+    except OSError:
+        return frozenset()
+    for pid in children:
+        try:
+            if name(pid) == called:
+                found.add(pid)
+        except OSError:
+            continue  # it ended while we looked
+    return frozenset(found)
+
+
+def look(unit: str) -> Look:
+    """Look at the processes of a unit."""
+    told = units.systemctl("show", unit, "-p", "ActiveState,SubState,NRestarts,Result,MainPID,ControlGroup").stdout
+    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    master, group = int(values.get("MainPID") or 0), values.get("ControlGroup", "")
+    try:
+        events = (CGROUPS / group.lstrip("/") / "memory.events").read_text() if group else ""
+    except OSError:
+        events = ""
+    return Look(units.parse_show(told), master, workers(master) if master else frozenset(), parse_oom_kills(events))
+
+
+def announced(journal: str) -> frozenset[int]:
+    """Workers that ended by agreement: they had served `web.max_requests` requests, and gunicorn says so."""
+    return frozenset(int(pid) for pid in re.findall(r"\[(\d+)\] \[\w+\] Autorestarting worker", journal))
+
+
+def ended_workers(before: Look, now: Look) -> frozenset[int]:
+    """Workers that are gone although their master is the same."""
+    return before.workers - now.workers if before.master == now.master else frozenset()
+
+
+def last_cause(journal: str) -> str:
+    """The last exception a program told of, as its traceback names it; empty when there is none."""
+    found = re.findall(
+        r"^((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Configured|DoesNotExist|Missing\w*)(?::.*)?)$",
+        journal,
+        re.MULTILINE,
+    )
+    return found[-1].strip()[:300] if found else ""
+
+
+def out_of_memory(first: Look, now: Look, journal: str) -> bool:
+    """Whether the kernel ended processes of a release.
+
+    It counts them itself, as long as the unit lives. Else there is systemd's word for it, or gunicorn's, which
+    only knows that somebody killed its worker.
+    """
+    if now.state.result == "oom-kill":
+        return True
+    if first.master == now.master and now.master and now.oom_kills is not None:
+        return now.oom_kills > (first.oom_kills or 0)
+    return any(words in journal for words in OUT_OF_MEMORY)
+
+
+def trouble(first: Look, now: Look, died: frozenset[int], journal: str, *, bearable: int) -> str:
+    """What is wrong with the processes of a release, as the end of a sentence about it; empty when nothing is.
+
+    :param first: the look its troubles are counted from.
+    :param died: workers that ended meanwhile without a reason.
+    :param bearable: how many of these are borne.
+    """
+    restarted = now.state.restarts > first.state.restarts or bool(
+        first.master and now.master and first.master != now.master
+    )
+    fell = restarted or now.state.active == "failed" or now.state.sub == "auto-restart"
+    if (fell or died or (now.oom_kills or 0) > (first.oom_kills or 0)) and out_of_memory(first, now, journal):
+        return "it ran out of memory"
+    if fell:
+        return "its processes died"
+    if first.state.active == "active" and now.state.active in ("inactive", "deactivating"):
+        return "somebody stopped it"
+    if len(died) > bearable:
+        return "its workers die again and again" if bearable else "one of its workers died"
+    return ""
+
+
+def mend(wrong: str, unit: str) -> str:
+    """What to do about a trouble."""
+    if "memory" in wrong:
+        return (
+            f"raise web.memory_max of the site, lower web.workers, or give the host memory; see: journalctl -u {unit}"
+        )
+    return f"see: journalctl -u {unit}"
+
+
+# --- perceiving a release ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Senses:
+    """How a release and the time are perceived; tests bring their own."""
+
+    ask: Callable[..., Answer] = ask
+    look: Callable[[str], Look] = look
+    journal: Callable[[str], str] = lambda unit: units.journal_tail(unit, 200)
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+SENSES = Senses()
+
+
+@dataclass
+class Vigil:
+    """The processes of a release, looked at again and again.
+
+    :param when: `while starting`, or what else follows what went wrong in a sentence.
+    :param bearable: workers that may die.
+    """
+
+    release: ReleasePaths
+    senses: Senses
+    when: Callable[[], str]
+    bearable: int = 0
+    died: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.first = self.last = self.senses.look(self.release.service_unit)
+
+    def check(self) -> None:
+        """:raises EngineError: when something is wrong, with the unit's last lines."""
+        unit = self.release.service_unit
+        before, self.last = self.last, self.senses.look(unit)
+        if not self.first.master:  # systemd had not come to it
+            self.first = Look(self.first.state, self.last.master, self.last.workers, self.first.oom_kills)
+        gone = ended_workers(before, self.last)
+        more_oom_kills = (self.last.oom_kills or 0) > (self.first.oom_kills or 0)
+        said = self.senses.journal(unit) if gone or more_oom_kills or self.last.state.broken else ""
+        self.died |= gone - announced(said)
+        wrong = trouble(self.first, self.last, frozenset(self.died), said, bearable=self.bearable)
+        if wrong:
+            raise self.failure(f"{wrong} {self.when()}", mend(wrong, unit), said)
+
+    def failure(self, message: str, hint: str, said: str = "") -> EngineError:
+        """What to raise: the cause is named where the release told one."""
+        said = said or self.senses.journal(self.release.service_unit)
+        cause = last_cause(said)
+        return EngineError(f"{message}: {cause}" if cause else message, hint, tail(said))
+
+
+def tail(text: str, lines: int = 20) -> str:
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def unhealthy(answer: Answer, path: str, seconds: float) -> str:
+    """An answer that is not healthy, as the end of a sentence about the release."""
+    if answer.status is not None:
+        return f"it answers {answer.status} on {path}"
+    return f"it did not answer {path} within {seconds:g} s ({answer.error})"
+
+
+# --- before and after the switch --------------------------------------------------------------------
+
+
+def prove(release: ReleasePaths, host: str, health: dict[str, Any], *, senses: Senses = SENSES) -> str:
     """Ask a started release over its own socket until it is healthy, or is known not to be.
 
-    Its unit is watched beside: a release whose workers die would otherwise leave the question
-    waiting in the socket systemd holds.
+    One question waits as long as there is time: each further one would wait in the socket behind it,
+    and be answered to nobody. Then the release has to stay healthy for `prove_for` seconds.
 
-    :param health: the site's `health` (path, statuses, timeout in seconds).
+    :param health: the site's `health` (path, statuses, timeout and prove_for in seconds).
     :returns: what to tell: `200 on /`.
     :raises EngineError: with the cause and the unit's last lines.
     """
-    end = time.monotonic() + float(health["timeout"])
-    path, answer = str(health["path"]), Answer(None, "no answer in time")
-    patience = 1.0
-    while time.monotonic() < end:
-        answer = ask(UnixConnection(release.socket, min(patience, max(0.1, end - time.monotonic()))), path, host)
+    path, timeout = str(health["path"]), float(health["timeout"])
+    end = senses.now() + timeout
+    vigil = Vigil(release, senses, lambda: "while starting", BEARABLE)
+    answer = Answer(None, NO_ANSWER)
+    while (left := end - senses.now()) > 0:
+        answer = senses.ask(release.socket, path, host, seconds=left, meanwhile=vigil.check)
         if is_healthy(answer.status, health["statuses"]):
-            return f"{answer} on {path}"
+            return f"{answer} on {path}{remain(release, host, health, senses)}"
         if answer.status not in (None, 503):  # 503 is what an application says while it warms up
             break
-        state = unit_state(release.service_unit)
-        # A worker the kernel ends is started anew and ended again, for as long as anybody waits.
-        if state.broken or answer.error == "no answer in time":
-            said = journal(release.service_unit)
-            if out_of_memory(state, said):
-                raise EngineError(
-                    "it ran out of memory while starting",
-                    "raise web.memory_max of the site, lower web.workers, or give the host memory; "
-                    f"see: journalctl -u {release.service_unit}",
-                    said,
-                )
-            if state.broken:
-                raise EngineError(
-                    "its processes died while starting", f"see: journalctl -u {release.service_unit}", said
-                )
-        if answer.error != "no answer in time":
-            time.sleep(0.1)
-            continue
-        patience *= 2  # a short first wait notices a dead process early; a slow page needs a long one
-    if answer.status is not None:
-        message = f"it answers {answer.status} on {path}"
-    else:
-        message = f"it did not answer {path} within {health['timeout']} s ({answer.error})"
-    raise EngineError(
-        message,
-        f"health.path is {path}; see: journalctl -u {release.service_unit}",
-        journal(release.service_unit),
-    )
+        vigil.check()
+        senses.sleep(TICK)
+    hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
+    raise vigil.failure(unhealthy(answer, path, timeout), hint)
+
+
+def remain(release: ReleasePaths, host: str, health: dict[str, Any], senses: Senses) -> str:
+    """See a release that was healthy once stay so for `prove_for` seconds, asked about once a second.
+
+    :returns: what to tell: ` for 8 s`; empty when it need not.
+    :raises EngineError: at the first failure.
+    """
+    seconds, path, began = float(health.get("prove_for") or 0), str(health["path"]), senses.now()
+    if not seconds:
+        return ""
+    vigil = Vigil(release, senses, lambda: f"{senses.now() - began:.0f} s after its first answer")
+    while senses.now() - began < seconds:
+        for _time in range(4):  # a worker that ends is seen sooner than the next question is due
+            senses.sleep(TICK)
+            vigil.check()
+        answer = senses.ask(release.socket, path, host, seconds=PATIENCE, meanwhile=vigil.check)
+        vigil.check()
+        if not is_healthy(answer.status, health["statuses"]):
+            hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
+            raise vigil.failure(f"{unhealthy(answer, path, PATIENCE)}, {vigil.when()}", hint)
+    return f" for {seconds:g} s"
 
 
 def through_nginx(host: str, health: dict[str, Any], *, port: int = 80) -> str:
@@ -139,7 +381,7 @@ def through_nginx(host: str, health: dict[str, Any], *, port: int = 80) -> str:
 
     :raises EngineError: when nginx or the site does not answer as it should.
     """
-    answer = ask(http.client.HTTPConnection("127.0.0.1", port, timeout=10), str(health["path"]), host)
+    answer = ask(port, str(health["path"]), host, seconds=PATIENCE)
     if not is_healthy(answer.status, health["statuses"]):
         if answer.error.startswith(ConnectionRefusedError.__name__):
             raise EngineError(
@@ -149,6 +391,37 @@ def through_nginx(host: str, health: dict[str, Any], *, port: int = 80) -> str:
     return f"{answer} from nginx"
 
 
-def watch(release: ReleasePaths, host: str, health: dict[str, Any], seconds: float) -> str:
-    time.sleep(seconds)
-    return "stub"
+def watch(
+    release: ReleasePaths,
+    host: str,
+    health: dict[str, Any],
+    seconds: float,
+    *,
+    port: int = 80,
+    senses: Senses = SENSES,
+) -> str:
+    """Look at a release for some seconds after the switch: at its processes, and at what visitors are answered.
+
+    It is asked through nginx and over its own socket about twice a second. An answer that nginx may give in its
+    place, or none, is believed the second time.
+
+    :param health: the site's `health` (path, statuses).
+    :returns: what to tell: `healthy for 10 s`.
+    :raises EngineError: at the first clear failure, with the cause and the unit's last lines; the caller points back.
+    """
+    path, began = str(health["path"]), senses.now()
+    vigil = Vigil(release, senses, lambda: f"{senses.now() - began:.0f} s after the switch")
+    hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
+    doubts = {"": 0, " through nginx": 0}
+    while senses.now() - began < seconds:
+        for where, address in zip(doubts, (release.socket, port), strict=True):
+            answer = senses.ask(address, path, host, seconds=PATIENCE, meanwhile=vigil.check)
+            vigil.check()
+            if is_healthy(answer.status, health["statuses"]):
+                doubts[where] = 0
+                continue
+            doubts[where] += 1
+            if answer.status not in IN_DOUBT or answer.error == NO_ANSWER or doubts[where] > 1:
+                raise vigil.failure(f"{unhealthy(answer, path, PATIENCE)}{where}, {vigil.when()}", hint)
+        senses.sleep(2 * TICK)
+    return f"healthy for {seconds:g} s"
