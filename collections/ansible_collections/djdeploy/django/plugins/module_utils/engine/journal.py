@@ -30,7 +30,7 @@ from typing import Any
 from .events import Event, Sink
 from .request import PUSHED, RECEIVE, RESTORE, ROLLBACK, Request
 
-ROTATE_AT = 2_500_000  # bytes; with the one before it a journal stays below 5 MB, which is years of deploys
+ROTATE_AT = 2_500_000  # bytes; with the one before it a journal stays below 5 MB: about a thousand deploys
 PUSH = "push"
 LEFT_OUT = ("detail", "phases", "plan", "site")  # of a result: a traceback may show secrets, the rest has its own line
 

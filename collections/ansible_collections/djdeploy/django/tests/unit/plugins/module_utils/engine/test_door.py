@@ -179,7 +179,7 @@ def test_push_goes_live_and_says_how(pushes: Door) -> None:
 
 def test_push_whose_deployer_ended_between_the_hooks(pushes: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = deployer.answer
-    monkeypatch.setattr(deployer, "answer", lambda connection, line: answers(connection, line) and False)
+    monkeypatch.setattr(deployer, "answer", lambda *arguments: answers(*arguments) and None)
     commit = pushes.work.commit("sell apples")
     assert pushes.push("main").returncode == 0
     assert (pushes.tip(), pushes.connections) == (commit, 2)
