@@ -24,6 +24,7 @@ class Visitors:
 
     :param threads: visitors; every other one keeps its connection, the others make one for each request.
     :param mark: what an answer is counted as besides, for example the revision its page tells; None for nothing.
+    :param pair: the same of a page and the stylesheet it names.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class Visitors:
         *,
         pause: float = 0.01,
         mark: Callable[[str], str | None] = lambda _body: None,
+        pair: Callable[[str, str], str | None] = lambda _page, _stylesheet: None,
     ) -> None:
-        self.site, self.pause, self.mark = site, pause, mark
+        self.site, self.pause, self.mark, self.pair = site, pause, mark, pair
         self.seen: Counter[int | str] = Counter()
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.visit, args=(number % 2 == 0,)) for number in range(threads)]
@@ -42,7 +44,7 @@ class Visitors:
     def visit(self, keeps_connection: bool) -> None:
         machine, headers = self.site.machine, {"Host": self.site.domain}
         connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=15)
-        path = "/"
+        path, page = "/", ""
         while not self.over.is_set():
             try:
                 connection.request("GET", path, headers=headers)
@@ -51,7 +53,9 @@ class Visitors:
                 self.seen[kind_of(response, body)] += 1
                 if self.mark and path == "/" and (marked := self.mark(body)):
                     self.seen[marked] += 1
-                found = STYLESHEET.search(body)
+                if path != "/" and (marked := self.pair(page, body)):
+                    self.seen[marked] += 1
+                found, page = STYLESHEET.search(body), body
                 path = found[1] if found else "/"
             except (OSError, http.client.HTTPException) as error:
                 self.seen[type(error).__name__] += 1
