@@ -39,6 +39,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .agent_databases import connection
 from .agent_migrations import connection_for, migrate
 from .agent_rollback import migration_state, unapply
 from .agent_settings import settings_digest
@@ -313,6 +314,7 @@ STEPS: dict[str, Callable[[Request, bool], Outcome]] = {
         application,
         migrate,
         migration_state,
+        connection,
         unapply,
         collectstatic,
         superuser,

@@ -11,15 +11,16 @@ import pwd
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from . import __version__, client, doctor, history, recovery, steps
+from . import __version__, client, doctor, history, recovery, snapshots, steps
 from . import plan as planning
 from .errors import EngineError
 from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
 from .releases import current_id
-from .request import DEPLOY, RECOVER, ROLLBACK, Request
+from .request import DEPLOY, RECOVER, RESTORE, ROLLBACK, Request
 from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
@@ -191,6 +192,43 @@ def rollback(arguments: argparse.Namespace) -> int:
     return follow(request, arguments.json)
 
 
+def tell_snapshots(arguments: argparse.Namespace) -> int:
+    need_root()
+    site = load_site(arguments.site)
+    if arguments.remove:
+        snapshots.remove(site, snapshots.named(site, arguments.remove))
+    found = snapshots.kept(site)
+    if arguments.json:
+        print(json.dumps([asdict(snapshot) for snapshot in found]))
+    else:
+        print("\n".join(snapshots.lines(found)) or f"{site.name} has no snapshots")
+    return 0
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Without a yes only tell what would be lost; at a terminal, ask for it."""
+    request = Request(
+        op=RESTORE,
+        site=load_site(arguments.site).name,
+        door="host",
+        who=caller(),
+        revision=arguments.snapshot,
+        check=not arguments.yes,
+        accept_loss=arguments.yes,
+    )
+    if arguments.yes or arguments.check:
+        return follow(request, arguments.json)
+    status = follow(request, arguments.json)
+    if status == 0 and sys.stdin.isatty() and not arguments.json:
+        answer = input(f"\nTo do it, type the name of the site ({request.site}): ")
+        if answer.strip() == request.site:
+            return follow(replace(request, check=False, accept_loss=True), arguments.json)
+    if status == 0:
+        command = snapshots.restore_command(request.site, arguments.snapshot)
+        raise EngineError("nothing was restored: it needs a yes", f"{command} --yes")
+    return status
+
+
 def manage(arguments: argparse.Namespace) -> int:
     """Become the site's user in the site's environment, and be manage.py from there on."""
     need_root()
@@ -320,6 +358,12 @@ def parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="only tell where it would go, and what becomes of the database"
     )
     sub.add_argument("--accept-loss", action="store_true", help="take migrations back even where that loses data")
+    sub = command("snapshots", tell_snapshots, "the copies of the database made before migrations")
+    sub.add_argument("--remove", metavar="NAME", help="remove one of them")
+    sub = command("restore", restore, "put a snapshot of the database back, and the release that was live then")
+    sub.add_argument("snapshot", metavar="NAME", help="see: djdeploy snapshots SITE")
+    sub.add_argument("--yes", action="store_true", help="what was written since then may be lost")
+    sub.add_argument("--check", action="store_true", help="only tell what would be lost")
     sub = command("manage", manage, "any manage.py command, as the site's user in its environment", as_json=False)
     sub.add_argument("command", metavar="...", nargs=argparse.REMAINDER, help="for example: showmigrations")
     sub = command("logs", logs, "what the site's processes wrote")

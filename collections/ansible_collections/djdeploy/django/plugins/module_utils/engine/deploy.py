@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate, database, maintenance, migrations, recovery, snapshots
+from . import activate, database, maintenance, migrations, queue, recovery, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .git import Repository
@@ -27,7 +27,8 @@ from .releases import (
     note_release,
     rollback_target,
 )
-from .request import DEPLOY, PUSHED, RECEIVE, RECOVER, ROLLBACK, Request
+from .request import DEPLOY, PUSHED, RECEIVE, RECOVER, RESTORE, ROLLBACK, Request
+from .restore import restore
 from .sites import Site
 from .tree import remove_tree
 
@@ -37,10 +38,23 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
 
     :raises EngineError: when it could not be done; what was live is live.
     """
-    operation = {DEPLOY: deploy, ROLLBACK: rollback, RECEIVE: receive, PUSHED: pushed, RECOVER: recovered}[request.op]
-    with site_lock(site.paths.lock, who=request.who, what=request.op, say=progress.say):
+    operations = {DEPLOY: deploy, ROLLBACK: rollback, RESTORE: put_back, RECEIVE: receive, PUSHED: pushed}
+    operation = {**operations, RECOVER: recovered}[request.op]
+    with (
+        queue.ticket(site.paths.queue, request.op, request.who, queue.wanted(site, request)) as ticket,
+        site_lock(
+            site.paths.lock,
+            who=request.who,
+            what=queue.purpose(site, request),
+            say=progress.say,
+            turn=lambda: queue.is_next(site.paths.queue, ticket),
+        ),
+    ):
         recovery.recover(site, progress, request.updates if request.op == PUSHED else ())
         database.reopen(site, progress)
+        if ticket and (newer := queue.overtaken(ticket, queue.waiting(site.paths.queue))):
+            skip(site, ticket, newer, progress)
+            return
         switched = operation(site, request, progress)
         if switched:
             activate.settle(site, progress)
@@ -59,6 +73,14 @@ def result(site: Site, progress: Progress, message: str, *, changed: bool, **fac
             **facts,
         }
     )
+
+
+def skip(site: Site, ticket: queue.Ticket, newer: queue.Ticket, progress: Progress) -> None:
+    """Tell a request that waited that a newer one has come meanwhile."""
+    live = live_release(site.name)
+    at = live.revision if live else None
+    message = f"{site.name}: {queue.short(ticket.revision)} was overtaken by {newer}, which goes live instead"
+    result(site, progress, message, changed=False, before=at, after=at, release=live.id if live else None)
 
 
 def wanted_revision(site: Site, request: Request, repository: Repository) -> str | None:
@@ -239,6 +261,11 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
         progress.say(f"{site.name} back to {target.short} {target.subject!r}, by {request.who}")
     for line in database.told(found):
         progress.say(line)
+    if found.lacks:
+        raise EngineError(
+            f"{target.short} needs migrations that are not in the database: {database.shortened(found.lacks)}",
+            f"deploy it, so that they are applied: djdeploy deploy {site.name} {target.short}",
+        )
     if live and found.breaks:
         plan = database.way_back(site, live, found.breaks)
         facts["database"]["reverse"] = [asdict(one) for one in plan]
@@ -267,6 +294,16 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
         raise told from error
     result(site, progress, message, changed=True, **facts)
     return True
+
+
+def put_back(site: Site, request: Request, progress: Progress) -> bool:
+    """Put a snapshot of the database back, and the release that fits it.
+
+    :returns: whether another release is live now.
+    """
+    facts = restore(site, request, progress)
+    result(site, progress, facts.pop("message"), **facts)
+    return not request.check and facts["release"] != facts["live"]
 
 
 def leave(live: Release | None, request: Request) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, requirements, units
+from . import database, requirements, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -70,6 +70,7 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
     for path in site.paths.environments.iterdir():
         if path.name.endswith(GONE) or not requirements.is_complete(path):
             remove_tree(path)
+    snapshots.remove_half_made(site)
     end_orphans(site, live, progress)
     take_branches_back(site, {update.new for update in pushed}, progress)
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -207,3 +209,120 @@ def pipe(
             if status:
                 file.seek(0)
                 raise EngineError(f"{program[0]} failed (status {status})", detail=file.read().decode(errors="replace"))
+
+
+def save(
+    argv: Sequence[str | Path], file: IO[bytes], *, user: str | None, env: Mapping[str, str], timeout: float
+) -> None:
+    """Run a program whose standard output goes into an open file: the user it runs as need not be able to open it.
+
+    :param timeout: seconds, after which it is killed.
+    :raises EngineError: when it cannot be started, fails or runs out of time.
+    """
+    with tempfile.TemporaryFile() as said, started(argv, subprocess.DEVNULL, file, said, user, env, timeout) as process:
+        process.wait()
+        require_success(argv, process, said)
+
+
+def load(
+    argv: Sequence[str | Path],
+    file: IO[bytes],
+    *,
+    through: Sequence[str | Path] = (),
+    before: str = "",
+    after: str = "",
+    user: str | None,
+    env: Mapping[str, str],
+    timeout: float,
+) -> None:
+    """Run a program that reads an open file, through another program if need be: `through < file | argv`.
+
+    :param before: text it reads first.
+    :param after: text it reads last, and only when `through` did not fail: so half an input can be told from a
+        whole one, for example by the COMMIT in it.
+    :raises EngineError: when one cannot be started, fails or runs out of time.
+    """
+    with ExitStack() as stack:
+        said, told = (stack.enter_context(tempfile.TemporaryFile()) for _time in range(2))
+        source: IO[bytes] = file
+        reader = None
+        if through:
+            reader = stack.enter_context(started(through, file, subprocess.PIPE, told, user, env, timeout))
+            source = stdout_of(reader)
+        writer = stack.enter_context(started(argv, subprocess.PIPE, subprocess.DEVNULL, said, user, env, timeout))
+        stream = stdin_of(writer)
+        try:
+            stream.write(before.encode())
+            shutil.copyfileobj(source, stream, 1 << 20)
+            if reader is not None:
+                reader.wait()
+                require_success(through, reader, told)
+            stream.write(after.encode())
+            stream.close()
+        except BrokenPipeError:
+            pass  # it ended early; its exit status tells why
+        writer.wait()
+        require_success(argv, writer, said)
+
+
+@contextmanager
+def started(
+    argv: Sequence[str | Path],
+    stdin: IO[bytes] | int,
+    stdout: IO[bytes] | int,
+    stderr: IO[bytes],
+    user: str | None,
+    env: Mapping[str, str],
+    timeout: float,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs as long as the body at most, and no longer than its time.
+
+    :raises EngineError: when it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in argv],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={**BASE_ENVIRONMENT, **env},
+            cwd="/",
+            start_new_session=True,
+            umask=0o077,
+            **user_arguments(user),  # type: ignore[call-overload]
+        )
+    except OSError as error:
+        raise EngineError(f"cannot start {argv[0]}: {error.strerror or error}") from error
+    watchman = threading.Timer(timeout, kill_group, [process.pid])
+    watchman.start()
+    try:
+        yield process
+    finally:
+        watchman.cancel()
+        if process.poll() is None:
+            kill_group(process.pid)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+def stdin_of(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdin is not None
+    return process.stdin
+
+
+def stdout_of(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def require_success(argv: Sequence[str | Path], process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+    """:raises EngineError: when a program that ended did not end well; its first words are the message."""
+    if process.returncode == 0:
+        return
+    said.seek(0)
+    text = said.read().decode(errors="replace").strip()
+    first = text.splitlines()[0] if text else f"status {process.returncode}"
+    raise EngineError(f"{argv[0]} failed: {first}", detail=text)

@@ -1,31 +1,316 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of a site's database, made before migrations change it."""
+"""Copies of a site's database, made before migrations change it, and putting one back.
+
+A snapshot is what `pg_dump --format=custom` writes (PostgreSQL), or a copy made by SQLite's own backup, beside
+a record in JSON. Both lie below /var/lib/djdeploy/<site>/snapshots, readable by root alone. Passwords reach
+PostgreSQL's programs by their environment, never by argv.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+from . import preflight, runner
+from .errors import EngineError
 from .events import Progress
+from .releases import all_releases, current_id
 from .sites import Site
-from .steps import Target
+from .steps import Target, run_steps
+from .tree import flush_directory, make_directory
+
+POSTGRESQL, SQLITE = "postgresql", "sqlite"
+SUFFIX = {POSTGRESQL: ".dump", SQLITE: ".sqlite3"}
+HALF = ".new"
+LONGEST = 6 * 3600  # seconds a dump or a restore may take
+
+# Everything the site's own role may drop goes, so that what came after the snapshot does not stay; then the
+# snapshot fills what is empty. All of it happens in one transaction or not at all.
+CLEAR = """\
+DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT nspname FROM pg_namespace
+    WHERE pg_has_role(nspowner, 'USAGE') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+  LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
+END $$;
+CREATE SCHEMA IF NOT EXISTS public;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+
+# SQLite's backup gives a whole copy while others write (sqlite.org, Online Backup API). The copy is
+# written to standard output, so that nothing has to be writable for the site's user.
+COPY_SQLITE = """\
+import os, shutil, sqlite3, sys, tempfile
+with tempfile.TemporaryDirectory() as folder:
+    copy = os.path.join(folder, "copy")
+    source, target = sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True), sqlite3.connect(copy)
+    source.backup(target)
+    source.close(), target.close()
+    with open(copy, "rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+"""
+PUT_SQLITE = """\
+import os, shutil, sys
+aside = sys.argv[1] + ".restored"
+with open(aside, "wb") as file:
+    shutil.copyfileobj(sys.stdin.buffer, file)
+    file.flush()
+    os.fsync(file.fileno())
+for name in ("-wal", "-shm", "-journal"):
+    if os.path.exists(sys.argv[1] + name):
+        os.unlink(sys.argv[1] + name)
+os.replace(aside, sys.argv[1])
+"""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One copy."""
+    """One copy.
+
+    :param name: what it is called: the id of the release it was made for, with a counter when there are more.
+    :param release: id of the release that was live when it was made; that one fits the database in it.
+    :param made_for: id of the release whose migrations came next.
+    :param created: when, UTC, ISO 8601.
+    :param bytes: size of the file.
+    :param seconds: how long it took.
+    :param kind: `postgresql` or `sqlite`.
+    """
 
     name: str
+    release: str
+    made_for: str
+    created: str
+    bytes: int
+    seconds: float
+    kind: str
 
 
-def require_room(site: Site, target: Target) -> None:
-    """Nothing is asked yet."""
+def folder(site: Site) -> Path:
+    return site.paths.state / "snapshots"
 
 
-def take(site: Site, target: Target, release_id: str, progress: Progress) -> Snapshot | None:
-    """Nothing is made yet."""
-    return None
+def file_of(site: Site, snapshot: Snapshot) -> Path:
+    return folder(site) / f"{snapshot.name}{SUFFIX[snapshot.kind]}"
+
+
+def kept(site: Site) -> list[Snapshot]:
+    """The snapshots of a site that are whole, oldest first."""
+    found = []
+    for path in sorted(folder(site).glob("*.json")) if folder(site).is_dir() else []:
+        try:
+            snapshot = Snapshot(**json.loads(path.read_text()))
+        except (ValueError, TypeError):
+            continue
+        if file_of(site, snapshot).exists():
+            found.append(snapshot)
+    return sorted(found, key=lambda snapshot: (snapshot.created, snapshot.name))
+
+
+def named(site: Site, name: str) -> Snapshot:
+    """:raises EngineError: when no snapshot is called so."""
+    for snapshot in kept(site):
+        if snapshot.name == name:
+            return snapshot
+    names = ", ".join(snapshot.name for snapshot in kept(site)) or "none"
+    raise EngineError(
+        f"{site.name} has no snapshot {name!r}", f"there are: {names}; see: djdeploy snapshots {site.name}"
+    )
 
 
 def restore_command(site: str, name: str) -> str:
     """The command that puts a snapshot back."""
     return f"djdeploy restore {site} {name}"
+
+
+def lines(found: Sequence[Snapshot]) -> list[str]:
+    """The snapshots for a person, newest first; nothing when there are none."""
+    if not found:
+        return []
+    told = [f"{'snapshot':<31}{'made':<27}{'size':>10}  live then"]
+    return told + [
+        f"{one.name:<31}{one.created:<27}{preflight.amount(one.bytes, None):>10}  {one.release or '-'}"
+        for one in reversed(found)
+    ]
+
+
+# --- room ---------------------------------------------------------------------------------------------------
+
+
+def room_needed(database_bytes: int, newest: Snapshot | None) -> int:
+    """Bytes a snapshot may take.
+
+    The newest one is the best guess, doubled because the database grew. Before the first one the size of the
+    database counts: a dump is compressed and holds no indexes, so it is smaller.
+    """
+    return min(database_bytes, 2 * newest.bytes) if newest else database_bytes
+
+
+def require_room(site: Site, target: Target) -> None:
+    """See that the next snapshot fits, and leaves a reserve.
+
+    :raises EngineError: when it does not, or the database cannot be asked.
+    """
+    facts = connection(target)
+    earlier = [snapshot for snapshot in kept(site) if snapshot.kind == facts["vendor"]]
+    needed = room_needed(facts["size"], earlier[-1] if earlier else None)
+    room = preflight.room(site.paths.state)
+    wanted = needed + preflight.RESERVE_BYTES
+    if room.bytes < wanted or (room.inodes is not None and room.inodes < preflight.STATE_INODES):
+        raise EngineError(
+            f"no room for a snapshot of the database in {folder(site)}: "
+            f"needed {preflight.amount(wanted, preflight.STATE_INODES)}, free {room}",
+            f"make room (djdeploy snapshots {site.name} --remove NAME; df -h {site.paths.state}), or do without: "
+            f"`snapshots: {{enabled: false}}` of {site.name}",
+        )
+
+
+def connection(target: Target) -> dict[str, Any]:
+    """How to reach the database of a release; holds its password."""
+    (found,) = run_steps(target, [{"name": "connection"}], timeout=600)
+    return found.facts
+
+
+# --- making one ---------------------------------------------------------------------------------------------
+
+
+def take(site: Site, target: Target, release_id: str, progress: Progress) -> Snapshot | None:
+    """Copy the database of a site.
+
+    :param target: a release whose settings name the database.
+    :param release_id: the release whose migrations come next; the snapshot gets its name.
+    :returns: None for a database nobody can copy here, which is told.
+    :raises EngineError: when it cannot be made; nothing of it is left then.
+    """
+    facts = connection(target)
+    kind = facts["vendor"]
+    if kind not in SUFFIX:
+        progress.say(f"no snapshot: {kind or 'no database'} is not copied by djdeploy")
+        return None
+    make_directory(folder(site), 0o700)
+    name, began = free_name(release_id, [snapshot.name for snapshot in kept(site)]), time.monotonic()
+    path = folder(site) / f"{name}{SUFFIX[kind]}"
+    with progress.phase("snapshot") as note:
+        aside = path.with_name(path.name + HALF)
+        try:
+            with open(aside, "wb", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
+                runner.save(dump_words(facts, target), file, user=target.user, env=facts["libpq"], timeout=LONGEST)
+                os.fsync(file.fileno())
+            size = aside.stat().st_size
+            snapshot = Snapshot(
+                name,
+                current_id(site.name) or "",
+                release_id,
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                size,
+                round(time.monotonic() - began, 1),
+                kind,
+            )
+            aside.rename(path)
+            record(site, snapshot)
+        finally:
+            aside.unlink(missing_ok=True)
+        note.text = f"{preflight.amount(size, None)}, {name}"
+        if facts["archives"]:
+            note.text += restore_point(site, release_id)
+    prune(site)
+    return snapshot
+
+
+def free_name(release_id: str, taken: Sequence[str]) -> str:
+    """The release's id, with a counter when there is one of that name: the way back makes one, too."""
+    if release_id not in taken:
+        return release_id
+    return next(name for number in range(2, 10000) if (name := f"{release_id}.{number}") not in taken)
+
+
+def dump_words(facts: dict[str, Any], target: Target) -> list[str | Path]:
+    if facts["vendor"] == SQLITE:
+        return [target.python, "-I", "-c", COPY_SQLITE, facts["file"]]
+    return ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
+
+
+def record(site: Site, snapshot: Snapshot) -> None:
+    path = folder(site) / f"{snapshot.name}.json"
+    aside = path.with_name(path.name + HALF)
+    with open(aside, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
+        json.dump(asdict(snapshot), file, indent=1)
+        file.write("\n")
+    aside.rename(path)
+    flush_directory(path.parent)
+
+
+def restore_point(site: Site, release_id: str) -> str:
+    """Name the place in the archived WAL, where the server is here and archives; what to tell of it."""
+    label = f"djdeploy-{site.name}-{release_id}"
+    statement = f"SELECT pg_create_restore_point('{label}')"
+    done = runner.run(["psql", "-XAtc", statement, "postgres"], user="postgres", timeout=60)
+    return f", restore point {label}" if done.returncode == 0 else ", no restore point (it needs a server on this host)"
+
+
+# --- retention ----------------------------------------------------------------------------------------------
+
+
+def to_prune(snapshots: Sequence[Snapshot], keep: int, needed: frozenset[str]) -> list[Snapshot]:
+    """What may go: all but the newest `keep`, and never one that a kept release may have to go back to.
+
+    :param snapshots: oldest first.
+    :param needed: names that records of kept releases tell of.
+    """
+    return [snapshot for snapshot in snapshots[: max(0, len(snapshots) - keep)] if snapshot.name not in needed]
+
+
+def prune(site: Site) -> None:
+    """Remove snapshots beyond `snapshots.keep` that no kept release tells of."""
+    needed = frozenset(release.snapshot for release in all_releases(site.name) if release.snapshot)
+    for snapshot in to_prune(kept(site), site.config["snapshots"]["keep"], needed):
+        remove(site, snapshot)
+
+
+def remove(site: Site, snapshot: Snapshot) -> None:
+    """Remove one snapshot: its file before its record, so that no record tells of a file that is gone for long."""
+    file_of(site, snapshot).unlink(missing_ok=True)
+    (folder(site) / f"{snapshot.name}.json").unlink(missing_ok=True)
+
+
+def remove_half_made(site: Site) -> None:
+    """Remove what a killed run left of a snapshot."""
+    for path in folder(site).glob(f"*{HALF}") if folder(site).is_dir() else ():
+        path.unlink(missing_ok=True)
+
+
+# --- putting one back ---------------------------------------------------------------------------------------
+
+
+def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress) -> None:
+    """Make the database what it was; whole, or not at all.
+
+    :param target: a release whose settings name the database.
+    :raises EngineError: when it could not be done; the database is then as it was before.
+    """
+    facts = connection(target)
+    if facts["vendor"] != snapshot.kind:
+        raise EngineError(
+            f"{snapshot.name} is a copy of {snapshot.kind}, and the site uses {facts['vendor'] or 'no database'} now",
+            "deploy a release that uses that database first",
+        )
+    with progress.phase("restore") as note, open(file_of(site, snapshot), "rb") as file:
+        if snapshot.kind == SQLITE:
+            words: list[str | Path] = [target.python, "-I", "-c", PUT_SQLITE, facts["file"]]
+            runner.load(words, file, user=target.user, env={}, timeout=LONGEST)
+        else:
+            runner.load(
+                ["psql", "-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", "-"],
+                file,
+                through=["pg_restore", "--no-owner", "--no-privileges", "--file=-"],
+                before=f"BEGIN;\n{CLEAR}",
+                after="\nCOMMIT;\n",
+                user=target.user,
+                env=facts["libpq"],
+                timeout=LONGEST,
+            )
+        note.text = f"{snapshot.name}, made {snapshot.created}"

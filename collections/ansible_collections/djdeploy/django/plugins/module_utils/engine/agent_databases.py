@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent's step `connection`: how a program that is not Django reaches the database of the project."""
+
+# mypy: disable-error-code="import-untyped,import-not-found"
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .agent_migrations import connection_for
+from .agent_words import Outcome, Request, outcome
+
+# Django's names -> libpq's environment (PostgreSQL manual, Environment Variables).
+LIBPQ = {"NAME": "PGDATABASE", "HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD"}
+LIBPQ_OPTIONS = {
+    "service": "PGSERVICE",
+    "passfile": "PGPASSFILE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
+
+
+def connection(request: Request, predict: bool) -> Outcome:
+    """Vendor, size in bytes, and what a dump needs; the password travels in `libpq` and nowhere else."""
+    chosen = connection_for(request, predict=True)
+    settings = chosen.settings_dict
+    if settings["ENGINE"] == "django.db.backends.dummy":
+        return outcome(False, vendor="", size=0, libpq={}, file="", archives=False)
+    if chosen.vendor == "postgresql":
+        return outcome(False, vendor="postgresql", file="", libpq=libpq(settings), **postgresql_facts(chosen))
+    file = os.path.abspath(str(settings["NAME"])) if chosen.vendor == "sqlite" else ""
+    size = os.path.getsize(file) if file and os.path.exists(file) else 0
+    return outcome(False, vendor=chosen.vendor, size=size, libpq={}, file=file, archives=False)
+
+
+def libpq(settings: dict[str, Any]) -> dict[str, str]:
+    """The environment that makes PostgreSQL's own programs connect as Django does."""
+    given = {LIBPQ[name]: str(settings[name]) for name in LIBPQ if settings.get(name)}
+    options = settings.get("OPTIONS") or {}
+    return {**given, **{LIBPQ_OPTIONS[name]: str(options[name]) for name in LIBPQ_OPTIONS if options.get(name)}}
+
+
+def postgresql_facts(chosen: Any) -> dict[str, Any]:
+    with chosen.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database()), current_setting('archive_mode') <> 'off'")
+        size, archives = cursor.fetchone()
+    return {"size": size, "archives": archives}
