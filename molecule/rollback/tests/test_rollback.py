@@ -236,3 +236,79 @@ def test_any_kept_release_by_name_and_all_of_it(notes, status, rollback, server)
     page = notes.get("/").text
     css = page.split('rel="stylesheet" href="')[1].split('"')[0]
     assert notes.get(css).text.rstrip().endswith("h1 { margin: 1px; }")
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def psql(server):
+    """A statement as PostgreSQL answers it."""
+
+    def ask(statement: str) -> str:
+        return server.check_output("runuser -u postgres -- psql -At notes -c %s", statement).strip()
+
+    return ask
+
+
+def another_column(notes, name: str) -> str:
+    """Commit an additive migration after the last one."""
+    last = sorted(path.stem for path in (notes.project / "notes/migrations").glob("0*.py"))[-1]
+    field = "models.IntegerField(null=True)"
+    migration(notes, f"{int(last[:4]) + 1:04d}_{name}", last, f'migrations.AddField("Note", "{name}", {field})')
+    edit(notes, "notes/models.py", FIELD, f"{FIELD}    {name} = {field}\n")
+    return projects.commit(notes.project, f"Add {name}")
+
+
+def test_restore_brings_back_what_was_lost(notes, status, server, psql, columns):
+    before, rows = status("notes")["live"], psql("select count(*) from notes_note")
+    another_column(notes, "weight")
+    pushed = notes.push()
+    assert pushed.status == 0 and "snapshot" in pushed.output, pushed.output
+    newest = json.loads(server.check_output("djdeploy snapshots notes --json"))[-1]
+    assert newest["release"] == before["id"]
+    file = server.file(f"/var/lib/djdeploy/notes/snapshots/{newest['name']}.dump")
+    assert (file.mode, file.user, file.size) == (0o600, "root", newest["bytes"])
+    psql("create table scrap (n int)")
+    psql("alter table scrap owner to notes")
+    psql("delete from notes_note")
+    refused = server.run(f"djdeploy restore notes {newest['name']}")
+    assert refused.rc == 1 and "needs a yes" in refused.stderr, refused
+    assert psql("select count(*) from notes_note") == "0", "nothing was touched"
+    with Visitors(notes, threads=3) as seen:
+        done = server.run(f"djdeploy restore notes {newest['name']} --yes")
+    assert done.rc == 0, done
+    assert set(seen) <= {200, "maintenance"}, seen
+    assert psql("select count(*) from notes_note") == rows
+    assert psql("select count(*) from pg_tables where tablename = 'scrap'") == "0"
+    assert "weight" not in columns()
+    assert status("notes")["live"]["id"] == before["id"], "with the release that fits it"
+    assert notes.post("/add", {"text": "written after the restore"}).status == 302
+
+
+def test_no_room_for_a_snapshot_refuses_before_anything_changes(notes, status, server, columns):
+    live, head = status("notes")["live"]["id"], notes.head()
+    another_column(notes, "height")
+    server.check_output("mount -t tmpfs -o size=8m tmpfs /var/lib/djdeploy/notes")
+    try:
+        pushed = notes.push()
+    finally:
+        server.check_output("umount /var/lib/djdeploy/notes")
+    assert pushed.status != 0 and "pre-receive hook declined" in pushed.output, pushed.output
+    assert "no room" in pushed.output or "needed" in pushed.output, pushed.output
+    assert status("notes")["live"]["id"] == live and "height" not in columns()
+    assert notes.get("/").status == 200
+    notes.undo(head)
+
+
+def test_snapshots_beyond_those_kept_go(notes, server, columns):
+    for name in ("one", "two"):
+        another_column(notes, name)
+        pushed = notes.push()
+        assert pushed.status == 0, pushed.output
+    told = {each["name"] for each in json.loads(server.check_output("djdeploy snapshots notes --json"))}
+    needed = {each["snapshot"] for each in json.loads(server.check_output("djdeploy releases notes --json"))}
+    assert told >= needed - {""}, "each kept release can still be gone back from"
+    assert len(told) <= 2 + len(needed)
+    files = server.check_output("ls /var/lib/djdeploy/notes/snapshots").split()
+    assert {name.rsplit(".", 1)[0] for name in files} == told, "no half of one is left"

@@ -13,6 +13,7 @@ from .sites import Site
 
 PUBLIC_FIELDS = (
     "id", "revision", "subject", "state", "door", "who", "created", "live_since", "live_until", "replaced", "reason",
+    "applied", "snapshot",
 )  # fmt: skip
 
 
