@@ -292,6 +292,9 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
         elif not taken_back:
             maintenance.off(site)
         raise told from error
+    if live:
+        again = f"djdeploy deploy {site.name} {live.short}"
+        progress.say(f"{site.branch} still is where it was: push what mends it; or go forward again: {again}")
     result(site, progress, message, changed=True, **facts)
     return True
 
