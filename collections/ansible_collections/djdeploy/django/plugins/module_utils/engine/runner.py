@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from .errors import EngineError
 
@@ -248,9 +248,9 @@ def load(
         reader = None
         if through:
             reader = stack.enter_context(started(through, file, subprocess.PIPE, told, user, env, timeout))
-            source = stdout_of(reader)
+            source = cast("IO[bytes]", reader.stdout)
         writer = stack.enter_context(started(argv, subprocess.PIPE, subprocess.DEVNULL, said, user, env, timeout))
-        stream = stdin_of(writer)
+        stream = cast("IO[bytes]", writer.stdin)
         try:
             stream.write(before.encode())
             shutil.copyfileobj(source, stream, 1 << 20)
@@ -306,16 +306,6 @@ def started(
             if stream:
                 with suppress(BrokenPipeError):
                     stream.close()
-
-
-def stdin_of(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert process.stdin is not None
-    return process.stdin
-
-
-def stdout_of(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert process.stdout is not None
-    return process.stdout
 
 
 def require_success(argv: Sequence[str | Path], process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
