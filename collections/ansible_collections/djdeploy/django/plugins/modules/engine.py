@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         activate,
         agent,
         agent_databases,
+        agent_locks,
         agent_migrations,
         agent_operations,
         agent_rollback,

@@ -5,52 +5,109 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Any
 
+from .agent_locks import Session, migration_failure, session_for
 from .agent_operations import described_operations
-from .agent_words import Failure, Outcome, Request, connecting, explained, first_line, frames_of, outcome
+from .agent_words import Failure, Outcome, Request, outcome
 
 
 def migrate(request: Request, predict: bool) -> Outcome:
     """Bring one database to the migrations of the code; the plan alone decides whether that is a change."""
-    from django.core.management import call_command
     from django.db.migrations.recorder import MigrationRecorder
 
     connection = connection_for(request, predict)
-    alias, app, target = connection.alias, request.get("app"), request.get("target")
+    app, target = request.get("app"), request.get("target")
     if connection.settings_dict["ENGINE"] == "django.db.backends.dummy":
-        return outcome(
-            False, [], [], database=alias, pending=[], applied=[], plan=[], reason="the project has no database"
-        )
+        nothing: dict[str, Any] = {"pending": [], "applied": [], "plan": [], "reason": "the project has no database"}
+        return outcome(False, [], [], database=connection.alias, **nothing)
     plan, applied = migration_plan(connection, app, target)
-    keys = [(migration.app_label, migration.name) for migration, _undo in plan]
-    before = sorted(".".join(key) for key in keys if key in applied)
-    after = sorted(".".join(key) for key, (_migration, undo) in zip(keys, plan, strict=True) if not undo)
-    did: list[str] = []
-    details, known = described_operations(connection, plan) if request.get("detail") else ([{} for _each in plan], {})
-    if plan and not predict and not request.get("plan_only"):
-        options = {name: True for name in ("fake", "fake_initial") if request.get(name)}
+    if not plan or predict or request.get("plan_only"):
+        return planned(connection.alias, plan, applied, None, *details_of(connection, request, plan))
+    session = session_for(connection, request)
+    try:
+        with session.opened():
+            plan, applied = migration_plan(connection, app, target)  # another host may have applied it meanwhile
+            details, known = details_of(connection, request, plan)
+            if plan:
+                carry_out(session, request)
+            now = MigrationRecorder(connection).applied_migrations()
+    except Exception as error:
+        raise migration_failure(error, session, plan) from error
+    known |= {"waited": session.waited, "tries": session.tries}
+    return planned(connection.alias, plan, applied, now, details, known)
+
+
+def carry_out(session: Session, request: Request) -> None:
+    """Let Django migrate.
+
+    :raises Failure: when something is still to be done afterwards.
+    """
+    from django.core.management import call_command
+
+    connection, app, target = session.connection, request.get("app"), request.get("target")
+    words = [word for word in (app, target) if word]
+    options = {name: True for name in ("fake", "fake_initial") if request.get(name)}
+
+    def work() -> None:
+        lines = Lines(only="pplying " if session.tries > 1 or session.restarts else "")
         try:
-            limit_lock_wait(connection, request.get("lock_timeout"))
-            words = [word for word in (app, target) if word]
-            call_command("migrate", *words, database=alias, interactive=False, verbosity=1, **options)
-        except Exception as error:
-            raise migration_failure(error, connection, plan) from error
-        if migration_plan(connection, app, target)[0]:
-            raise Failure("migration", "migrate ended without an error, and migrations are still to be applied")
-        now = MigrationRecorder(connection).applied_migrations()
-        after = sorted(".".join(key) for key in keys if key in now)
-        did = [".".join(key) for key in keys if (key in now) != (key in applied)]
+            call_command("migrate", *words, database=connection.alias, interactive=False, stdout=lines, **options)
+        finally:
+            lines.end()
+
+    session.carry_out(work)
+    if migration_plan(connection, app, target)[0]:
+        raise Failure("migration", "migrate ended without an error, and migrations are still to be applied")
+
+
+class Lines(io.TextIOBase):
+    """Passes whole lines on to standard output: Django begins one and ends it when a migration is done.
+
+    :param only: lines without this are left out, since they were said on the first try.
+    """
+
+    def __init__(self, only: str) -> None:
+        super().__init__()
+        self.only = only
+        self.begun = ""
+
+    def write(self, text: str) -> int:
+        *whole, self.begun = (self.begun + text).split("\n")
+        sys.stdout.write("".join(f"{line}\n" for line in whole if self.only in line))
+        return len(text)
+
+    def end(self) -> None:
+        """What was begun ends here."""
+        if self.begun:
+            self.write("\n")
+
+
+def details_of(connection: Any, request: Request, plan: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """What is told of each planned migration besides its name, and the facts beside the plan."""
+    return described_operations(connection, plan) if request.get("detail") else ([{} for _each in plan], {})
+
+
+def planned(alias: str, plan: list[Any], applied: Any, now: Any, details: list[Any], known: dict[str, Any]) -> Outcome:
+    """What a plan would do, or did.
+
+    :param applied: keys of the migrations that were applied when it was made.
+    :param now: the same when it was carried out; None when it was not.
+    """
+    keys = [(migration.app_label, migration.name) for migration, _undo in plan]
+    forwards = [key for key, (_migration, undo) in zip(keys, plan, strict=True) if not undo]
     return outcome(
         bool(plan),
-        before,
-        after,
+        sorted(".".join(key) for key in keys if key in applied),
+        sorted(".".join(key) for key in (forwards if now is None else keys) if now is None or key in now),
         old=described(plan, backwards=True),
         new=described(plan, backwards=False),
         database=alias,
         pending=[".".join(key) for key in keys],
-        applied=did,
+        applied=[] if now is None else [".".join(key) for key in keys if (key in now) != (key in applied)],
         plan=[
             {
                 "migration": ".".join(key),
@@ -131,36 +188,3 @@ def described(plan: list[Any], *, backwards: bool) -> str:
         for migration, undo in plan
         if undo == backwards
     )
-
-
-def limit_lock_wait(connection: Any, seconds: float | None) -> None:
-    """A migration that waits for a lock makes every later query of that table wait behind it: bound that."""
-    if seconds and connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(seconds * 1000)}ms"])
-
-
-def migration_failure(error: Exception, connection: Any, plan: list[Any]) -> Failure:
-    """Name the migration that failed and what is in the database now, since earlier ones stay applied."""
-    from django.db import DatabaseError
-    from django.db.migrations.migration import Migration
-    from django.db.migrations.recorder import MigrationRecorder
-
-    if connecting(error):
-        return explained(error, "migrate")
-    running = next(
-        (frame for frame in frames_of(error) if isinstance(frame.f_locals.get("migration"), Migration)), None
-    )
-    migration = running.f_locals["migration"] if running else None
-    name = f"migration {migration.app_label}.{migration.name}" if migration else "migrate"
-    try:
-        now = MigrationRecorder(connection).applied_migrations()
-        done = [f"{one.app_label}.{one.name}" for one, undo in plan if ((one.app_label, one.name) in now) != undo]
-    except DatabaseError:
-        done = []  # the connection itself is gone; what was applied is then not known here
-    hint = f"it was applied before that and stays: {', '.join(done)}" if done else "no migration was applied"
-    if migration and not migration.atomic:
-        hint += f"; {migration.name} is not atomic, a part of it may be in the database"
-    if "lock timeout" in str(error):
-        hint = f"another session held the table; try again when it is done ({hint})"
-    return Failure("migration", f"{name} fails: {type(error).__name__}: {first_line(error)}", hint, applied=done)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .agent_migrations import connection_for, limit_lock_wait
+from .agent_locks import migration_failure, session_for
+from .agent_migrations import connection_for
 from .agent_operations import described_operations
 from .agent_words import Failure, Outcome, Request, outcome
 
@@ -36,7 +37,8 @@ def unapply(request: Request, predict: bool) -> Outcome:
 
     connection = connection_for(request, predict)
     executor = MigrationExecutor(connection)
-    plan = backwards(executor, [tuple(name.split(".", 1)) for name in request["migrations"]])
+    wanted = [tuple(name.split(".", 1)) for name in request["migrations"]]
+    plan = backwards(executor, wanted)
     names = [f"{migration.app_label}.{migration.name}" for migration, _undo in plan]
     details, facts = described_operations(connection, plan)
     entries = [{"migration": name, "backwards": True, **detail} for name, detail in zip(names, details, strict=True)]
@@ -44,9 +46,21 @@ def unapply(request: Request, predict: bool) -> Outcome:
     if stuck and not predict:
         raise Failure("migration", f"{stuck[0]} cannot be reversed, so nothing was taken back")
     if plan and not predict:
-        limit_lock_wait(connection, request.get("lock_timeout"))
-        executor.migrate([], plan=plan)
+        session = session_for(connection, request)
+        try:
+            with session.opened():
+                session.carry_out(lambda: take_back(connection, wanted))
+        except Exception as error:
+            raise migration_failure(error, session, plan) from error
     return outcome(bool(plan), names, [], plan=entries, tables=facts["tables"], taken_back=[] if predict else names)
+
+
+def take_back(connection: Any, wanted: list[Any]) -> None:
+    """Take back what of these migrations is applied now."""
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    executor.migrate([], plan=backwards(executor, wanted))
 
 
 def backwards(executor: Any, wanted: list[Any]) -> list[Any]:

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 # Named here so that AnsiballZ packs the files, too; they never run in this process.
-from . import agent, agent_databases, agent_migrations, agent_operations, agent_rollback, agent_settings, agent_words
+from . import (
+    agent,
+    agent_databases,
+    agent_locks,
+    agent_migrations,
+    agent_operations,
+    agent_rollback,
+    agent_settings,
+    agent_words,
+)
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
@@ -23,7 +32,16 @@ from .runner import Runner, run
 # The agent's text goes by standard input, before the request: so nothing of it is in argv, and nothing
 # has to be readable by the site's user or left behind on disk. Each of its files becomes a module of its
 # own, in this order: what a file imports comes before it.
-AGENT = (agent_words, agent_operations, agent_migrations, agent_databases, agent_rollback, agent_settings, agent)
+AGENT = (
+    agent_words,
+    agent_operations,
+    agent_locks,
+    agent_migrations,
+    agent_databases,
+    agent_rollback,
+    agent_settings,
+    agent,
+)
 BOOTSTRAP = """\
 import json, sys, types
 source = sys.stdin.buffer
