@@ -6,7 +6,8 @@ What the migrations mean is decided in `migrations.py`; here it is asked for, ob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,10 @@ from .request import Request
 from .sites import Site
 from .steps import run_steps
 
+ALWAYS_SAID = re.compile(
+    r"Operations to perform:|Running migrations:|\s+(Apply all migrations|Synchronize unmigrated apps|Target specific"
+    r" migrations?|Unapply all migrations|No migrations to apply|Applying|Unapplying)\b|\s+Rendering model states\b"
+)
 LONGEST_MIGRATION = 6 * 3600  # seconds for all of a release; `statement_timeout` bounds each statement
 
 
@@ -74,11 +79,21 @@ def apply(site: Site, release: Release, progress: Progress) -> list[str]:
             site_target(site, release),
             [{"name": "migrate", **bounds(site)}],
             timeout=LONGEST_MIGRATION,
-            on_stderr=progress.say,
+            on_stderr=telling(progress),
         )
         applied = list(done.facts.get("applied", ()))
         note.text = shortened(applied) or "nothing to apply"
     return applied
+
+
+def telling(progress: Progress) -> Callable[[str], None]:
+    """Pass on what is said while migrations run, but for what Django always says: the phase names them."""
+
+    def tell(line: str) -> None:
+        if line.strip() and not ALWAYS_SAID.match(line):
+            progress.say(line.strip())
+
+    return tell
 
 
 def bounds(site: Site) -> dict[str, Any]:
@@ -216,7 +231,7 @@ def take_back(site: Site, newer: Release, names: Sequence[str], progress: Progre
             site_target(site, newer),
             [{"name": "unapply", "migrations": list(names), **bounds(site)}],
             timeout=LONGEST_MIGRATION,
-            on_stderr=progress.say,
+            on_stderr=telling(progress),
         )
         note.text = shortened(done.facts["taken_back"]) or "nothing to take back"
 

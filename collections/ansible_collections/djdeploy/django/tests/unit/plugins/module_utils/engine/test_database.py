@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import database
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.database import Difference
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.migrations import Reversal
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
@@ -86,3 +87,22 @@ def test_require_way_back(
 )
 def test_shortened(names: list[str], most: int, expected: str) -> None:
     assert database.shortened(names, most) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("Operations to perform:", False),
+        ("  Apply all migrations: admin, auth", False),
+        ("Running migrations:", False),
+        ("  Applying catalog.0003_stars... OK", False),
+        ("", False),
+        ("catalog.0003_stars waits for process 4711, which ...", True),
+        ("what a migration itself prints", True),
+    ],
+)
+def test_telling_leaves_out_what_django_always_says(
+    progress: Progress, said: list[dict[str, Any]], line: str, told: bool
+) -> None:
+    database.telling(progress)(line)
+    assert [event["text"] for event in said] == ([line] if told else [])
