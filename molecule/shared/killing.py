@@ -112,6 +112,21 @@ def points_of(kind: str, lines: Sequence[str]) -> list[Point]:
     return found
 
 
+def distinct(points: Sequence[Point], most: int = 6) -> list[Point]:
+    """The points without those that are like others: of a call that comes hundreds of times in a phase only a few.
+
+    :param most: how many of each call in each phase are left, evenly over all of them.
+    """
+    alike: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        alike.setdefault((point.phase, point.call), []).append(point)
+    kept: set[Point] = set()
+    for same in alike.values():
+        step = max(1.0, (len(same) - 1) / (most - 1))
+        kept.update(same[round(number * step)] for number in range(min(most, len(same))))
+    return [point for point in points if point in kept]
+
+
 def spread(points: Sequence[Point], wanted: int, seed: int) -> list[Point]:
     """`wanted` of the points, one of each of as many equal parts, so that none is left out for long."""
     chance, many = random.Random(seed), len(points)
@@ -262,7 +277,7 @@ class Killer:
         """Die at a point; see what serves and what is left; deploy again."""
         outcome = Outcome(point)
         before = self.agent("at_rest", site=self.site.name)
-        revision, following = self.store(point.kind), ""
+        revision = self.store(point.kind)
         began = time.monotonic()
         options = f"-e trace={point.call} -e inject={point.call}:signal=KILL:when={point.count}"
         self.agent("arm", options=options)
@@ -273,8 +288,7 @@ class Killer:
         after = self.agent("at_rest", site=self.site.name)
         outcome.killed = self.agent("trace")["killed"]
         self.judge(outcome, before, after, revision)
-        following = self.commit(PUSH)
-        self.follow(outcome, following)
+        self.follow(outcome, self.commit(PUSH))
         outcome.seconds = time.monotonic() - began
         return outcome
 
@@ -321,7 +335,8 @@ class Killer:
         done = self.site.push(f"{revision}:refs/heads/main", key=self.key)
         after = self.agent("at_rest", site=self.site.name)
         if done.status:
-            outcome.wrong.append(f"the next push failed: {done.output.strip().splitlines()[-3:]}")
+            said = [line for line in done.output.splitlines() if line.startswith("remote:")]
+            outcome.wrong.append(f"the next push failed: {said[-2:]}")
         if after["revision"] != revision or after["branch"] != revision:
             outcome.wrong.append(f"the next push is not live: {after['revision'][:7]}, branch {after['branch'][:7]}")
         outcome.wrong += [f"left by the next push: {line}" for line in after["stray"]]

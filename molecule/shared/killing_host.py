@@ -35,7 +35,7 @@ SystemCallFilter=
 """
 UNIT = Path("/run/systemd/system/djdeploy-deployer@.service.d/killing.conf")
 WORKING = ("djdeploy-deployer@*.service", "djdeploy-recover.service")
-PATIENCE = 60.0  # seconds for anything that is waited for
+PATIENCE = 40.0  # seconds for anything that is waited for
 
 
 def run(*words: str) -> str:
@@ -145,7 +145,8 @@ def stray(site: str, root: Path, current: str, records: dict) -> list[str]:
     found += [f"unit {unit}" for unit in sorted(units - ours)] + [f"no unit {unit}" for unit in sorted(ours - units)]
     found += [f"failed {unit}" for unit in run("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
     running = Path("/run/djdeploy", site)
-    found += [f"{running / name}" for name in os.listdir(running) if name not in ("lock", f"{current}.sock")]
+    expected = {running / name for name in ("lock", "queue", f"{current}.sock")}
+    found += [str(path) for path in running.rglob("*") if path not in expected]
     if (running / "lock").read_text():
         found.append(f"lock held: {(running / 'lock').read_text()}")
     if (root / "maintenance").exists():

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, requirements, snapshots, units
+from . import database, queue, requirements, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -71,6 +71,7 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
         if path.name.endswith(GONE) or not requirements.is_complete(path):
             remove_tree(path)
     snapshots.remove_half_made(site)
+    queue.waiting(site.paths.queue)  # who looks clears the tickets of the dead away
     end_orphans(site, live, progress)
     take_branches_back(site, {update.new for update in pushed}, progress)
 

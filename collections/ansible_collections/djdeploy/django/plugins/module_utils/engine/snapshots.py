@@ -278,9 +278,12 @@ def remove(site: Site, snapshot: Snapshot) -> None:
 
 
 def remove_half_made(site: Site) -> None:
-    """Remove what a killed run left of a snapshot."""
-    for path in folder(site).glob(f"*{HALF}") if folder(site).is_dir() else ():
-        path.unlink(missing_ok=True)
+    """Remove what a killed run left: half a file, a file without its record, a record without its file."""
+    whole = {name for each in kept(site) for name in (f"{each.name}.json", file_of(site, each).name)}
+    ours = (HALF, ".json", *SUFFIX.values())
+    for path in folder(site).iterdir() if folder(site).is_dir() else ():
+        if path.name.endswith(ours) and path.name not in whole:
+            path.unlink(missing_ok=True)
 
 
 # --- putting one back ---------------------------------------------------------------------------------------
