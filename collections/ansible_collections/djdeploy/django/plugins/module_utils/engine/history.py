@@ -29,7 +29,7 @@ from .journal import (
     rotated,
 )
 from .paths import SitePaths
-from .request import DEPLOY
+from .request import DEPLOY, RESTORE
 
 BEFORE_ANYTHING = "before its first phase"
 
@@ -300,10 +300,17 @@ def last_lines(deploy: Deploy, live: str | None) -> list[str]:
     if deploy.reason and not deploy.pending:
         lines.append(one_line(deploy.reason))
     if deploy.pending and deploy.release != live:
-        again = f"deploy {deploy.site} {shortened(deploy.after)}"
-        known = deploy.op in (PUSH, DEPLOY) and deploy.after
-        lines.append(f"to do it again: djdeploy {again if known else f'{deploy.op} {deploy.site}'}")
+        lines.append(f"to do it again: djdeploy {again(deploy)}")
     return lines
+
+
+def again(deploy: Deploy) -> str:
+    """The words of the command that does an operation anew."""
+    if deploy.op in (PUSH, DEPLOY) and deploy.after:
+        return f"deploy {deploy.site} {shortened(deploy.after)}"
+    if deploy.op == RESTORE:  # it was asked for by the name of a snapshot
+        return f"restore {deploy.site} {deploy.after}"
+    return f"{deploy.op} {deploy.site}"
 
 
 def by(deploy: Deploy) -> str:

@@ -273,6 +273,11 @@ def test_deploy_lines() -> None:
              "to do it again: djdeploy rollback shop"], id="rollback_interrupted",
         ),
         pytest.param(
+            made(op="restore", result="interrupted", after="20260301T110000-ccccccc", reason="interrupted"), RELEASE,
+            ["restore of ccccccc by ada (push), 2026-03-01 12:00:00 UTC: interrupted",
+             "to do it again: djdeploy restore shop 20260301T110000-ccccccc"], id="restore_interrupted",
+        ),
+        pytest.param(
             made(result="interrupted", after=NEW, release=RELEASE, reason="interrupted during verify"), RELEASE,
             ["push of bbbbbbb by ada (push), 2026-03-01 12:00:00 UTC: interrupted during verify"],
             id="interrupted_when_it_was_live_already",
