@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ from load import Visitors
 
 HERE = Path(__file__).resolve().parent
 # Calls that change a file, a process or what somebody is told; reading changes nothing.
-CALLS = (
-    "openat rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir "
-    "fsync fdatasync ftruncate fallocate chown fchown lchown fchownat chmod fchmod fchmodat flock "
-    "write pwrite64 sendto sendmsg connect clone clone3 fork vfork kill recvfrom"
-).split()
+CALLS = """
+    openat rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir
+    fsync fdatasync ftruncate fallocate chown fchown lchown fchownat chmod fchmod fchmodat flock
+    write pwrite64 sendto sendmsg connect clone clone3 fork vfork kill recvfrom
+""".split()  # noqa: SIM905  (a table is easier to read)
 WRITES = re.compile(r"O_CREAT|O_TRUNC|O_WRONLY|O_RDWR")
 LINE = re.compile(r"(\w+)\(")
 PHASE = re.compile(r'"event\\?": \\?"phase\\?", \\?"name\\?": \\?"([^"\\]+)\\?", \\?"state\\?": \\?"started')
@@ -51,7 +52,10 @@ FRONT = """\
 {{% load static %}}<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Notes</title><link rel="stylesheet" href="{{% static 'notes/style.css' %}}"></head>
-<body><p>code {{{{ mark }}}}, template {mark}</p><ul>{{% for note in notes %}}<li>{{{{ note.text }}}}</li>{{% endfor %}}</ul></body>
+<body>
+<p>code {{{{ mark }}}}, template {mark}</p>
+<ul>{{% for note in notes %}}<li>{{{{ note.text }}}}</li>{{% endfor %}}</ul>
+</body>
 </html>
 """
 
@@ -131,7 +135,12 @@ def spread(points: Sequence[Point], wanted: int, seed: int) -> list[Point]:
     """`wanted` of the points, one of each of as many equal parts, so that none is left out for long."""
     chance, many = random.Random(seed), len(points)
     edges = [round(number * many / wanted) for number in range(wanted + 1)]
-    return [points[chance.randrange(low, high)] for low, high in zip(edges, edges[1:], strict=False) if high > low]
+    return [points[chance.randrange(low, high)] for low, high in pairwise(edges) if high > low]
+
+
+def told(outcomes: Sequence[Outcome]) -> list[str]:
+    """What went wrong, and where, for a person."""
+    return [f"{outcome.point}: {line}" for outcome in outcomes for line in outcome.wrong]
 
 
 def whole(page: str, style: str) -> str | None:
@@ -341,9 +350,11 @@ class Killer:
             outcome.wrong.append(f"the next push is not live: {after['revision'][:7]}, branch {after['branch'][:7]}")
         outcome.wrong += [f"left by the next push: {line}" for line in after["stray"]]
 
-    @contextmanager
-    def visited(self) -> Iterator[Visitors]:
+    def visited(self) -> Visitors:
         """Visitors who notice if a page, its template and its stylesheet are not of one release."""
-        visitors = Visitors(self.site, threads=3, pause=0.05, pair=whole)
-        with visitors:
-            yield visitors
+        return Visitors(self.site, threads=3, pause=0.05, pair=whole)
+
+    def sweep(self, kind: str, wanted: int, seed: int) -> Iterator[Outcome]:
+        """Die at so many points of an operation, spread over all of it."""
+        for point in spread(distinct(self.count(kind)), wanted, seed):
+            yield self.kill(point)

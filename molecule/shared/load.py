@@ -51,7 +51,7 @@ class Visitors:
                 response = connection.getresponse()
                 body = response.read().decode()
                 self.seen[kind_of(response, body)] += 1
-                if self.mark and path == "/" and (marked := self.mark(body)):
+                if path == "/" and (marked := self.mark(body)):
                     self.seen[marked] += 1
                 if path != "/" and (marked := self.pair(page, body)):
                     self.seen[marked] += 1

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Django projects to deploy, made when they are needed with the Django and Wagtail of the development environment.
 
-As a program, for playbooks:  projects.py publish <kind> <directory> <host>
+As a program, for playbooks:   projects.py publish <kind> <directory> <host>
+for whoever has no Django:     projects.py make <kind> <directory>
 """
 
 from __future__ import annotations
@@ -118,7 +119,10 @@ def publish(project: Path, host: str) -> None:
 
 
 if __name__ == "__main__":
-    _, verb, kind, directory, host = sys.argv
-    if verb != "publish":
-        sys.exit(__doc__)
-    publish(make(kind, Path(directory)), host)
+    match sys.argv[1:]:
+        case ["publish", kind, directory, host]:
+            publish(make(kind, Path(directory)), host)
+        case ["make", kind, directory]:
+            make(kind, Path(directory))
+        case _:
+            sys.exit(__doc__)
