@@ -43,6 +43,7 @@ def manage_module(
     changes: Callable[[Mapping[str, Any]], bool] = lambda params: True,
     request_of: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
     one_of: Sequence[Sequence[str]] = (),
+    site_as: str | None = None,
 ) -> None:
     """Be an Ansible module that runs one step of the engine and ends with its result.
 
@@ -53,6 +54,7 @@ def manage_module(
         answers on a host where there is no project yet.
     :param request_of: makes the step's request of the parameters where the names alone do not.
     :param one_of: groups of options of which exactly one is given.
+    :param site_as: what the step's request calls the name of the site, if it wants to know.
     """
     module = AnsibleModule(
         argument_spec={**TARGET_OPTIONS, **options},
@@ -63,6 +65,8 @@ def manage_module(
     with failing_as(module):
         own = {name: module.params[name] for name in options}
         request = {"name": step, **(request_of(own) if request_of else own)}
+        if site_as:
+            request[site_as] = module.params["site"] or ""
         try:
             target = target_of(module.params)
         except NotThereYet as error:

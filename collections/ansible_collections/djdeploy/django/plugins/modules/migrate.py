@@ -15,6 +15,10 @@ description:
   - The task is changed exactly when the plan of migrations was not empty. Check mode returns the plan, and the
     diff names each migration with its operations.
   - When a migration fails, the result tells which one, and which were applied before it.
+  - On PostgreSQL one host at a time migrates a database. The others wait, and then find nothing to do.
+  - There a migration that finds its table locked gives way to visitors and is tried again; when it gives up, the
+    result names who holds the lock. One that is not atomic and half applied is never tried again. When the server
+    restarts meanwhile, it is waited for, and the migration tried once more.
 options:
   app:
     description: Label of the only app to migrate. By default all of them.
@@ -38,9 +42,19 @@ options:
     default: false
   lock_timeout:
     description:
-      - Seconds a statement may wait for a lock of PostgreSQL before the migration fails.
+      - Seconds a statement waits for a lock of PostgreSQL before it gives way.
       - A migration that waits makes every query on that table wait behind it.
+      - What is done C(CONCURRENTLY) may wait longer, since nobody waits behind it.
     type: float
+    default: 2
+  statement_timeout:
+    description: Seconds a statement may take on PostgreSQL; V(0) is no limit.
+    type: float
+    default: 900
+  attempts:
+    description: How often a migration that found its table locked is tried on PostgreSQL, with growing pauses.
+    type: int
+    default: 10
 extends_documentation_fragment:
   - djdeploy.django.manage
   - djdeploy.django.attributes
@@ -55,6 +69,11 @@ EXAMPLES = r"""
   djdeploy.django.migrate:
     site: shop
     lock_timeout: 5
+
+- name: Apply a migration that takes an hour
+  djdeploy.django.migrate:
+    site: shop
+    statement_timeout: 7200
 
 - name: Go back to an earlier migration of one app
   djdeploy.django.migrate:
@@ -124,6 +143,29 @@ plan:
     reversible:
       description: Whether it could be taken back.
       type: bool
+waited:
+  description: Seconds until no other host was migrating.
+  returned: when there was something to do
+  type: float
+  sample: 0.0
+tries:
+  description: How often the last migration was tried; 0 where the database is not PostgreSQL.
+  returned: when there was something to do
+  type: int
+  sample: 1
+blockers:
+  description: Who was last in the way of a migration on PostgreSQL. Values are left out of their statements.
+  returned: when a migration failed
+  type: list
+  elements: dict
+  sample: [{pid: 4711, user: shop, application: psql, client: null, state: idle in transaction,
+    backend_type: client backend, since: "2026-01-02 03:04:05 UTC", query: LOCK TABLE catalog_product}]
+invalid_indexes:
+  description: Indexes an interrupted C(CREATE INDEX CONCURRENTLY) left, each with the statement that removes it.
+  returned: when a migration failed
+  type: list
+  elements: dict
+  sample: [{index: by_name, table: catalog_product, mend: DROP INDEX CONCURRENTLY public.by_name}]
 stdout:
   description: What Django printed.
   returned: success
@@ -159,12 +201,15 @@ OPTIONS = {
     "database": {"type": "str", "default": "default"},
     "fake": {"type": "bool", "default": False},
     "fake_initial": {"type": "bool", "default": False},
-    "lock_timeout": {"type": "float"},
+    "lock_timeout": {"type": "float", "default": 2},
+    "statement_timeout": {"type": "float", "default": 900},
+    "attempts": {"type": "int", "default": 10},
 }
 
 
 def main() -> None:
-    manage_module("migrate", OPTIONS, ("database", "pending", "applied", "plan"))
+    returns = ("database", "pending", "applied", "plan", "waited", "tries")
+    manage_module("migrate", OPTIONS, returns, site_as="lock_name")
 
 
 if __name__ == "__main__":
