@@ -37,14 +37,16 @@ WRITES = re.compile(r"O_CREAT|O_TRUNC|O_WRONLY|O_RDWR")
 LINE = re.compile(r"(\w+)\(")
 PHASE = re.compile(r'"event\\?": \\?"phase\\?", \\?"name\\?": \\?"([^"\\]+)\\?", \\?"state\\?": \\?"started')
 ASKED = re.compile(r'^recvfrom\(0, "\{\\"op\\"')
-DEPLOY, MIGRATION, ENVIRONMENT, PUSH, PUSH_MIGRATION, ROLLBACK = KINDS = (
+DEPLOY, MIGRATION, CONTRACT, ENVIRONMENT, PUSH, PUSH_MIGRATION, ROLLBACK = KINDS = (
     "deploy",
     "with a migration",
+    "with a migration the old code cannot live with",
     "with a new virtualenv",
     "push",
     "push with a migration",
     "rollback",
 )
+COLUMN = re.compile(r"^    (extra_\d+) = .*\n", re.MULTILINE)
 MARK = re.compile(r"<p>code (\w+), template (\w+)</p>")
 STYLE = re.compile(r"/\* mark (\w+) \*/")
 VIEW = "\n\nMARK = {mark!r}\n"
@@ -229,6 +231,8 @@ class Killer:
         projects.write(project, "notes/static/notes/style.css", f"/* mark {mark} */\n")
         if kind in (MIGRATION, PUSH_MIGRATION):
             self.add_column(project, f"extra_{self.number}")
+        if kind == CONTRACT:
+            self.drop_column(project)
         if kind == ENVIRONMENT:
             projects.write(project, "requirements.txt", f"Django~=5.2\nsqlparse>=0.5,<{self.number + 1}\n")
         self.commits.append(projects.commit(project, f"Mark {mark}"))
@@ -236,17 +240,27 @@ class Killer:
 
     def add_column(self, project: Path, name: str) -> None:
         """A migration the release that is live can live with."""
-        models, migrations = project / "notes/models.py", project / "notes/migrations"
+        models = project / "notes/models.py"
         line = f"    {name} = models.IntegerField(null=True)\n"
         models.write_text(models.read_text().replace("\n    def __str__", f"{line}\n    def __str__", 1))
-        last = max(path.stem for path in migrations.glob("0*.py"))
+        self.add_migration(project, name, f'migrations.AddField("Note", "{name}", models.IntegerField(null=True))')
+
+    def drop_column(self, project: Path) -> None:
+        """A migration it cannot live with, and that loses data when it is taken back."""
+        models = project / "notes/models.py"
+        name = COLUMN.findall(models.read_text())[0]
+        models.write_text(COLUMN.sub("", models.read_text(), count=1))
+        self.add_migration(project, f"without_{name}", f'migrations.RemoveField("Note", "{name}")')
+
+    def add_migration(self, project: Path, name: str, operation: str) -> None:
+        last = max(path.stem for path in (project / "notes/migrations").glob("0*.py"))
         projects.write(
             project,
             f"notes/migrations/{int(last[:4]) + 1:04}_{name}.py",
             "from django.db import migrations, models\n\n\n"
             "class Migration(migrations.Migration):\n"
             f'    dependencies = [("notes", "{last}")]\n'
-            f'    operations = [migrations.AddField("Note", "{name}", models.IntegerField(null=True))]\n',
+            f"    operations = [{operation}]\n",
         )
 
     def push(self, revision: str, branch: str = "main", *, fails: bool = False) -> str:
@@ -257,8 +271,10 @@ class Killer:
 
     def words(self, kind: str, revision: str) -> list[str]:
         """The command on the host that is killed."""
-        name = self.site.name
-        return ["djdeploy", "rollback", name] if kind == ROLLBACK else ["djdeploy", "deploy", name, revision]
+        if kind == ROLLBACK:
+            return ["djdeploy", "rollback", self.site.name]
+        allowed = ["--allow", "contract"] if kind == CONTRACT else []
+        return ["djdeploy", "deploy", self.site.name, revision, *allowed]
 
     # --- points -----------------------------------------------------------------------------------
 
@@ -277,6 +293,9 @@ class Killer:
 
     def store(self, kind: str) -> str:
         """Something new to deploy, in the repository of the host unless it comes by a push of its own."""
+        if kind == CONTRACT and not COLUMN.search((self.site.project / "notes/models.py").read_text()):
+            self.push(self.commit(PUSH_MIGRATION))
+            self.agent("at_rest", site=self.site.name)
         revision = self.commit(kind)
         if kind not in (PUSH, PUSH_MIGRATION, ROLLBACK):
             self.push(revision, "stored")
@@ -285,8 +304,8 @@ class Killer:
     def kill(self, point: Point) -> Outcome:
         """Die at a point; see what serves and what is left; deploy again."""
         outcome = Outcome(point)
-        before = self.agent("at_rest", site=self.site.name)
         revision = self.store(point.kind)
+        before = self.agent("at_rest", site=self.site.name)
         began = time.monotonic()
         options = f"-e trace={point.call} -e inject={point.call}:signal=KILL:when={point.count}"
         self.agent("arm", options=options)
@@ -304,8 +323,8 @@ class Killer:
     def kill_in(self, phase: str, kind: str) -> Outcome:
         """Die by a kill from outside as soon as a phase has begun; the same questions."""
         outcome = Outcome(Point(kind, "kill -9", 1, phase))
-        before = self.agent("at_rest", site=self.site.name)
         revision = self.store(kind)
+        before = self.agent("at_rest", site=self.site.name)
         began = time.monotonic()
         if kind in (PUSH, PUSH_MIGRATION):
             self.agent.ask("wait_and_kill", site=self.site.name, phase=phase)
@@ -341,7 +360,8 @@ class Killer:
 
     def follow(self, outcome: Outcome, revision: str) -> None:
         """The next deploy goes live with nobody's help, and leaves nothing."""
-        done = self.site.push(f"{revision}:refs/heads/main", key=self.key)
+        options = ["-o", "allow=contract"] if outcome.point.kind == CONTRACT else []
+        done = self.site.push(*options, f"{revision}:refs/heads/main", key=self.key)
         after = self.agent("at_rest", site=self.site.name)
         if done.status:
             said = [line for line in done.output.splitlines() if line.startswith("remote:")]

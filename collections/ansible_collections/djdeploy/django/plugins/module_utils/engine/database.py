@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import maintenance, migrations, snapshots
+from . import activate, maintenance, migrations, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .plan import judged
@@ -279,9 +279,23 @@ def reopen(site: Site, progress: Progress) -> None:
     newer = read_release(site.paths.releases / said["release"])
     if found.breaks and newer is not None:
         plan = way_back(site, newer, found.breaks)
-        require_way_back(site, plan, found.breaks, accept_loss=False)
+        try:
+            require_way_back(site, plan, found.breaks, accept_loss=False)
+        except EngineError:
+            if newer.state != "prepared":  # it failed already, and the page was left up on purpose
+                raise
+            go_forward(site, newer, progress)
+            return
         take_back(site, newer, found.breaks, progress)
     if found.lacks:
         apply(site, live, progress)
     maintenance.off(site)
+    progress.say("the maintenance page is gone")
+
+
+def go_forward(site: Site, newer: Release, progress: Progress) -> None:
+    """A run was killed between migrations that cannot be taken back without loss and the switch: do the rest of it."""
+    progress.say(f"there is no way back that loses nothing, so {newer.short} goes live as it was to")
+    apply(site, newer, progress)
+    activate.go_live(site, newer, progress, closed=True, watched=False)
     progress.say("the maintenance page is gone")

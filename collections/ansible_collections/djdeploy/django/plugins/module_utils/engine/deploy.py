@@ -32,6 +32,8 @@ from .restore import restore
 from .sites import Site
 from .tree import remove_tree
 
+BEGAN = datetime.now(UTC)  # of this deployer: it serves one push or one request
+
 
 def carry_out(site: Site, request: Request, progress: Progress) -> None:
     """Do what a request asks for, under the site's lock; the last event is its result.
@@ -50,8 +52,9 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
             turn=lambda: queue.is_next(site.paths.queue, ticket),
         ),
     ):
-        recovery.recover(site, progress, request.updates if request.op == PUSHED else ())
-        database.reopen(site, progress)
+        closed = recovery.recover(site, progress, request.updates if request.op == PUSHED else ())
+        if closed and request.op == RECOVER:
+            raise closed
         if ticket and (newer := queue.overtaken(ticket, queue.waiting(site.paths.queue))):
             skip(site, ticket, newer, progress)
             return
@@ -164,19 +167,22 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
     """
     live = live_release(site.name)
     before = live.revision if live else None
+    page = maintenance.state(site)
+    left_closed = bool(page and page["release"])  # an earlier run could not open it again; this release may
     try:
         release, admitted = ready(site, revision, request, progress, repository)
     except Exception as error:
         raise failed(site, f"{revision[:7]} did not go live", error) from error
     try:
         release = database.migrate(site, release, progress, closed=admitted.maintenance)
-        release = activate.go_live(site, release, progress, closed=admitted.maintenance)
+        release = activate.go_live(site, release, progress, closed=admitted.maintenance or left_closed)
     except Exception as error:
         told = failed(site, f"{revision[:7]} did not go live", error)
-        more = database.after_failure(site, release, progress)
+        more = "the maintenance page stays up" if left_closed else database.after_failure(site, release, progress)
         raise told.with_hint(more) from error
     watched = sum(phase["seconds"] for phase in progress.phases if phase["name"] == "watch")
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(release.created)).total_seconds() - watched
+    began = max(BEGAN, datetime.fromisoformat(release.created))  # it may have been built before an interruption
+    seconds = (datetime.now(UTC) - began).total_seconds() - watched
     result(
         site,
         progress,

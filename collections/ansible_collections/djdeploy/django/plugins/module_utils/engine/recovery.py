@@ -39,10 +39,11 @@ from .tree import GONE, flush_directory, make_directory, remove_tree
 HALF_MADE = (".current.new", ".maintenance.new", ".reserve.new")  # what is renamed when it is whole (see `tree`)
 
 
-def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) -> None:
+def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) -> EngineError | None:
     """Bring what a killed or rebooted run left behind to a state the next run understands. Needs the site's lock.
 
     :param pushed: refs whose deploy is just asked for; their branch is not taken back.
+    :returns: why the site is closed to visitors, if it has to stay so.
     :raises EngineError: when the pointer leads nowhere, or is none; only a person can say what should be live.
     """
     live = current_id(site.name)
@@ -73,7 +74,22 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
     snapshots.remove_half_made(site)
     queue.waiting(site.paths.queue)  # who looks clears the tickets of the dead away
     end_orphans(site, live, progress)
+    closed = why_closed(site, progress)
     take_branches_back(site, {update.new for update in pushed}, progress)
+    return closed
+
+
+def why_closed(site: Site, progress: Progress) -> EngineError | None:
+    """Open the site if the maintenance page of a killed run is up, or say why that cannot be.
+
+    That is no reason to refuse what is asked for: a deploy or a restore may be what mends it.
+    """
+    try:
+        database.reopen(site, progress)
+    except EngineError as error:
+        progress.say(f"the maintenance page stays up: {error.message}")
+        return error
+    return None
 
 
 def orphans(states: Mapping[str, set[str]], live: str | None, served: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -180,5 +196,4 @@ def boot(site: Site, progress: Progress) -> Release | None:
         units.start(site.paths.release(live.id))
     with site_lock(site.paths.lock, who="systemd", what="boot", say=progress.say):
         recover(site, progress)
-        database.reopen(site, progress)
-    return live
+    return live_release(site.name)

@@ -376,6 +376,24 @@ def test_recover_removes_what_lay_aside(machine: Machine, keep: Keep, progress: 
     assert [path.name for path in (*paths.releases.iterdir(), *paths.environments.iterdir())] == [A]
 
 
+def test_recover_does_the_rest_where_the_site_must_stay_closed(
+    machine: Machine, keep: Keep, branch: Branch, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for goes on: it may be the deploy that mends it."""
+
+    def reopen(*_asked: Any) -> None:
+        raise EngineError("going back would lose data")
+
+    monkeypatch.setattr(recovery.database, "reopen", reopen)
+    branch.tip = commit_of(B)
+    keep(A, "live")
+    recovery.let_in(machine.site, moved_to(B))
+    dies(monkeypatch)
+    closed = recovery.recover(machine.site, progress)
+    assert str(closed) == "going back would lose data"
+    assert branch.moved[1] == commit_of(A)
+
+
 # --- a push that was let in and never came to its end ---------------------------------------------
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import database
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import database, maintenance
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.database import Difference
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.migrations import Reversal
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult
 
 KNOWN = {"catalog": ["0001_initial"], "auth": ["0001_initial"]}
 HERE = ["catalog.0001_initial", "auth.0001_initial"]
@@ -106,3 +107,71 @@ def test_telling_leaves_out_what_django_always_says(
 ) -> None:
     database.telling(progress)(line)
     assert [event["text"] for event in said] == ([line] if told else [])
+
+
+# --- a page that a killed run left up -------------------------------------------------------------
+
+
+OLD, NEW = "20260301T120000-aaaaaaa", "20260302T120000-bbbbbbb"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done to the database and to the pointer; the database has a migration the old code does not know."""
+    done: list[str] = []
+    state = StepResult(
+        "migration_state", False, facts={"applied": ["catalog.a", "catalog.b"], "known": {"catalog": ["a"]}}
+    )
+    monkeypatch.setattr(database, "site_target", lambda site, release: None)
+    monkeypatch.setattr(database, "run_steps", lambda *_asked, **_more: [state])
+    monkeypatch.setattr(database, "take_back", lambda *_asked: done.append("take back"))
+    monkeypatch.setattr(database, "apply", lambda site, release, progress: done.append(f"apply {release.short}"))
+
+    def go_live(site: Site, release: Release, progress: Progress, **_how: bool) -> None:
+        done.append(f"go live {release.short}")
+        maintenance.off(site)
+
+    monkeypatch.setattr(database.activate, "go_live", go_live)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("way", "state", "expected", "closed"),
+    [
+        pytest.param([LOSSLESS], "prepared", ["take back"], False, id="back_where_nothing_is_lost"),
+        pytest.param([LOSSY], "prepared", ["apply bbbbbbb", "go live bbbbbbb"], False, id="forward_where_it_is"),
+        pytest.param([IRREVERSIBLE], "prepared", ["apply bbbbbbb", "go live bbbbbbb"], False, id="no_way_back"),
+        pytest.param([LOSSY], "failed", [], True, id="left_up_on_purpose"),
+    ],
+)
+def test_reopen(
+    shop: Site,
+    keep: Callable[..., Release],
+    progress: Progress,
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    way: list[Reversal],
+    state: str,
+    expected: list[str],
+    closed: bool,
+) -> None:
+    keep(OLD, "live", known={"catalog": ["a"]})
+    keep(NEW, state, migrations=list(judged(b="contract").values()))
+    monkeypatch.setattr(database, "way_back", lambda *_asked: way)
+    maintenance.on(shop, "bbbbbbb changes the database", release=NEW)
+    if closed:
+        with pytest.raises(EngineError, match="would lose data"):
+            database.reopen(shop, progress)
+    else:
+        database.reopen(shop, progress)
+    assert asked == expected
+    assert (maintenance.state(shop) is not None) == closed
+
+
+def test_reopen_leaves_a_page_that_was_put_up_by_hand(
+    shop: Site, keep: Callable[..., Release], asked: list[str]
+) -> None:
+    keep(OLD, "live")
+    shop.paths.maintenance.write_text("the machine moves today\n")
+    database.reopen(shop, Progress([]))
+    assert maintenance.state(shop) is not None
