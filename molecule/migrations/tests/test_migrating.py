@@ -201,7 +201,7 @@ def live_project(notes: Site, tmp_path_factory, on_host) -> Callable[..., None]:
 
 @pytest.fixture
 def migrate(start) -> Callable[..., Program]:
-    """Start the step on the code beside; the keywords are its request."""
+    """Start the step on the code beside, or the one of another name; the keywords are its request."""
 
     def run(**asked: Any) -> Program:
         return start("python3", "-c", STEP, json.dumps(asked))
@@ -398,7 +398,19 @@ def test_half_applied_migration_is_not_tried_again(live_project, migrate, holdin
     assert done["ok"] and done["facts"]["applied"] == ["notes.0009_half"], done
 
 
-def test_other_driver_does_as_well(notes, live_project, pushing, holding, columns):
+def test_taking_back_gives_way_too(live_project, migrate, holding, columns):
+    live_project("0010_planets", add_field("planets"))
+    assert migrate().result()["facts"]["applied"] == ["notes.0010_planets"]
+    with holding("notes_note") as pid:
+        running = migrate(name="unapply", migrations=["notes.0010_planets"])
+        running.until(f"waits for a lock of pid {pid} ")
+        assert "planets" in columns("notes_note")
+    done = running.result()
+    assert done["ok"] and done["facts"]["taken_back"] == ["notes.0010_planets"], done
+    assert "planets" not in columns("notes_note")
+
+
+def test_other_driver_does_as_well(notes, pushing, holding, columns, on_host):
     """psycopg2 tells its errors in another way."""
     notes.change("requirements.txt", "Django~=5.2\npsycopg2-binary~=2.9\n")
     commit_migration(notes, "0004_rings", add_field("rings"))
@@ -408,3 +420,5 @@ def test_other_driver_does_as_well(notes, live_project, pushing, holding, column
     done = push.end()
     assert done.status == 0, done.output
     assert "rings" in columns("notes_note")
+    asked = "from django.db.backends.postgresql.psycopg_any import is_psycopg3 as it; print('psycopg 3:', it)\n"
+    assert "psycopg 3: False" in on_host("djdeploy", "manage", "notes", "shell", stdin=asked)

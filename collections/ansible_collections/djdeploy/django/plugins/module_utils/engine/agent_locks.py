@@ -45,6 +45,10 @@ HARMLESS = re.compile(
 CONCURRENT = re.compile(r"\s*(CREATE|DROP|REINDEX)\b[^;(]*\bCONCURRENTLY\b", re.IGNORECASE)
 NOTED = re.compile(r"\s*(INSERT INTO|DELETE FROM)\s+\"?django_migrations\"?", re.IGNORECASE)
 LITERAL = re.compile(r"[eE]'(?:[^'\\]|\\.|'')*(?:'|$)|'[^']*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)", re.DOTALL)
+POOLED = (
+    "something between the site and PostgreSQL hands out connections by transaction (a pooler): "
+    "give the migrations a direct one, or the pooler pool_mode = session"
+)
 HIDDEN = "<insufficient privilege>"  # what PostgreSQL shows of other people's sessions
 UNITS = {"": 1, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -412,23 +416,29 @@ class Session:
 
         :raises Failure: when it does not: then nothing would bound the migration.
         """
-        shown, pids = {}, []
+        shown = {}
         with self.connection.cursor() as cursor:
             for name in self.bounds():
                 cursor.execute(f"SHOW {name}")
                 (shown[name],) = cursor.fetchone()
+        refuse_shared(self.pid, *self.server_processes())
+        refuse_unkept(self.bounds(), shown)
+
+    def server_processes(self) -> list[int]:
+        """Whom the migrating and the lock's connection talk to now."""
+        found = []
         for connection in (self.connection, self.holder):
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_backend_pid()")
-                pids.append(cursor.fetchone()[0])
-        refuse_unkept(self.bounds(), shown, self.pid, pids)
+                found.append(cursor.fetchone()[0])
+        return found
 
     # --- one host at a time ---
 
     def take_lock(self) -> None:
         """Wait until no other host migrates this database for this site.
 
-        :raises Failure: when that takes too long.
+        :raises Failure: when that takes too long, and when the connections are shared with others.
         """
         self.release()
         holder = self.connection.copy()
@@ -436,6 +446,8 @@ class Session:
         holder.settings_dict["AUTOCOMMIT"] = True
         holder.inc_thread_sharing()  # the watcher looks from here
         self.holder = holder
+        migrating, holding = self.server_processes()
+        refuse_shared(migrating, migrating, holding)  # before a setting or a lock gets stuck in a pool
         began, told = time.monotonic(), None
         with holder.cursor() as cursor:
             cursor.execute(
@@ -462,9 +474,13 @@ class Session:
 
     def release(self) -> None:
         """Give the lock back; the server does it as well when this process dies."""
-        if self.holder is not None:
-            self.holder.close()
-            self.holder = None
+        holder, self.holder = self.holder, None
+        if holder is None:
+            return
+        if holder.is_usable():
+            with holder.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock_all()")  # closing does not, where a pool keeps the session
+        holder.close()
 
     def holding(self) -> bool:
         return self.holder is not None and self.holder.connection is not None and self.holder.is_usable()
@@ -576,26 +592,32 @@ def session_for(connection: Any, request: Request) -> Session:
     )
 
 
-def refuse_unkept(wanted: dict[str, int], shown: dict[str, str], pid: int, pids: list[int]) -> None:
-    """See that settings hold on a connection, and that it is one of its own.
+def refuse_unkept(wanted: dict[str, int], shown: dict[str, str]) -> None:
+    """See that what was set on a connection holds.
 
     :param wanted: milliseconds by name.
     :param shown: what SHOW answers.
-    :param pid: server process on which they were set.
-    :param pids: server processes of the migrating and of the lock's connection, now.
-    :raises Failure: when not.
+    :raises Failure: when it does not.
     """
-    hint = (
-        "something between the site and PostgreSQL hands out connections by transaction (a pooler): "
-        "give the migrations a direct one, or the pooler pool_mode = session"
-    )
     for name, value in wanted.items():
         if milliseconds(shown[name]) != value:
             raise Failure(
-                "database", f"the connection does not keep {name}: set to {value} ms, and it shows {shown[name]}", hint
+                "database",
+                f"the connection does not keep {name}: set to {value} ms, and it shows {shown[name]}",
+                POOLED,
             )
-    if pids[0] != pid or pids[0] == pids[1]:
-        raise Failure("database", "the connection for migrations is not one session of the server", hint)
+
+
+def refuse_shared(before: int, now: int, holding: int) -> None:
+    """See that the connections are sessions of their own.
+
+    :param before: server process of the migrating connection, earlier.
+    :param now: the same now.
+    :param holding: that of the lock's connection.
+    :raises Failure: when they are not.
+    """
+    if now != before or now == holding:
+        raise Failure("database", "the connection for migrations is not a session of its own", POOLED)
 
 
 def told_holder(row: tuple[Any, ...]) -> str:

@@ -23,6 +23,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.agent_locks
     one_line,
     pause_after,
     queue_failure,
+    refuse_shared,
     refuse_unkept,
     session_for,
     sqlstate,
@@ -162,22 +163,34 @@ KEPT = {"lock_timeout": "2s", "statement_timeout": "15min"}
 
 
 def test_connection_that_keeps_its_settings_is_used() -> None:
-    refuse_unkept(WANTED, KEPT, 10, [10, 11])
+    refuse_unkept(WANTED, KEPT)
+    refuse_shared(10, 10, 11)
 
 
 @pytest.mark.parametrize(
-    ("shown", "pid", "pids", "says"),
+    ("shown", "says"),
     [
-        pytest.param({**KEPT, "lock_timeout": "0"}, 10, [10, 11], "does not keep lock_timeout", id="lost"),
-        pytest.param({**KEPT, "statement_timeout": "30s"}, 10, [10, 11], "statement_timeout.*shows 30s", id="other"),
-        pytest.param(KEPT, 10, [12, 11], "not one session", id="another_server_process_each_time"),
-        pytest.param(KEPT, 10, [10, 10], "not one session", id="the_lock_is_on_the_same_one"),
+        pytest.param({**KEPT, "lock_timeout": "0"}, "does not keep lock_timeout", id="lost"),
+        pytest.param({**KEPT, "statement_timeout": "30s"}, "statement_timeout.*shows 30s", id="other"),
     ],
 )
-def test_connection_that_does_not_is_refused(shown: dict[str, str], pid: int, pids: list[int], says: str) -> None:
+def test_connection_that_does_not_is_refused(shown: dict[str, str], says: str) -> None:
     with pytest.raises(Failure, match=says) as refused:
-        refuse_unkept(WANTED, shown, pid, pids)
+        refuse_unkept(WANTED, shown)
     assert "pool" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "pids",
+    [
+        pytest.param((10, 12, 11), id="another_server_process_each_time"),
+        pytest.param((10, 10, 10), id="the_lock_is_on_the_same_one"),
+    ],
+)
+def test_shared_connection_is_refused(pids: tuple[int, int, int]) -> None:
+    with pytest.raises(Failure, match="not a session of its own") as refused:
+        refuse_shared(*pids)
+    assert "pool_mode = session" in refused.value.hint
 
 
 # --- what went wrong --------------------------------------------------------------------------------------------
