@@ -193,6 +193,7 @@ def rollback(arguments: argparse.Namespace) -> int:
 
 
 def tell_snapshots(arguments: argparse.Namespace) -> int:
+    """The snapshots of a site, without the one that is to be removed."""
     need_root()
     site = load_site(arguments.site)
     if arguments.remove:
@@ -206,7 +207,10 @@ def tell_snapshots(arguments: argparse.Namespace) -> int:
 
 
 def restore(arguments: argparse.Namespace) -> int:
-    """Without a yes only tell what would be lost; at a terminal, ask for it."""
+    """Without a yes only tell what would be lost; at a terminal, ask for it.
+
+    :raises EngineError: when there was no yes.
+    """
     request = Request(
         op=RESTORE,
         site=load_site(arguments.site).name,
