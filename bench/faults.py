@@ -22,7 +22,7 @@ from killing import KINDS, Killer, Outcome, told
 
 SITE = "killed"
 SEED = 1
-POINTS = 312  # a few more than the 300 that are wanted: some are not reached in their own run
+POINTS = 315  # a few more than the 300 that are wanted: some are not reached in their own run
 
 
 def add_site(host: Host) -> Site:
@@ -63,7 +63,8 @@ def measure(host: Host, *, points: int = POINTS, seed: int = SEED) -> Result:
 def reported(result: Result, outcomes: Sequence[Outcome], seen: Counter[int | str], seed: int) -> Result:
     """Counts by kind of operation and by phase."""
     killed = [outcome for outcome in outcomes if outcome.killed]
-    failed = {str(kind): count for kind, count in seen.items() if kind != 200}
+    closed = seen["maintenance"]  # on purpose: one kind of operation is done behind the page
+    failed = {str(kind): count for kind, count in seen.items() if kind not in (200, "maintenance")}
     wrong = [outcome for outcome in outcomes if outcome.wrong]
     rows = [["", "points", "old serves", "new serves", "wrong"]]
     for kind in KINDS:
@@ -77,6 +78,7 @@ def reported(result: Result, outcomes: Sequence[Outcome], seen: Counter[int | st
         f"{len(killed)} points, seed {seed}, {median(outcome.seconds for outcome in outcomes):.1f} s each",
         *table(rows),
         f"  system calls: {', '.join(f'{name} {count}' for name, count in calls.most_common())}",
+        f"  requests answered with the maintenance page: {closed}",
         f"  not reached in their own run: {len(outcomes) - len(killed)}",
     ]
     result.goals.append(Goal(f"kills of {len(killed)} that left something, or a mix, or no way on", len(wrong), "", 0))
@@ -89,6 +91,7 @@ def reported(result: Result, outcomes: Sequence[Outcome], seen: Counter[int | st
         "not_reached": len(outcomes) - len(killed),
         "wrong": len(wrong),
         "requests": sum(seen.values()),
+        "maintenance": closed,
         "failed": failed,
         "calls": dict(calls),
         "seconds_each": round(median(outcome.seconds for outcome in outcomes), 2),

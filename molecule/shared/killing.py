@@ -24,7 +24,7 @@ from typing import Any
 
 import projects
 from hosts import Site
-from load import Visitors
+from load import UPDATED, Visitors
 
 HERE = Path(__file__).resolve().parent
 # Calls that change a file, a process or what somebody is told; reading changes nothing.
@@ -146,7 +146,9 @@ def told(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def whole(page: str, style: str) -> str | None:
-    """What a page and its stylesheet are counted as: the release all three parts are of, or that they are a mix."""
+    """Whether a page and its stylesheet are not of one release; the maintenance page is of none."""
+    if UPDATED in page + style:
+        return None
     told, styled = MARK.search(page), STYLE.search(style)
     if not told or not styled:
         return "mix: parts are missing"

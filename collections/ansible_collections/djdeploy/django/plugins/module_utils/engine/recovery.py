@@ -73,8 +73,8 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
             remove_tree(path)
     snapshots.remove_half_made(site)
     queue.waiting(site.paths.queue)  # who looks clears the tickets of the dead away
-    end_orphans(site, live, progress)
     closed = why_closed(site, progress)
+    end_orphans(site, current_id(site.name), progress)  # opening it may have put another release live
     take_branches_back(site, {update.new for update in pushed}, progress)
     return closed
 
