@@ -234,7 +234,7 @@ def test_load_never_says_commit_after_half_an_input(tmp_path: Path) -> None:
             env={},
             timeout=20,
         )
-    assert "commit" not in target.read_text()
+    assert not target.exists() or "commit" not in target.read_text()
 
 
 def test_save_that_runs_out_of_time_is_killed() -> None:
