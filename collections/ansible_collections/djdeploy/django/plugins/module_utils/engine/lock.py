@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from .errors import EngineError
 from .tree import FULL
@@ -27,12 +28,40 @@ def describe_holder(text: str) -> str:
         return "another deploy"
 
 
+def held_by(path: Path) -> dict[str, Any] | None:
+    """Who holds a lock: `who`, `what`, `since`, `pid`. None when nobody does, or nobody could write it down."""
+    try:
+        with open(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once: whoever waits tries again soon
+            except BlockingIOError:
+                return dict(json.load(file))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def always() -> bool:
+    """Whose turn it is where nobody stands in a queue."""
+    return True
+
+
 @contextmanager
-def site_lock(path: Path, *, who: str, what: str, say: Callable[[str], None], wait: float = 1800.0) -> Iterator[None]:
+def site_lock(
+    path: Path,
+    *,
+    who: str,
+    what: str,
+    say: Callable[[str], None],
+    wait: float = 1800.0,
+    turn: Callable[[], bool] = always,
+) -> Iterator[None]:
     """Hold a site's lock (flock(2), so a killed holder never leaves one behind).
 
     :param who: the key name or unix user, told to whoever has to wait.
+    :param what: what for, told to them, too.
     :param wait: seconds to wait before giving up.
+    :param turn: whether others may not come first; asked again and again.
     :raises EngineError: when it could not be had in time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +69,8 @@ def site_lock(path: Path, *, who: str, what: str, say: Callable[[str], None], wa
         began, told = time.monotonic(), False
         while True:
             try:
+                if not turn():
+                    raise BlockingIOError
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:

@@ -130,6 +130,11 @@ class SitePaths:
         return self.state / "pushes"
 
     @property
+    def queue(self) -> Path:
+        """Who waits to put a revision live. In memory, like the lock they wait for."""
+        return self.run / "queue"
+
+    @property
     def cache(self) -> Path:
         return CACHE_ROOT / self.site
 

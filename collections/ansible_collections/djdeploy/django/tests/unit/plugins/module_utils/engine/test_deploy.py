@@ -508,5 +508,5 @@ def test_carry_out_holds_the_lock_and_recovers_first(stage: Stage, keep: Keep) -
     held: list[dict[str, str]] = []
     stage.during = lambda: held.append(json.loads(stage.site.paths.lock.read_text()))
     stage.ask("deploy", revision=one)
-    assert (held[0]["who"], held[0]["what"]) == ("ada", "deploy")
+    assert (held[0]["who"], held[0]["what"]) == ("ada", f"deploy of {one[:7]}")
     assert list(stage.states().values()) == ["live"]

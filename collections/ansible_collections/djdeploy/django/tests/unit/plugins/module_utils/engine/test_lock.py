@@ -64,6 +64,28 @@ def test_site_lock_says_who_holds_it_and_forgets(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
+def test_held_by_tells_only_of_who_holds_it(holder: tuple[Path, multiprocessing.Process, Connection]) -> None:
+    path, process, _pipe = holder
+    held = lock.held_by(path)
+    assert held is not None and (held["who"], held["what"], held["pid"]) == ("ada", "deploy", process.pid)
+    assert lock.held_by(path.with_name("never")) is None
+    process.kill()
+    process.join()
+    assert path.read_text(), "the dead leave their name behind"
+    assert lock.held_by(path) is None
+
+
+def test_site_lock_waits_for_its_turn(tmp_path: Path) -> None:
+    turns = iter([False, False, True])
+    with lock.site_lock(tmp_path / "lock", who="bob", what="deploy", say=print, turn=lambda: next(turns)):
+        assert next(turns, None) is None
+    with (
+        pytest.raises(EngineError, match="gave up waiting for another deploy"),
+        lock.site_lock(tmp_path / "lock", who="bob", what="deploy", say=print, turn=lambda: False, wait=0.1),
+    ):
+        pytest.fail("it was not its turn")
+
+
 def test_site_lock_is_free_again_after_a_failure(tmp_path: Path) -> None:
     for _time in range(2):
         with pytest.raises(KeyError), lock.site_lock(tmp_path / "lock", who="ada", what="deploy", say=print, wait=0):
