@@ -52,12 +52,15 @@ def commit(project: Path, message: str) -> str:
     return git(project, "rev-parse", "HEAD")
 
 
+WITH_NOTES = {"notes", "file", "broken", "watched", "left", "many"}  # kinds that are startproject with the app `notes`
+
+
 def make(kind: str, project: Path) -> Path:
     """Make a project of a kind, with one commit, unless it is there already.
 
     :param kind: `plain` (startproject, untouched), `wagtail` (wagtail start, untouched), `shop` (examples/shop),
-        `notes` (startproject with the app beside this file) or `file` (the same, with its own SQLite file and
-        media in its tree).
+        one of WITH_NOTES (startproject with the app beside this file), among them `file` (the same, with its own
+        SQLite file and media in its tree).
     """
     if (project / ".git").exists():
         return project
@@ -69,7 +72,7 @@ def make(kind: str, project: Path) -> Path:
         run(BIN / "wagtail", "start", "bakery", project)
     else:
         run(BIN / "django-admin", "startproject", "mysite", project)
-    if kind in ("notes", "file"):
+    if kind in WITH_NOTES:
         shutil.copytree(SHARED / "notes", project / "notes", ignore=shutil.ignore_patterns("__pycache__"))
         write(project, "requirements.txt", "Django~=5.2\n")
         write(project, "mysite/settings.py", NOTES_SETTINGS, append=True)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pushers who vanish at any moment: the deploy ends the same as if somebody had watched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from load import Visitors
+
+MOMENTS = [round(0.1 + number * 0.17, 2) for number in range(20)]  # seconds after the push began
+
+
+@pytest.fixture(scope="module")
+def left(serving):
+    return serving("left")
+
+
+@pytest.fixture(scope="module")
+def visitors(left):
+    with Visitors(left, 2) as seen:
+        yield seen
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_branch_and_live_agree_without_the_pusher(left, visitors, status, branch, at_rest, server, moment):
+    before = status("left")["live"]["revision"]
+    after = left.change("notes/views.py", f"\n# {moment} s\n", append=True)
+    push = subprocess.Popen(
+        left.push_words(),
+        cwd=left.project,
+        env=left.git_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(moment)
+    os.killpg(push.pid, signal.SIGKILL)
+    push.wait()
+    at_rest()
+    live = status("left")["live"]["revision"]
+    assert live in (before, after)
+    assert branch("left") == live, "the branch and what is live differ"
+    assert server.run("pgrep --full receive-pack").stdout == "", "nothing of the push is left"
+    left.undo(live)
+    assert set(visitors) == {200}, visitors
