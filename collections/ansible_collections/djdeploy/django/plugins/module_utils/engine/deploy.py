@@ -412,7 +412,7 @@ def take_branch_back(site: Site, update: RefUpdate, repository: Repository) -> s
 
     Only if nobody pushed meanwhile: the move is refused by git if the branch is not what we saw.
     """
-    back = update.old
+    back = recovery.branch_before(site, update)
     moved = repository.move(site.ref, back, update.new)
     if not moved:
         if repository.commit(site.ref) != update.new:

@@ -154,7 +154,7 @@ class Look:
 
 
 def parse_oom_kills(text: str) -> int | None:
-    """Read `memory.events` of a cgroup (https://docs.kernel.org/admin-guide/cgroup-v2.html)."""
+    """Read `memory.events` of a cgroup (https://docs.kernel.org/admin-guide/cgroup-v2.html), or the older form."""
     found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
     return int(found[1]) if found else None
 
@@ -188,11 +188,18 @@ def look(unit: str) -> Look:
     told = units.systemctl("show", unit, "-p", "ActiveState,SubState,NRestarts,Result,MainPID,ControlGroup").stdout
     values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
     master, group = int(values.get("MainPID") or 0), values.get("ControlGroup", "")
-    try:
-        events = (CGROUPS / group.lstrip("/") / "memory.events").read_text() if group else ""
-    except OSError:
-        events = ""
-    return Look(units.parse_show(told), master, workers(master) if master else frozenset(), parse_oom_kills(events))
+    kills = oom_kills(group.lstrip("/")) if group else None
+    return Look(units.parse_show(told), master, workers(master) if master else frozenset(), kills)
+
+
+def oom_kills(group: str) -> int | None:
+    """What the kernel counts for a cgroup, unified or of the memory controller's own; None where it does not."""
+    for path in (CGROUPS / group / "memory.events", CGROUPS / "memory" / group / "memory.oom_control"):
+        try:
+            return parse_oom_kills(path.read_text())
+        except OSError:
+            continue
+    return None
 
 
 def announced(journal: str) -> frozenset[int]:

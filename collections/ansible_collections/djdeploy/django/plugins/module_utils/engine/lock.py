@@ -19,11 +19,15 @@ from .tree import FULL
 TOLD_AFTER = 1.0  # seconds of waiting before anybody is told; the end of a deploy takes less
 
 
+def holder_in_words(holder: dict[str, Any]) -> str:
+    """The holder of a lock, as part of a sentence."""
+    return f"{holder['what']} by {holder['who']} since {holder['since']} (process {holder['pid']})"
+
+
 def describe_holder(text: str) -> str:
     """The holder written into a lock file, as part of a sentence."""
     try:
-        holder = json.loads(text)
-        return f"{holder['what']} by {holder['who']} since {holder['since']} (process {holder['pid']})"
+        return holder_in_words(json.loads(text))
     except (ValueError, KeyError, TypeError):
         return "another deploy"
 
@@ -35,8 +39,9 @@ def held_by(path: Path) -> dict[str, Any] | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once: whoever waits tries again soon
             except BlockingIOError:
-                return dict(json.load(file))
-    except (OSError, ValueError):
+                holder = dict(json.load(file))
+                return holder if {"who", "what", "since", "pid"} <= holder.keys() else None
+    except (OSError, ValueError, TypeError):
         pass
     return None
 

@@ -176,11 +176,24 @@ def take_branches_back(site: Site, pushed: set[str], progress: Progress) -> None
             live, repository = live_release(site.name), Repository(site.paths.repository)
             cut_off = live is None or live.revision != update.new
             if cut_off and repository.commit(update.ref) == update.new:
-                if not repository.move(update.ref, update.old, update.new):
+                before = branch_before(site, update)
+                if not repository.move(update.ref, before, update.new):
                     continue  # no room for git's lock, most likely; the next run tries again
-                back = "nothing" if update.creates else update.old[:7]
+                back = "nothing" if update.creates else before[:7]
                 progress.say(f"{site.branch} is back at {back}: the deploy of {update.new[:7]} was interrupted")
         path.unlink(missing_ok=True)
+
+
+def branch_before(site: Site, update: RefUpdate) -> str:
+    """Where a branch goes back to: where it was before a push.
+
+    If what it was at was overtaken by this push, and so never went live, it is what is live; unless somebody still
+    waits to put it live.
+    """
+    live = live_release(site.name)
+    states = {record.state for record in all_releases(site.name) if record.revision == update.old}
+    waits = any(ticket.revision == update.old for ticket in queue.waiting(site.paths.queue))
+    return live.revision if live and states == {"prepared"} and not waits else update.old
 
 
 # --- at boot --------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import history, maintenance, units
+from . import history, maintenance, queue, units
 from .errors import EngineError
+from .lock import held_by, holder_in_words
 from .releases import Release, all_releases, current_id, read_release
 from .sites import Site
 
@@ -38,7 +39,10 @@ def site_status(site: Site) -> dict[str, Any]:
         "releases": [release_facts(release) for release in all_releases(site.name)],
         "problem": "",
         "last": last.as_dict(whole=False) if (last := history.last_told(site.name)) else None,
+        "at_work": held_by(site.paths.lock),
     }
+    working = facts["at_work"] or {"pid": None}
+    facts["queue"] = [asdict(each) for each in queue.waiting(site.paths.queue) if each.pid != working["pid"]]
     try:
         live = current_id(site.name)
     except EngineError as error:
@@ -75,6 +79,9 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     if facts.get("last"):
         first, *more = history.last_lines(history.Deploy(**facts["last"]), live["id"] if live else None)
         lines += [f"  last      {first}", *(f"            {line}" for line in more)]
+    if facts.get("at_work"):
+        lines.append(f"  at work   {holder_in_words(facts['at_work'])}")
+    lines += [f"  waits     {queue.Ticket(**each)}" for each in facts.get("queue", ())]
     if facts["problem"]:
         lines.append(f"  problem   {facts['problem']}; run: djdeploy doctor {facts['site']}")
     return lines

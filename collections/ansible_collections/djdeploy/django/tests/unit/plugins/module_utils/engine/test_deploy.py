@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import activate, database, deploy, releases
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    activate,
+    database,
+    deploy,
+    queue,
+    recovery,
+    releases,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.git import Repository
@@ -481,6 +488,22 @@ def test_pushed_that_was_overtaken(stage: Stage) -> None:
     result = stage.ask("pushed", updates=(update,))
     assert f"{one[:7]} was overtaken by {two[:7]}" in result["message"]
     assert (result["changed"], stage.done) == (False, [])
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["told that it was overtaken", "still waits"])
+def test_pushed_that_overtook_and_fails(stage: Stage, keep: Keep, waits: bool) -> None:
+    """The branch goes back to what is live, and not to a push that was told that this one goes live instead."""
+    zero, one, two = stage.commit("zero"), stage.commit("one"), stage.commit("two")
+    keep("20260301T120000-0000000", "live", revision=zero)
+    keep("20260302T120000-1111111", "prepared", revision=one)
+    stage.push(one)
+    update = stage.push(two)
+    back = one if waits else zero
+    with queue.ticket(stage.site.paths.queue, "pushed", "bob", one if waits else ""):
+        assert recovery.branch_before(stage.site, update) == back
+        told = deploy.take_branch_back(stage.site, update, Repository(stage.work.bare))
+    assert f"is back at {back[:7]}" in told
+    assert Repository(stage.work.bare).commit(MAIN) == back
 
 
 def test_pushed_after_its_branch_was_taken_back(stage: Stage) -> None:

@@ -318,9 +318,10 @@ def test_ask_as_a_browser_through_nginx(release: ReleasePaths, serve: Serve, htt
     [
         ("low 0\nhigh 0\nmax 31\noom 2\noom_kill 3\noom_group_kill 0\n", 3),
         ("low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n", 0),
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", 2),
         ("", None),
     ],
-    ids=["three", "none", "nobody counts"],
+    ids=["three", "none", "the older form", "nobody counts"],
 )
 def test_parse_oom_kills(text: str, kills: int | None) -> None:
     assert health.parse_oom_kills(text) == kills
@@ -469,6 +470,9 @@ def test_look_reads_systemd_and_the_cgroup(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(health, "workers", lambda master: frozenset({master + 4}))
     monkeypatch.setattr(health, "CGROUPS", tmp_path)
     assert health.look("x.service") == look(RUNNING, 11, oom_kills=None), "nobody counts"
+    (tmp_path / "memory/a.slice/b").mkdir(parents=True)
+    (tmp_path / "memory/a.slice/b/memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
+    assert health.look("x.service") == look(RUNNING, 11, oom_kills=1)
     (tmp_path / "a.slice/b").mkdir(parents=True)
     (tmp_path / "a.slice/b/memory.events").write_text("oom 1\noom_kill 2\n")
     assert health.look("x.service") == look(RUNNING, 11, oom_kills=2)

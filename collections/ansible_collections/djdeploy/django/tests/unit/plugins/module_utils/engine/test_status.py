@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import status, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import queue, status, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.lock import site_lock
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
@@ -129,6 +130,22 @@ def test_site_status_broken(shop: Site, keep: Keep, kind: str, problem: str) -> 
     assert problem in facts["problem"]
     assert len(facts["releases"]) == 1
     assert problem in "\n".join(status.status_lines(facts))
+
+
+def test_site_status_tells_who_is_at_work_and_who_waits(shop: Site) -> None:
+    with (
+        queue.ticket(shop.paths.queue, "deploy", "ada", "a" * 40) as mine,
+        site_lock(shop.paths.lock, who="ada", what="deploy of aaaaaaa", say=print),
+    ):
+        facts = status.site_status(shop)
+        assert mine and (facts["at_work"]["what"], facts["at_work"]["pid"]) == ("deploy of aaaaaaa", mine.pid)
+        assert facts["queue"] == [], "who is at work does not wait"
+        waits = asdict(replace(mine, number=2, who="bob", revision="b" * 40, pid=1))
+        lines = status.status_lines({**facts, "queue": [waits]})
+        assert lines[-2].startswith("  at work   deploy of aaaaaaa by ada since ")
+        assert lines[-1] == "  waits     bbbbbbb of bob"
+    facts = status.site_status(shop)
+    assert (facts["at_work"], facts["queue"]) == (None, [])
 
 
 # --- for a person ---------------------------------------------------------------------------------
