@@ -29,7 +29,7 @@ KINDS = {
     "bad settings": ("mysite/settings.py", "\nimport os\nos.environ['NOT_GIVEN']\n", "NOT_GIVEN is not set"),
     "bad static": ("notes/static/notes/style.css", "p { background: url('gone.png'); }\n", "gone.png"),
     "bad migration": ("notes/migrations/0002_bad.py", MIGRATION, "division by zero"),
-    "wrong WSGI path": ("mysite/settings.py", '\nWSGI_APPLICATION = "mysite.gone.application"\n', "mysite.gone"),
+    "wrong WSGI path": ("mysite/wsgi.py", "\nserved = application\ndel application\n", "has no 'application'"),
 }
 
 
@@ -44,7 +44,7 @@ def test_broken_release_gets_no_visitor(broken, status, branch, kind):
     name, text, told = KINDS[kind]
     page = "notes/templates/notes/front.html"
     projects.write(broken.project, page, f"<p>{MARK}</p>\n", append=True)
-    broken.change(name, text, append=True)
+    broken.change(name, text, append=(broken.project / name).exists())
     with Visitors(broken, 3, mark=lambda body: "broken" if MARK in body else None) as seen:
         pushed = broken.push()
     broken.undo(head)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,12 +21,15 @@ def many(serving):
 def test_twenty_at_once_end_in_one_truth(many, playbooks, server, status, branch, at_rest):
     commits = [many.change("notes/views.py", f"\n# {number}\n", append=True) for number in range(PUSHES)]
     with Visitors(many, 2) as seen, ThreadPoolExecutor(PUSHES + PLAYBOOKS + DEPLOYS) as pool:
-        pushes = [pool.submit(many.push, f"{commit}:main") for commit in commits]
+        deploys = pool.submit(server.run, f"bash -c '{'djdeploy deploy many & ' * DEPLOYS} wait'")
         plays = [pool.submit(playbooks.run, "playbooks/deploy.yml", site="many") for _time in range(PLAYBOOKS)]
-        deploys = [pool.submit(server.run, "djdeploy deploy many") for _time in range(DEPLOYS)]
+        pushes = []
+        for commit in commits:
+            pushes.append(pool.submit(many.push, f"{commit}:main"))
+            time.sleep(0.15)  # sshd turns away who comes while ten others knock (sshd_config(5), MaxStartups)
         told = [done.result() for done in pushes]
         played = [done.result() for done in plays]
-        deployed = [done.result() for done in deploys]
+        deployed = deploys.result()
     at_rest()
     assert set(seen) == {200}, seen
     accepted = [commit for commit, push in zip(commits, told, strict=True) if push.status == 0]
@@ -35,7 +39,7 @@ def test_twenty_at_once_end_in_one_truth(many, playbooks, server, status, branch
         assert push.status == 0 or re.search("rejected|failed to", push.output), push.output
         assert "djdeploy itself failed" not in push.output
     assert [play.status for play in played] == [0] * PLAYBOOKS, [play.output for play in played]
-    assert [done.rc for done in deployed] == [0] * DEPLOYS, deployed
+    assert deployed.stdout.count("nothing to do") + deployed.stdout.count("is live as") == DEPLOYS, deployed
 
 
 def test_who_waited_and_is_out_of_date_is_skipped(many, server, status):
