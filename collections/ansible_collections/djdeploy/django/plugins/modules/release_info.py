@@ -71,6 +71,15 @@ sites:
         - The last operation that did something or tried to, as M(djdeploy.django.history_info) tells it.
         - Null before the first one.
       type: dict
+    at_work:
+      description:
+        - Who works on the site now (C(who)), at C(what), C(since) when, as which process (C(pid)).
+        - Null when nobody does.
+      type: dict
+    queue:
+      description: Who waits to put which C(revision) live, oldest first.
+      type: list
+      elements: dict
     releases:
       description: The records of all kept releases, oldest first.
       type: list
