@@ -157,7 +157,8 @@ def clean(notes, host, status, branch):
         live = status("notes")["live"]
         assert status("notes")["state"] == "serving"
         assert host("systemctl --failed --plain --no-legend").strip() == ""
-        assert host("ls /run/djdeploy/notes").split() == [f"{live['id']}.sock", "lock"]
+        assert host("ls /run/djdeploy/notes").split() == [f"{live['id']}.sock", "lock", "queue"]
+        assert host("ls /run/djdeploy/notes/queue") == "", "nobody works or waits, so nobody has a ticket"
         stray = host(
             "cd /srv/notes; find . releases venvs -maxdepth 1 -name '.*' ! -name . ! -name .reserve;"
             " find releases -name '*.new' -o -name .compiled"
