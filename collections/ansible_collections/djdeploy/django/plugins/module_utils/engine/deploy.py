@@ -366,6 +366,12 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
         told.append(verdict.said)
     deployed = last_update(request.updates, site.ref)
     if deployed is not None:
+        tip = repository.commit(site.ref)
+        if (tip or NO_COMMIT) != deployed.old:  # git would find out, too, but only when the release is built
+            to = tip[:7] if tip else "nothing"
+            raise EngineError(
+                f"refused: while this push waited, {site.branch} went to {to}", "git pull, then push again"
+            )
         try:
             ready(site, deployed.new, request, progress, repository)
         except Exception as error:

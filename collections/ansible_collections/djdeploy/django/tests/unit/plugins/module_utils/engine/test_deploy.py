@@ -421,9 +421,23 @@ def test_receive_of_a_forced_push(stage: Stage, force_push: bool, refused: bool)
         assert stage.done == ["prepare instead"]
 
 
+def test_receive_after_the_branch_moved_on(stage: Stage) -> None:
+    """Another push was let in while this one waited: nothing is built for what git would refuse then."""
+    one, two, three = stage.commit("one"), stage.commit("two"), stage.commit("three")
+    stage.push(one)
+    stage.push(two)
+    for old in (one, NO_COMMIT):
+        with pytest.raises(EngineError, match=f"refused: while this push waited, main went to {two[:7]}") as raised:
+            stage.ask("receive", updates=(RefUpdate(old, three, MAIN),))
+        assert (raised.value.hint, stage.done) == ("git pull, then push again", [])
+    stage.ask("receive", updates=(RefUpdate(two, three, MAIN),))
+    assert stage.done == ["prepare three"]
+
+
 def test_receive_of_what_cannot_be_built(stage: Stage) -> None:
     one, two = stage.commit("one"), stage.commit("two")
     stage.ask("deploy", revision=one)
+    stage.push(one)
     stage.failures["prepare"] = EngineError("there is no manage.py", "push one", "")
     with pytest.raises(EngineError, match=f"{two[:7]} is refused, shop stays at {one[:7]}: there is no manage.py"):
         stage.ask("receive", updates=(RefUpdate(one, two, MAIN), RefUpdate(NO_COMMIT, two, "refs/tags/v2")))
