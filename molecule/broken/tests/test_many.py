@@ -11,11 +11,22 @@ import pytest
 from load import Visitors
 
 PUSHES, PLAYBOOKS, DEPLOYS = 14, 2, 4
+TURNED_AWAY = re.compile("kex_exchange_identification|Connection (reset|closed) by")
 
 
 @pytest.fixture(scope="module")
 def many(serving):
     return serving("many")
+
+
+def push_until_let_in(site, commit):
+    """git push; sshd turns away who comes while ten others knock (sshd_config(5), MaxStartups)."""
+    end = time.monotonic() + 60
+    while True:
+        pushed = site.push(f"{commit}:main")
+        if not TURNED_AWAY.search(pushed.output) or time.monotonic() > end:
+            return pushed
+        time.sleep(0.5)
 
 
 def test_twenty_at_once_end_in_one_truth(many, playbooks, server, status, branch, at_rest):
@@ -25,8 +36,8 @@ def test_twenty_at_once_end_in_one_truth(many, playbooks, server, status, branch
         plays = [pool.submit(playbooks.run, "playbooks/deploy.yml", site="many") for _time in range(PLAYBOOKS)]
         pushes = []
         for commit in commits:
-            pushes.append(pool.submit(many.push, f"{commit}:main"))
-            time.sleep(0.15)  # sshd turns away who comes while ten others knock (sshd_config(5), MaxStartups)
+            pushes.append(pool.submit(push_until_let_in, many, commit))
+            time.sleep(0.3)  # nor are the playbooks to be turned away
         told = [done.result() for done in pushes]
         played = [done.result() for done in plays]
         deployed = deploys.result()
@@ -36,10 +47,10 @@ def test_twenty_at_once_end_in_one_truth(many, playbooks, server, status, branch
     assert accepted, [push.output for push in told]
     assert status("many")["live"]["revision"] == branch("many") == accepted[-1], "the newest accepted is live"
     for push in told:
-        assert push.status == 0 or re.search("rejected|failed to", push.output), push.output
+        assert push.status == 0 or re.search("went to|rejected", push.output), push.output
         assert "djdeploy itself failed" not in push.output
     assert [play.status for play in played] == [0] * PLAYBOOKS, [play.output for play in played]
-    assert deployed.stdout.count("nothing to do") + deployed.stdout.count("is live as") == DEPLOYS, deployed
+    assert deployed.stdout.count("is live as") == DEPLOYS, deployed
 
 
 def test_who_waited_and_is_out_of_date_is_skipped(many, server, status):

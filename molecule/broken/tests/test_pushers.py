@@ -11,7 +11,7 @@ import time
 import pytest
 from load import Visitors
 
-MOMENTS = [round(0.1 + number * 0.17, 2) for number in range(20)]  # seconds after the push began
+MOMENTS = [number / 20 for number in range(20)]  # parts of a whole deploy
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,20 @@ def visitors(left):
         yield seen
 
 
+@pytest.fixture(scope="module")
+def whole(left, visitors):
+    """Seconds of a push that is watched to its end."""
+    left.change("notes/views.py", "\n# watched\n", append=True)
+    began = time.monotonic()
+    pushed = left.push()
+    assert pushed.status == 0, pushed.output
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_branch_and_live_agree_without_the_pusher(left, visitors, status, branch, at_rest, server, moment):
+def test_branch_and_live_agree_without_the_pusher(left, visitors, whole, status, branch, at_rest, server, moment):
     before = status("left")["live"]["revision"]
-    after = left.change("notes/views.py", f"\n# {moment} s\n", append=True)
+    after = left.change("notes/views.py", f"\n# {moment}\n", append=True)
     push = subprocess.Popen(
         left.push_words(),
         cwd=left.project,
@@ -38,7 +48,7 @@ def test_branch_and_live_agree_without_the_pusher(left, visitors, status, branch
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    time.sleep(moment)
+    time.sleep(moment * whole)
     os.killpg(push.pid, signal.SIGKILL)
     push.wait()
     at_rest()
