@@ -61,12 +61,14 @@ class Answered:
 
     :param stage: whether a deploy was under way when it began.
     :param failure: empty, or what went wrong: a status, the name of an errno or of an exception.
+    :param ended: when it was answered, by the monotonic clock.
     """
 
     kind: str
     stage: str
     seconds: float
     failure: str = ""
+    ended: float = 0.0
 
 
 def failure_name(error: Exception) -> str:
@@ -80,6 +82,7 @@ class Visitors:
     """The threads that ask, and what they were answered."""
 
     host: Host
+    kinds: Sequence[Kind] = KINDS
     answers: list[Answered] = field(default_factory=list)  # append() of several threads at once is safe
     stage: str = REST
     over: threading.Event = field(default_factory=threading.Event)
@@ -107,7 +110,8 @@ class Visitors:
             except (OSError, http.client.HTTPException) as error:
                 failure = failure_name(error)
                 connection.close()
-            self.answers.append(Answered(kind.name, stage, time.monotonic() - began, failure))
+            ended = time.monotonic()
+            self.answers.append(Answered(kind.name, stage, ended - began, failure, ended))
             if not kind.keeps:
                 connection.close()
             time.sleep(kind.pause)
@@ -115,7 +119,9 @@ class Visitors:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self.visit, args=(kind,)) for kind in KINDS for _ in range(kind.visitors)]
+        threads = [
+            threading.Thread(target=self.visit, args=(kind,)) for kind in self.kinds for _ in range(kind.visitors)
+        ]
         for thread in threads:
             thread.start()
         try:

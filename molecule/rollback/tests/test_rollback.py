@@ -7,6 +7,7 @@ import json
 
 import projects
 import pytest
+from hosts import eventually
 from load import Visitors
 
 FIELD = "    text = models.CharField(max_length=200)\n"
@@ -283,6 +284,34 @@ def test_restore_brings_back_what_was_lost(notes, status, server, psql, columns)
     assert "weight" not in columns()
     assert status("notes")["live"]["id"] == before["id"], "with the release that fits it"
     assert notes.post("/add", {"text": "written after the restore"}).status == 302
+
+
+@pytest.fixture
+def archiving(server):
+    """PostgreSQL archives its WAL meanwhile; the directory it archives to."""
+    place = "/var/lib/postgresql/archive"
+    psql = "runuser -u postgres -- psql -c"
+    restart = "systemctl restart 'postgresql@*'"
+    server.check_output(f"install -d -o postgres -g postgres -m 0700 {place}")
+    server.check_output(f"{psql} 'alter system set archive_mode = on'")
+    server.check_output(f"{psql} \"alter system set archive_command = 'cp %p {place}/%f'\"")
+    server.check_output(restart)
+    yield place
+    server.check_output(f"{psql} 'alter system reset archive_mode' -c 'alter system reset archive_command'")
+    server.check_output(f"{restart}; rm -r {place}")
+
+
+def test_restore_point_is_in_the_archived_log(notes, archiving, server, psql):
+    another_column(notes, "archived")
+    pushed = notes.push()
+    assert pushed.status == 0, pushed.output
+    newest = json.loads(server.check_output("djdeploy snapshots notes --json"))[-1]["name"]
+    label = f"djdeploy-notes-{newest}"
+    assert f"restore point {label}" in pushed.output, pushed.output
+    segment = psql("select pg_walfile_name(pg_switch_wal())")
+    eventually(lambda: server.file(f"{archiving}/{segment}").exists, 30, "the log is archived")
+    dump = f"$(ls /usr/lib/postgresql/*/bin/pg_waldump | tail -n 1) --rmgr XLOG {archiving}/{segment}"
+    assert f"RESTORE_POINT {label}" in server.run(dump).stdout
 
 
 def test_no_room_for_a_snapshot_refuses_before_anything_changes(notes, status, server, columns):
