@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's step `connection`: how a program that is not Django reaches the database of the project."""
+"""The databases of the project: which one a step works on, and the step `connection`: how pg_dump reaches it."""
 
 # mypy: disable-error-code="import-untyped,import-not-found"
 
@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .agent_migrations import connection_for
-from .agent_words import Outcome, Request, outcome
+from .agent_words import Failure, Outcome, Request, outcome
 
 # Django's names -> libpq's environment (PostgreSQL manual, Environment Variables).
 LIBPQ = {"NAME": "PGDATABASE", "HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD"}
@@ -48,3 +47,19 @@ def postgresql_facts(chosen: Any) -> dict[str, Any]:
         cursor.execute("SELECT pg_database_size(current_database()), current_setting('archive_mode') <> 'off'")
         size, archives = cursor.fetchone()
     return {"size": size, "archives": archives}
+
+
+def connection_for(request: Request, predict: bool) -> Any:
+    """The connection a step works on; when predicting, connecting never creates a missing SQLite file."""
+    from django.db import connections
+
+    alias = request.get("database") or "default"
+    if alias not in list(connections):
+        known = ", ".join(connections)
+        raise Failure("request", f"there is no database {alias!r} in DATABASES, only {known}")
+    connection = connections[alias]
+    name = str(connection.settings_dict.get("NAME") or "")
+    folder = os.path.dirname(os.path.abspath(name))
+    if predict and connection.vendor == "sqlite" and not os.path.exists(name) and os.path.isdir(folder):
+        connection.settings_dict = {**connection.settings_dict, "NAME": ":memory:"}
+    return connection

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import Any
 
+from .agent_databases import connection_for
 from .agent_locks import Session, migration_failure, session_for
 from .agent_operations import described_operations
 from .agent_words import Failure, Outcome, Request, outcome
@@ -121,22 +121,6 @@ def planned(alias: str, plan: list[Any], applied: Any, now: Any, details: list[A
         ],
         **known,
     )
-
-
-def connection_for(request: Request, predict: bool) -> Any:
-    """The connection a step works on; when predicting, connecting never creates a missing SQLite file."""
-    from django.db import connections
-
-    alias = request.get("database") or "default"
-    if alias not in list(connections):
-        known = ", ".join(connections)
-        raise Failure("request", f"there is no database {alias!r} in DATABASES, only {known}")
-    connection = connections[alias]
-    name = str(connection.settings_dict.get("NAME") or "")
-    folder = os.path.dirname(os.path.abspath(name))
-    if predict and connection.vendor == "sqlite" and not os.path.exists(name) and os.path.isdir(folder):
-        connection.settings_dict = {**connection.settings_dict, "NAME": ":memory:"}
-    return connection
 
 
 def migration_plan(connection: Any, app: str | None, target: str | None) -> tuple[list[Any], Any]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .agent_databases import connection_for
 from .agent_locks import migration_failure, session_for
-from .agent_migrations import connection_for
 from .agent_operations import described_operations
 from .agent_words import Failure, Outcome, Request, outcome
 

@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import Any
 
+LISTED = 50  # files named in a diff; the rest is counted
 STARTED_WITH = os.environ.get("DJANGO_SETTINGS_MODULE")  # read before any code of the project ran
 
 Request = dict[str, Any]
@@ -161,3 +162,19 @@ def unimportable(error: ImportError, where: str) -> Failure:
     return Failure(
         "import_error", f"{line}, named by a setting of {settings_module}", "mend that setting or the requirements"
     )
+
+
+# --- What several steps say alike ------------------------------------------------------------------------------
+
+
+def text_or_none(value: Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def listing(names: list[str]) -> str:
+    text = "".join(f"{name}\n" for name in names[:LISTED])
+    return text + (f"... and {len(names) - LISTED} more\n" if len(names) > LISTED else "")
+
+
+def lines_of(state: dict[str, Any] | None) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in (state or {}).items())

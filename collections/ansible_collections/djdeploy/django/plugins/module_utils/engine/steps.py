@@ -16,12 +16,18 @@ from typing import Any
 # Named here so that AnsiballZ packs the files, too; they never run in this process.
 from . import (
     agent,
+    agent_checks,
+    agent_commands,
     agent_databases,
     agent_locks,
     agent_migrations,
     agent_operations,
+    agent_project,
     agent_rollback,
+    agent_seed,
     agent_settings,
+    agent_static,
+    agent_users,
     agent_words,
 )
 from .environment import parse
@@ -31,28 +37,41 @@ from .runner import Runner, run
 
 # The agent's text goes by standard input, before the request: so nothing of it is in argv, and nothing
 # has to be readable by the site's user or left behind on disk. Each of its files becomes a module of its
-# own, in this order: what a file imports comes before it.
+# own, compiled when it is first imported.
 AGENT = (
-    agent_words,
-    agent_operations,
+    agent,
+    agent_checks,
+    agent_commands,
+    agent_databases,
     agent_locks,
     agent_migrations,
-    agent_databases,
+    agent_operations,
+    agent_project,
     agent_rollback,
+    agent_seed,
     agent_settings,
-    agent,
+    agent_static,
+    agent_users,
+    agent_words,
 )
 BOOTSTRAP = """\
-import json, sys, types
+import json, sys
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+class Parts(InspectLoader):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "djdeploy_agent":
+            return ModuleSpec(name, self, origin="<" + name.replace("djdeploy_agent.", "djdeploy ") + ">",
+                              is_package=name == "djdeploy_agent")
+    def get_source(self, name):
+        return parts.get(name.partition(".")[2], "")
+    def get_code(self, name):
+        return compile(self.get_source(name), "<" + name.replace("djdeploy_agent.", "djdeploy ") + ">", "exec")
 source = sys.stdin.buffer
 parts = json.loads(source.read(int(source.readline())))
-package = sys.modules["djdeploy_agent"] = types.ModuleType("djdeploy_agent")
-package.__path__ = []
-for name, text in parts.items():
-    module = sys.modules["djdeploy_agent." + name] = types.ModuleType("djdeploy_agent." + name)
-    module.__package__ = "djdeploy_agent"
-    exec(compile(text, "<djdeploy " + name + ">", "exec"), module.__dict__)
-module.main()
+sys.meta_path.insert(0, Parts())
+from djdeploy_agent.agent import main
+main()
 """
 LAST_LINES = 20  # of standard error, shown when the process dies
 
