@@ -89,8 +89,8 @@ def parts_of_push(journal: Sequence[dict[str, Any]], began: float, ended: float)
         for _, line in events
         if line["event"] == "phase" and line["state"] == "ended"
     }
-    built = [at for at, line in events if line["event"] == "result" and line["op"] == "receive"]
-    live = [at for at, line in events if line["event"] == "result" and line["op"] == "pushed"]
+    built = [at for at, line in events if line["event"] == "accepted"]
+    live = [at for at, line in events if line["event"] == "result"]
     starts = [at for at, line in events if line["event"] == "phase" and line["state"] == "started"]
     if not (built and live):
         raise Trouble("the journal of deploys does not tell of the push that just ended")

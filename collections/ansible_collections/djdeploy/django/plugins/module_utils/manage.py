@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the engine meets Ansible: the options, results and errors all manage.py modules share.
 
-A module of this kind is its documentation, its own options and one call of `manage_module`.
+A module of this kind is its documentation and one call of `manage_module` with its `Member` of `family/`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,9 @@ TARGET_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def manage_module(
-    step: str,
-    options: Mapping[str, Mapping[str, Any]],
-    returns: Sequence[str],
-    *,
-    changes: Callable[[Mapping[str, Any]], bool] = lambda params: True,
-    request_of: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
-    one_of: Sequence[Sequence[str]] = (),
-    site_as: str | None = None,
-) -> None:
-    """Be an Ansible module that runs one step of the engine and ends with its result.
+@dataclass(frozen=True)
+class Member:
+    """One module of the family: what it takes, what it gives back, and which step of the engine does its work.
 
     :param step: name of the step in `engine/agent.py`.
     :param options: the module's own options; they are the step's request, name for name.
@@ -54,28 +47,52 @@ def manage_module(
         answers on a host where there is no project yet.
     :param request_of: makes the step's request of the parameters where the names alone do not.
     :param one_of: groups of options of which exactly one is given.
+    :param constraints: further arguments of AnsibleModule: `required_if`, `required_together`, ...
     :param site_as: what the step's request calls the name of the site, if it wants to know.
     """
+
+    step: str
+    options: Mapping[str, Mapping[str, Any]]
+    returns: Sequence[str]
+    changes: Callable[[Mapping[str, Any]], bool] = lambda params: True
+    request_of: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    one_of: Sequence[Sequence[str]] = ()
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    site_as: str | None = None
+
+    def request(self, params: Mapping[str, Any], site: str | None) -> dict[str, Any]:
+        """What the agent is asked, by the parameters of the module.
+
+        :raises EngineError: when they contradict one another.
+        """
+        own = self.request_of({name: params[name] for name in self.options})
+        return {"name": self.step, **own, **({self.site_as: site or ""} if self.site_as else {})}
+
+
+def manage_module(member: Member) -> None:
+    """Be an Ansible module that runs one step of the engine and ends with its result."""
     module = AnsibleModule(
-        argument_spec={**TARGET_OPTIONS, **options},
-        required_one_of=[("site", "project_path"), *one_of],
-        mutually_exclusive=[*one_of, ("venv", "python"), *(("site", name) for name in ("project_path", *OF_A_PROJECT))],
+        argument_spec={**TARGET_OPTIONS, **member.options},
+        required_one_of=[("site", "project_path"), *member.one_of],
+        mutually_exclusive=[
+            *member.one_of,
+            ("venv", "python"),
+            *(("site", name) for name in ("project_path", *OF_A_PROJECT)),
+        ],
         supports_check_mode=True,
+        **member.constraints,
     )
     with failing_as(module):
-        own = {name: module.params[name] for name in options}
-        request = {"name": step, **(request_of(own) if request_of else own)}
-        if site_as:
-            request[site_as] = module.params["site"] or ""
+        request = member.request(module.params, module.params["site"])
         try:
             target = target_of(module.params)
         except NotThereYet as error:
             if not module.check_mode:
                 raise
-            msg = f"{error.message}: what {step} would do there cannot be told before"
-            module.exit_json(changed=changes(module.params), msg=msg)
+            msg = f"{error.message}: what {member.step} would do there cannot be told before"
+            module.exit_json(changed=member.changes(module.params), msg=msg)
         (result,) = run_steps(target, [request], check=module.check_mode, timeout=module.params["timeout"])
-        module.exit_json(**as_ansible(result, returns, diff=module._diff))
+        module.exit_json(**as_ansible(result, member.returns, diff=module._diff))
 
 
 def target_of(params: Mapping[str, Any]) -> Target:

@@ -120,22 +120,12 @@ detail:
   type: str
 """
 
+from ansible_collections.djdeploy.django.plugins.module_utils.family.checks import CHECK
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
-
-OPTIONS = {
-    "tags": {"type": "list", "elements": "str"},
-    "deploy": {"type": "bool", "default": False},
-    "fail_level": {
-        "type": "str",
-        "choices": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-        "default": "ERROR",
-    },
-    "databases": {"type": "list", "elements": "str"},
-}
 
 
 def main() -> None:
-    manage_module("check", OPTIONS, ("messages", "counts", "silenced"), changes=lambda params: False)
+    manage_module(CHECK)
 
 
 if __name__ == "__main__":

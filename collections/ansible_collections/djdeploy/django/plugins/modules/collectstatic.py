@@ -108,17 +108,12 @@ detail:
   type: str
 """
 
+from ansible_collections.djdeploy.django.plugins.module_utils.family.static import COLLECTSTATIC
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
-
-OPTIONS = {
-    "clear": {"type": "bool", "default": False},
-    "link": {"type": "bool", "default": False},
-    "ignore": {"type": "list", "elements": "str"},
-}
 
 
 def main() -> None:
-    manage_module("collectstatic", OPTIONS, ("copied", "unmodified", "deleted", "post_processed"))
+    manage_module(COLLECTSTATIC)
 
 
 if __name__ == "__main__":

@@ -101,38 +101,12 @@ detail:
   type: str
 """
 
-import shlex
-from collections.abc import Mapping
-from typing import Any
-
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.family.commands import COMMAND
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
-
-OPTIONS = {
-    "argv": {"type": "list", "elements": "str"},
-    "cmd": {"type": "str"},
-    "read_only": {"type": "bool", "default": False},
-}
-
-
-def request_of(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The words of the command, however they were given."""
-    try:
-        argv = params["argv"] or shlex.split(params["cmd"])
-    except ValueError as error:
-        raise EngineError(f"cmd cannot be split into words: {error}", "close its quotes, or use argv") from error
-    return {"argv": argv, "read_only": params["read_only"]}
 
 
 def main() -> None:
-    manage_module(
-        "command",
-        OPTIONS,
-        ("argv", "rc"),
-        changes=lambda params: not params["read_only"],
-        request_of=request_of,
-        one_of=[("argv", "cmd")],
-    )
+    manage_module(COMMAND)
 
 
 if __name__ == "__main__":

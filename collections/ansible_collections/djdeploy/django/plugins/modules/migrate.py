@@ -193,23 +193,12 @@ detail:
   type: str
 """
 
+from ansible_collections.djdeploy.django.plugins.module_utils.family.migrations import MIGRATE
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
-
-OPTIONS = {
-    "app": {"type": "str"},
-    "target": {"type": "str"},
-    "database": {"type": "str", "default": "default"},
-    "fake": {"type": "bool", "default": False},
-    "fake_initial": {"type": "bool", "default": False},
-    "lock_timeout": {"type": "float", "default": 2},
-    "statement_timeout": {"type": "float", "default": 900},
-    "attempts": {"type": "int", "default": 10},
-}
 
 
 def main() -> None:
-    returns = ("database", "pending", "applied", "plan", "waited", "tries")
-    manage_module("migrate", OPTIONS, returns, site_as="lock_name")
+    manage_module(MIGRATE)
 
 
 if __name__ == "__main__":

@@ -113,25 +113,12 @@ detail:
   type: str
 """
 
+from ansible_collections.djdeploy.django.plugins.module_utils.family.users import SUPERUSER
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import manage_module
-
-OPTIONS = {
-    "username": {"type": "str", "required": True},
-    "email": {"type": "str"},
-    "password": {"type": "str", "no_log": True},
-    "update_password": {
-        "type": "str",
-        "choices": ["on_create", "always"],
-        "default": "on_create",
-        "no_log": False,
-    },
-    "fields": {"type": "dict"},
-    "database": {"type": "str", "default": "default"},
-}
 
 
 def main() -> None:
-    manage_module("superuser", OPTIONS, ("username", "created", "password_changed"))
+    manage_module(SUPERUSER)
 
 
 if __name__ == "__main__":

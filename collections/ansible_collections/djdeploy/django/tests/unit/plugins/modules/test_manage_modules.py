@@ -16,7 +16,8 @@ import yaml
 
 COLLECTIONS = Path(__file__).parents[7]
 MODULES = "ansible_collections.djdeploy.django.plugins.modules"
-CASES = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text())
+FILES = sorted((Path(__file__).parent / "cases").glob("*.yml"))
+CASES = [case for file in FILES for case in yaml.safe_load(file.read_text())]
 
 
 def run_module(project: Any, task: dict[str, Any]) -> dict[str, Any]:

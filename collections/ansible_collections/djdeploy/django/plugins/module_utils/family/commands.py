@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running what the project brings."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.errors import EngineError
+from ..manage import Member
+
+
+def words_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of the command, however they were given."""
+    try:
+        argv = params["argv"] or shlex.split(params["cmd"])
+    except ValueError as error:
+        raise EngineError(f"cmd cannot be split into words: {error}", "close its quotes, or use argv") from error
+    return {"argv": argv, "read_only": params["read_only"]}
+
+
+COMMAND = Member(
+    "command",
+    {
+        "argv": {"type": "list", "elements": "str"},
+        "cmd": {"type": "str"},
+        "read_only": {"type": "bool", "default": False},
+    },
+    ("argv", "rc"),
+    changes=lambda params: not params["read_only"],
+    request_of=words_of,
+    one_of=[("argv", "cmd")],
+)
