@@ -35,7 +35,7 @@ def kind(pid):
     command, unit = text(f"/proc/{pid}/cmdline"), text(f"/proc/{pid}/cgroup")
     if not command or pid == os.getpid():
         return None
-    if "<djdeploy agent>" in command:
+    if "djdeploy_agent" in command:
         return "django"
     release = re.search(rf"djdeploy-{SITE}@(\S+?)\.service", unit)
     if release:

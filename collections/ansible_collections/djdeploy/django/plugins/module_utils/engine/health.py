@@ -7,7 +7,6 @@ waiting in the socket systemd holds.
 
 from __future__ import annotations
 
-import http.client
 import io
 import re
 import socket
@@ -68,6 +67,8 @@ def read_answer(data: bytes, *, whole: bool) -> Answer:
     :param whole: the other side has ended it; else there is more that nobody waits for.
     :raises http.client.HTTPException: when it is none, or less came than was announced.
     """
+    import http.client
+
     response = http.client.HTTPResponse(cast(socket.socket, Received(data)))
     response.begin()
     body = response.read() if whole else response.read(4000)
@@ -102,6 +103,8 @@ def ask(
         "Accept-Encoding: identity",
         "Connection: close",
     )
+    import http.client  # takes as long as all else of this program, so it is had while gunicorn starts
+
     family, where = (socket.AF_UNIX, str(address)) if isinstance(address, Path) else (socket.AF_INET, None)
     end = time.monotonic() + seconds
     data, ended, looked = b"", False, time.monotonic()

@@ -8,7 +8,6 @@ import json
 import os
 import pwd
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -289,16 +288,15 @@ def write_settings(site: Site, release: Release, gid: int) -> None:
 
 
 # Compiled files lie beside their sources in the end, yet never come there while Django looks around in
-# the same directories: the cache's directories would change under its feet.
+# the same directories: the cache's directories would change under its feet. So the program waits, when it has
+# compiled, until its standard input ends.
 COMPILE = """\
-import compileall, py_compile, sys
+import compileall, os, py_compile, sys
 code, aside = sys.argv[1:]
+os.umask(0o022)
 sys.pycache_prefix = aside
 compileall.compile_dir(code, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-"""
-BRING = """\
-import os, sys
-code, aside = sys.argv[1:]
+sys.stdin.read()
 compiled = aside + os.path.abspath(code)
 for folder, _, files in os.walk(compiled):
     cache = os.path.join(code, os.path.relpath(folder, compiled), "__pycache__")
@@ -320,24 +318,10 @@ def compiling(code: Path, aside: Path, python: str, user: str) -> Iterator[None]
     :raises EngineError: when Python could not even look for files to compile.
     """
     make_directory(aside, 0o700, pwd.getpwnam(user).pw_uid)
-
-    said = []
-
-    def step(program: str) -> None:
-        done = runner.run([python, "-I", "-S", "-c", program, code, aside], user=user, cwd="/", timeout=300)
-        if done.returncode:
-            said.append(done.stderr)
-
-    worker = threading.Thread(target=step, args=(COMPILE,))
-    worker.start()
-    try:
+    words: list[str | Path] = [python, "-I", "-S", "-c", COMPILE, code, aside]
+    with runner.waiting(words, user=user, timeout=900):
         yield
-    finally:
-        worker.join()
-    step(BRING)
     remove_tree(aside)
-    if said:
-        raise EngineError("the project's files could not be compiled", detail="\n".join(said))
 
 
 def interpreter(wanted: str) -> requirements.Python:

@@ -266,6 +266,24 @@ def load(
 
 
 @contextmanager
+def waiting(argv: Sequence[str | Path], *, user: str | None, timeout: float) -> Iterator[None]:
+    """A program beside the body, told by the end of its standard input that the body has come to its own.
+
+    When the body fails, the program is killed.
+
+    :raises EngineError: when it cannot be started, fails or runs out of time.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        started(argv, subprocess.PIPE, subprocess.DEVNULL, said, user, {}, timeout) as process,
+    ):
+        yield
+        cast("IO[bytes]", process.stdin).close()
+        process.wait()
+        require_success(argv, process, said)
+
+
+@contextmanager
 def started(
     argv: Sequence[str | Path],
     stdin: IO[bytes] | int,
