@@ -7,13 +7,14 @@ A module of this kind is its documentation and one call of `manage_module` with 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .engine.environment import parse
 from .engine.errors import EngineError
@@ -71,28 +72,95 @@ class Member:
 
 def manage_module(member: Member) -> None:
     """Be an Ansible module that runs one step of the engine and ends with its result."""
-    module = AnsibleModule(
-        argument_spec={**TARGET_OPTIONS, **member.options},
-        required_one_of=[("site", "project_path"), *member.one_of],
-        mutually_exclusive=[
-            *member.one_of,
-            ("venv", "python"),
-            *(("site", name) for name in ("project_path", *OF_A_PROJECT)),
-        ],
-        supports_check_mode=True,
-        **member.constraints,
-    )
+    module = module_for(member.options, member.one_of, member.constraints)
     with failing_as(module):
         request = member.request(module.params, module.params["site"])
-        try:
-            target = target_of(module.params)
-        except NotThereYet as error:
-            if not module.check_mode:
-                raise
-            msg = f"{error.message}: what {member.step} would do there cannot be told before"
-            module.exit_json(changed=member.changes(module.params), msg=msg)
+        target = target_or_end(module, member.step, member.changes(module.params))
         (result,) = run_steps(target, [request], check=module.check_mode, timeout=module.params["timeout"])
-        module.exit_json(**as_ansible(result, member.returns, diff=module._diff))
+        answer = as_ansible(result, member.returns)
+        module.exit_json(**answer, **({"diff": result.diff} if module._diff else {}))
+
+
+def steps_module(family: Mapping[str, Member]) -> None:
+    """Be an Ansible module that runs several steps of the family in one Django process."""
+    # Ansible writes the options of a task into the host's log, and knows only later which of them are secrets.
+    module = module_for({"steps": {"type": "list", "elements": "dict", "required": True}}, logged=False)
+    with failing_as(module, family):
+        chosen = [step_of(module, family, number, entry) for number, entry in enumerate(module.params["steps"], 1)]
+        requests = [member.request(params, module.params["site"]) for member, params in chosen]
+        target = target_or_end(module, "these steps", any(member.changes(params) for member, params in chosen))
+        results = run_steps(target, requests, check=module.check_mode, timeout=module.params["timeout"])
+        diff = [{"before_header": each.name, "after_header": each.name, **each.diff} for each in results]
+        module.exit_json(
+            changed=any(each.changed for each in results),
+            results=named_results(results, family),
+            seconds=round(sum(each.seconds for each in results), 3),
+            **({"diff": diff} if module._diff else {}),
+        )
+
+
+def module_for(
+    options: Mapping[str, Mapping[str, Any]],
+    one_of: Sequence[Sequence[str]] = (),
+    constraints: Mapping[str, Any] | None = None,
+    *,
+    logged: bool = True,
+) -> AnsibleModule:
+    """The module of a task, with the options all of them share.
+
+    :param logged: whether its options are written into the log of the host.
+    """
+    own_project = [("site", name) for name in ("project_path", *OF_A_PROJECT)]
+    return AnsibleModule(
+        argument_spec={**TARGET_OPTIONS, **options},
+        required_one_of=[("site", "project_path"), *one_of],
+        mutually_exclusive=[*one_of, ("venv", "python"), *own_project],
+        supports_check_mode=True,
+        no_log=not logged,
+        **(constraints or {}),
+    )
+
+
+def step_of(
+    module: AnsibleModule, family: Mapping[str, Member], number: int, entry: Mapping[str, Any]
+) -> tuple[Member, dict[str, Any]]:
+    """Read one item of `steps`: what it asks for, and its options as the module of that name takes them.
+
+    :raises EngineError: when it names no module of the family, or not just one, or gives it options it does not take.
+    """
+    if len(entry) != 1 or next(iter(entry)) not in family:
+        raise EngineError(
+            f"step {number}: {', '.join(entry) or 'nothing'} is not the name of one module",
+            f"an item has one key, one of: {', '.join(sorted(family))}",
+        )
+    ((name, options),) = entry.items()
+    if options is not None and not isinstance(options, dict):
+        raise EngineError(f"step {number}, {name}: options are wanted, not {options!r}", f"{name}: {{option: value}}")
+    member = family[name]
+    validator = ArgumentSpecValidator(
+        dict(member.options), mutually_exclusive=member.one_of, required_one_of=member.one_of, **member.constraints
+    )
+    read = validator.validate(options or {})
+    module.no_log_values.update(read._no_log_values)
+    if read.error_messages:
+        raise EngineError(
+            f"step {number}, {name}: {read.error_messages[0]}", f"see: ansible-doc djdeploy.django.{name}"
+        )
+    return member, read.validated_parameters
+
+
+def target_or_end(module: AnsibleModule, what: str, changes: bool) -> Target:
+    """The project of the task; in check mode, where there is none yet, the task ends here.
+
+    :raises NotThereYet: when it is not on this host.
+    """
+    try:
+        return target_of(module.params)
+    except NotThereYet as error:
+        if not module.check_mode:
+            raise
+        module.exit_json(changed=changes, msg=f"{error.message}: what {what} would do there cannot be told before")
+        raise
 
 
 def target_of(params: Mapping[str, Any]) -> Target:
@@ -125,8 +193,8 @@ def target_of(params: Mapping[str, Any]) -> Target:
     )
 
 
-def as_ansible(result: StepResult, returns: Sequence[str], *, diff: bool) -> dict[str, Any]:
-    """A step's result as the return value of its module."""
+def as_ansible(result: StepResult, returns: Sequence[str]) -> dict[str, Any]:
+    """A step's result as the return value of its module, without its diff."""
     answer = {
         "changed": result.changed,
         "before": result.before,
@@ -138,14 +206,20 @@ def as_ansible(result: StepResult, returns: Sequence[str], *, diff: bool) -> dic
     }
     if "reason" in result.facts:
         answer["msg"] = result.facts["reason"]
-    if diff:
-        answer["diff"] = result.diff
     return answer
 
 
+def named_results(results: Iterable[StepResult], family: Mapping[str, Member]) -> list[dict[str, Any]]:
+    """What several steps returned, each with its name."""
+    return [{"step": each.name, **as_ansible(each, family[each.name].returns)} for each in results]
+
+
 @contextmanager
-def failing_as(module: AnsibleModule) -> Iterator[None]:
-    """Let an error of the engine end the module with one clear line; what it knows besides comes along."""
+def failing_as(module: AnsibleModule, family: Mapping[str, Member] | None = None) -> Iterator[None]:
+    """Let an error of the engine end the module with one clear line; what it knows besides comes along.
+
+    :param family: given where a task has several steps: the results of those that were done are told, too.
+    """
     try:
         yield
     except EngineError as error:
@@ -153,6 +227,8 @@ def failing_as(module: AnsibleModule) -> Iterator[None]:
         if isinstance(error, StepError):
             said = {"stdout": error.stdout, "stderr": error.stderr}
             facts = {**error.facts, **said, "step": error.step, "kind": error.kind}
+            if family is not None:
+                facts |= {"results": named_results(error.done, family), "changed": any(e.changed for e in error.done)}
         module.fail_json(
             msg=f"{error.message}\n-> {error.hint}" if error.hint else error.message,
             exception=error.detail,

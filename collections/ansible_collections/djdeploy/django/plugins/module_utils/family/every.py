@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole family by the names of its modules, for the one that runs several of them."""
+
+from __future__ import annotations
+
+from . import checks, commands, migrations, static, users
+
+FAMILY = {
+    member.step: member
+    for member in (
+        checks.CHECK,
+        commands.COMMAND,
+        migrations.MIGRATE,
+        static.COLLECTSTATIC,
+        users.SUPERUSER,
+    )
+}
