@@ -20,7 +20,9 @@ options:
     description: Directory of the project's C(manage.py), for a project that is not a site of djdeploy.
     type: path
   venv:
-    description: Directory of the virtual environment. With O(project_path), it or O(python) is needed.
+    description:
+      - Directory of the virtual environment.
+      - Without it and O(python), C(.venv) or C(venv) in O(project_path) is used.
     type: path
   python:
     description: The Python to use, instead of that of a virtual environment.

@@ -171,11 +171,7 @@ def target_of(params: Mapping[str, Any]) -> Target:
     """
     if params["site"]:
         return Target.for_site(params["site"])
-    python = params["python"] or (params["venv"] and f"{params['venv']}/bin/python")
-    if not python:
-        raise EngineError(
-            "with `project_path`, one of `venv` and `python` is needed", "`venv` is the project's virtual environment"
-        )
+    python = params["python"] or python_of(params["venv"] or found_venv(params["project_path"]))
     env: dict[str, str] = {}
     if params["env_file"]:
         try:
@@ -190,6 +186,25 @@ def target_of(params: Mapping[str, Any]) -> Target:
         pythonpath=params["pythonpath"] or (),
         env=env,
         user=params["run_as"],
+    )
+
+
+def python_of(venv: str) -> str:
+    return f"{venv}/bin/python"
+
+
+def found_venv(project_path: str) -> str:
+    """The virtual environment of a project that nobody named: where uv makes one, or where people do.
+
+    :raises EngineError: when there is none.
+    """
+    for name in (".venv", "venv"):
+        if os.path.isfile(f"{project_path}/{name}/pyvenv.cfg"):
+            return f"{project_path}/{name}"
+    if not os.path.isdir(project_path):
+        raise NotThereYet(f"there is no directory {project_path}", "`project_path` is the directory of manage.py")
+    raise EngineError(
+        f"there is no virtual environment in {project_path}", "name it: `venv`, or `python` for the interpreter itself"
     )
 
 

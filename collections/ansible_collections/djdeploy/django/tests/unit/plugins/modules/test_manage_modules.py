@@ -70,3 +70,10 @@ def test_module_as_ansible_ships_it(project: Any) -> None:
         check=False,
     )
     assert "CHANGED" in done.stdout and "shop.0002_price" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", [".venv", "venv"])
+def test_virtual_environment_in_the_project_is_found(project: Any, name: str) -> None:
+    (project.root / name).symlink_to(sys.prefix)
+    result = run_module(project, {"module": "check", "bare": True, "args": {"project_path": str(project.root)}})
+    assert "failed" not in result, result
