@@ -8,52 +8,40 @@ import os
 import pkgutil
 import re
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# Named here so that AnsiballZ packs the files, too; they never run in this process.
-from . import (
-    agent,
-    agent_checks,
-    agent_commands,
-    agent_databases,
-    agent_locks,
-    agent_migrations,
-    agent_operations,
-    agent_project,
-    agent_rollback,
-    agent_seed,
-    agent_settings,
-    agent_static,
-    agent_users,
-    agent_words,
-)
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
 from .runner import Runner, run
 
+if TYPE_CHECKING:
+    # Never executed: AnsiballZ reads these lines to know which files travel with a module. Nor do the files
+    # ever run in this process.
+    from . import (  # noqa: F401
+        agent,
+        agent_checks,
+        agent_commands,
+        agent_databases,
+        agent_locks,
+        agent_migrations,
+        agent_operations,
+        agent_project,
+        agent_rollback,
+        agent_seed,
+        agent_settings,
+        agent_static,
+        agent_users,
+        agent_words,
+    )
+
 # The agent's text goes by standard input, before the request: so nothing of it is in argv, and nothing
 # has to be readable by the site's user or left behind on disk. Each of its files becomes a module of its
 # own, compiled when it is first imported.
-AGENT = (
-    agent,
-    agent_checks,
-    agent_commands,
-    agent_databases,
-    agent_locks,
-    agent_migrations,
-    agent_operations,
-    agent_project,
-    agent_rollback,
-    agent_seed,
-    agent_settings,
-    agent_static,
-    agent_users,
-    agent_words,
-)
 BOOTSTRAP = """\
 import json, sys
 from importlib.abc import InspectLoader
@@ -268,14 +256,13 @@ def agent_source() -> str:
 
     :raises EngineError: when they were not installed with the rest.
     """
-    package = agent.__name__.rpartition(".")[0]
+    package = str(__package__)
     texts = {}
-    for part in AGENT:
-        name = part.__name__.rpartition(".")[2]
-        data = pkgutil.get_data(package, f"{name}.py")
-        if data is None:
-            raise EngineError(f"the engine lacks its {name}.py", "run site.yml: it installs the engine anew")
-        texts[name] = data.decode("ascii")
+    for part in pkgutil.iter_modules(sys.modules[package].__path__):
+        if part.name.partition("_")[0] == "agent":
+            texts[part.name] = (pkgutil.get_data(package, f"{part.name}.py") or b"").decode("ascii")
+    if "agent" not in texts:
+        raise EngineError("the engine lacks its agent.py", "run site.yml: it installs the engine anew")
     return json.dumps(texts)
 
 

@@ -155,3 +155,11 @@ def raises(function: ast.FunctionDef) -> bool:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name)
     ]
     return "EngineError" in called and not caught
+
+
+def test_every_file_of_the_agent_travels_with_a_module() -> None:
+    """Ansible packs what is imported somewhere, and steps.py finds in the package whatever is there."""
+    named = {
+        name for module, level, names, _inside in imports(parsed(ENGINE / "steps.py")) if not module for name in names
+    }
+    assert {f"{name}.py" for name in named} == AGENT
