@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from .host import BIN, NAME, SITE, Host, run
 from .report import Goal, Result, median, table
@@ -49,13 +51,13 @@ def measure(host: Host, *, rounds: int = ROUNDS) -> Result:
     task(host, "manage", {"steps": steps})  # so that there is nothing to do from now on
     took: dict[str, list[float]] = {name: [] for name in ("ansible -m ping", "django.setup()", *STEPS, "manage")}
     result = Result("modules")
-    ping_words = [BIN / "ansible", NAME, "-i", host.inventory, "-m", "ansible.builtin.ping"]
+    ping: list[str | Path] = [BIN / "ansible", NAME, "-i", host.inventory, "-m", "ansible.builtin.ping"]
     for _ in range(rounds):
-        took["ansible -m ping"].append(seconds(lambda: run(ping_words)))
+        took["ansible -m ping"].append(seconds(partial(run, ping)))
         took["django.setup()"].append(float(host.on_host(SETUP)))
         for name in STEPS:
-            took[name].append(seconds(lambda name=name: task(host, name, dict(OPTIONS.get(name, {})))))
-        took["manage"].append(seconds(lambda: task(host, "manage", {"steps": steps})))
+            took[name].append(seconds(partial(task, host, name, {**OPTIONS.get(name, {})})))
+        took["manage"].append(seconds(partial(task, host, "manage", {"steps": steps})))
     if "CHANGED" in task(host, "manage", {"steps": steps}):
         result.broken.append("a task with nothing to do is changed")
     bare = [ping + start for ping, start in zip(took["ansible -m ping"], took["django.setup()"], strict=True)]

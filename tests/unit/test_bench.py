@@ -19,14 +19,14 @@ BEGAN = 1_000.0
 
 def line(at: float, **event: Any) -> dict[str, Any]:
     """A line of the journal of deploys, `at` seconds after the push began."""
-    return {"at": datetime.fromtimestamp(BEGAN + at, UTC).isoformat(timespec="milliseconds"), "op": "receive", **event}
+    return {"at": datetime.fromtimestamp(BEGAN + at, UTC).isoformat(timespec="milliseconds"), "op": "push", **event}
 
 
-def phase(name: str, began: float, ended: float, op: str = "receive") -> list[dict[str, Any]]:
+def phase(name: str, began: float, ended: float) -> list[dict[str, Any]]:
     seconds = round(ended - began, 3)
     return [
-        line(began, event="phase", name=name, state="started", op=op),
-        line(ended, event="phase", name=name, state="ended", seconds=seconds, op=op),
+        line(began, event="phase", name=name, state="started"),
+        line(ended, event="phase", name=name, state="ended", seconds=seconds),
     ]
 
 
@@ -34,11 +34,11 @@ JOURNAL = [
     *phase("export", -9.0, -8.0),
     *phase("export", 0.5, 0.6),
     *phase("checks", 0.7, 1.0),
-    line(1.0, event="result", ok=True),
-    *phase("start", 1.25, 1.3, op="pushed"),
-    *phase("prove", 1.3, 1.9, op="pushed"),
-    line(2.0, event="result", ok=True, op="pushed"),
-    *phase("settle", 2.0, 2.5, op="pushed"),
+    line(1.0, event="accepted"),
+    *phase("start", 1.25, 1.3),
+    *phase("prove", 1.3, 1.9),
+    line(2.0, event="result", ok=True),
+    *phase("settle", 2.0, 2.5),
 ]
 
 

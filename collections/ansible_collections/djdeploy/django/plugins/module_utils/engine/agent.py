@@ -39,6 +39,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from .agent_databases import absent_files, remove_empty
 from .agent_words import STARTED_WITH, Failure, Outcome, Request, explained
 
 OLDEST_PYTHON = (3, 10)
@@ -60,7 +61,13 @@ STEPS = {
     "connection": "agent_databases",
     "collectstatic": "agent_static",
     "superuser": "agent_users",
+    "compilemessages": "agent_static",
+    "createcachetable": "agent_upkeep",
+    "clearsessions": "agent_upkeep",
+    "sites": "agent_upkeep",
     "command": "agent_commands",
+    "shell": "agent_commands",
+    "info": "agent_info",
     "seed": "agent_seed",
     "settings_digest": "agent_settings",
 }
@@ -166,11 +173,12 @@ def perform(request: Request, emit: Callable[[dict[str, Any]], None], out: Tee, 
 
     :return: whether all of them succeeded.
     """
-    steps, predict, name = request["steps"], bool(request.get("check")), "setup"
+    steps, predict, name, absent = request["steps"], bool(request.get("check")), "setup", list[str]()
     sys.argv = words_of(steps[0]) if len(steps) == 1 else ["manage.py", "check"]
     try:
         began = time.monotonic()
         set_up_django()
+        absent = absent_files()
         emit({"event": "ready", "seconds": round(time.monotonic() - began, 3)})
         for step in steps:
             name = step["name"]
@@ -187,6 +195,7 @@ def perform(request: Request, emit: Callable[[dict[str, Any]], None], out: Tee, 
         raise
     except BaseException as error:  # SystemExit, too: the project's code may raise anything
         failure = explained(error, name)
+        remove_empty(absent)
         cause = error.__cause__ if isinstance(error, Failure) else error
         emit(
             {
@@ -202,6 +211,8 @@ def perform(request: Request, emit: Callable[[dict[str, Any]], None], out: Tee, 
             }
         )
         return False
+    if predict:
+        remove_empty(absent)
     emit({"event": "end"})
     return True
 

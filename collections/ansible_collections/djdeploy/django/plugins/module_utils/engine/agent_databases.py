@@ -63,3 +63,18 @@ def connection_for(request: Request, predict: bool) -> Any:
     if predict and connection.vendor == "sqlite" and not os.path.exists(name) and os.path.isdir(folder):
         connection.settings_dict = {**connection.settings_dict, "NAME": ":memory:"}
     return connection
+
+
+def absent_files() -> list[str]:
+    """Databases of SQLite that are not there: SQLite makes an empty file of each as soon as it is asked something."""
+    from django.conf import settings
+
+    named = [str(each.get("NAME") or "") for each in settings.DATABASES.values() if "sqlite" in each.get("ENGINE", "")]
+    return [name for name in named if name and not os.path.exists(name)]
+
+
+def remove_empty(files: list[str]) -> None:
+    """Take back what was only asked."""
+    for name in files:
+        if os.path.isfile(name) and not os.path.getsize(name):
+            os.unlink(name)

@@ -17,6 +17,7 @@ import yaml
 COLLECTIONS = Path(__file__).parents[7]
 MODULES = "ansible_collections.djdeploy.django.plugins.modules"
 FILES = sorted((Path(__file__).parent / "cases").glob("*.yml"))
+BAD_INPUT = yaml.safe_load((Path(__file__).parent / "cases/bad_input.yml").read_text())
 CASES = [case for file in FILES for case in yaml.safe_load(file.read_text())]
 
 
@@ -46,9 +47,16 @@ def holds(actual: Any, expected: Any) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_module(project: Any, case: dict[str, Any]) -> None:
+    for name, text in case.get("files", {}).items():
+        project.write(name, text)
+    if "settings" in case:
+        project.settings(case["settings"])
     for task in case.get("before", ()):
         assert not run_module(project, task).get("failed")
+    before = project.contents()
     result = run_module(project, case)
+    if case.get("check") or case in BAD_INPUT:
+        assert project.contents() == before
     differing = {name: result.get(name) for name, value in case["result"].items() if not holds(result.get(name), value)}
     assert not differing, json.dumps(result, indent=1)
     assert "failed" in case["result"] or "failed" not in result

@@ -304,7 +304,7 @@ CASES = [
     Case(
         "ambiguous_target",
         "migration",
-        "no single migration of shop starts with '000'",
+        "more than one migration of shop starts with '000'",
         lambda project: None,
         {"name": "migrate", "app": "shop", "target": "000"},
     ),
