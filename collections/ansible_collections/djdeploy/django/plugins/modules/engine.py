@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         agent_seed,
         agent_settings,
         agent_static,
+        agent_upkeep,
         agent_users,
         agent_words,
         cli,

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's steps about files made of a project's sources: `collectstatic`."""
+"""The agent's steps about files made of a project's sources: `collectstatic`, `compilemessages`."""
 
 # mypy: disable-error-code="import-untyped,import-not-found"
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-from .agent_words import Outcome, Request, listing, outcome
+from .agent_words import Failure, Outcome, Request, listing, outcome, shortened
 
 
 def collectstatic(request: Request, predict: bool) -> Outcome:
@@ -63,3 +69,151 @@ def stored_files(storage: Any, folder: str = "") -> Iterator[str]:
         yield os.path.join(folder, name)
     for name in folders:
         yield from stored_files(storage, os.path.join(folder, name))
+
+
+# --- compilemessages -------------------------------------------------------------------------------------------
+
+
+def compilemessages(request: Request, predict: bool) -> Outcome:
+    """Compile translations. All are compiled beside the project first, and only what differs is put in place.
+
+    Django goes by the files' times, which a checkout does not keep and which know nothing of `use_fuzzy`.
+    """
+    from django.core.management.commands.compilemessages import Command
+
+    sources = translations(request)
+    if not sources:
+        return outcome(
+            False, compiled=[], unmodified=0,
+            reason="there is no .po file of these locales below the project or in LOCALE_PATHS",
+        )  # fmt: skip
+    program = shutil.which(Command.program)
+    if program is None:
+        raise Failure(
+            "file",
+            f"{Command.program} is not installed: translations cannot be compiled",
+            "install the Debian package gettext on the host",
+        )
+    words = [program, *Command.program_options, *(["-f"] if request.get("use_fuzzy") else [])]
+    contents = compiled_files(sources, words)
+    old = {name: content_of(name) for name in contents}
+    missing = [name for name, content in old.items() if content is None]
+    outdated = [name for name, content in old.items() if content not in (None, contents[name])]
+    wanted = sorted([*missing, *outdated])
+    locked = [name for name in wanted if not os.access(os.path.dirname(os.path.realpath(name)), os.W_OK | os.X_OK)]
+    if locked:
+        raise Failure(
+            "file",
+            f"{locked[0]} cannot be written{f', nor {len(locked) - 1} more' if locked[1:] else ''}: "
+            "its directory is not writable",
+            "give the directory to the user the task runs as, or set `run_as`",
+        )
+    if not predict:
+        for name in wanted:
+            put_in_place(name, contents[name])
+    current = len(contents) - len(wanted)
+    return outcome(
+        bool(wanted),
+        {"current": current, "outdated": len(outdated), "missing": len(missing)},
+        {"current": len(contents), "outdated": 0, "missing": 0},
+        old=listing([f"{name} (as it was)" for name in outdated]),
+        new=listing(wanted),
+        compiled=wanted,
+        unmodified=current,
+    )
+
+
+def translations(request: Request) -> list[str]:
+    """The .po files Django's own command would look at, but for those in the virtual environment.
+
+    :raises Failure: for a locale that is nowhere; Django would say nothing.
+    """
+    from django.conf import settings
+    from django.core.management.utils import is_ignored_path
+
+    ignored, environment = set(request.get("ignore") or []), os.path.realpath(sys.prefix)
+    folders = [os.path.join("conf", "locale"), "locale", *map(str, settings.LOCALE_PATHS)]
+    for folder, names, _files in os.walk("."):
+        paths = {name: os.path.normpath(os.path.join(folder, name)) for name in names}
+        names[:] = [
+            name
+            for name, path in paths.items()
+            if not is_ignored_path(path, ignored) and os.path.realpath(path) != environment
+        ]
+        folders += [paths[name] for name in names if name == "locale"]
+    folders = sorted({os.path.realpath(folder) for folder in folders if os.path.isdir(folder)})
+    known = {name for folder in folders for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name))}
+    chosen = set(request.get("locales") or known)
+    if chosen - known:
+        raise Failure(
+            "request",
+            f"there is no locale {', '.join(sorted(chosen - known))}",
+            f"there are: {', '.join(sorted(known)) or 'none'}; a locale is named like its directory, as pt_BR",
+        )
+    return sorted(
+        shortened(os.path.join(inner, name))
+        for folder in folders
+        for locale in chosen - set(request.get("exclude") or [])
+        for inner, _folders, files in os.walk(os.path.join(folder, locale, "LC_MESSAGES"))
+        for name in files
+        if name.endswith(".po")
+    )
+
+
+def compiled_files(sources: list[str], words: list[str]) -> dict[str, bytes]:
+    """What each .mo file shall hold, by its name.
+
+    :raises Failure: for the first .po file with an error, with the words of the compiler.
+    """
+    from django.core.management.commands.compilemessages import has_bom
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def compiled(number: int) -> tuple[bytes, list[str]]:
+            source, target = sources[number], os.path.join(folder, f"{number}.mo")
+            if has_bom(Path(source)):
+                return b"", [f"{source}:1: it begins with a byte order mark; Django wants UTF-8 without one"]
+            done = subprocess.run(
+                [*words, "-o", target, source],
+                env={**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": ""},
+                capture_output=True,
+                check=False,
+            )
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            if done.returncode:
+                return b"", said or [f"{source}: {words[0]} ended with status {done.returncode}"]
+            return Path(target).read_bytes(), []
+
+        results = list(pool.map(compiled, range(len(sources))))
+    wrong = [said for _content, said in results if said]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more files have errors)" if wrong[1:] else ""
+        raise Failure(
+            "file",
+            f"a translation cannot be compiled: {wrong[0][0]}{more}",
+            "mend that .po file",
+            "\n".join(line for said in wrong for line in said),
+        )
+    return {
+        source.removesuffix(".po") + ".mo": content for source, (content, _said) in zip(sources, results, strict=True)
+    }
+
+
+def content_of(name: str) -> bytes | None:
+    try:
+        return Path(name).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def put_in_place(name: str, content: bytes) -> None:
+    """Replace a file at once, so that no process reads half of it; its mode stays."""
+    target = os.path.realpath(name)
+    new = f"{target}.{os.getpid()}"
+    try:
+        Path(new).write_bytes(content)
+        if os.path.exists(target):
+            shutil.copymode(target, new)
+        os.replace(new, target)
+    finally:
+        Path(new).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import checks, commands, migrations, static, users
+from . import checks, commands, migrations, static, upkeep, users
 
 FAMILY = {
     member.step: member
@@ -12,6 +12,10 @@ FAMILY = {
         commands.COMMAND,
         migrations.MIGRATE,
         static.COLLECTSTATIC,
+        static.COMPILEMESSAGES,
+        upkeep.CLEARSESSIONS,
+        upkeep.CREATECACHETABLE,
+        upkeep.SITES,
         users.SUPERUSER,
     )
 }

@@ -14,3 +14,14 @@ COLLECTSTATIC = Member(
     },
     ("copied", "unmodified", "deleted", "post_processed"),
 )
+
+COMPILEMESSAGES = Member(
+    "compilemessages",
+    {
+        "locales": {"type": "list", "elements": "str"},
+        "exclude": {"type": "list", "elements": "str"},
+        "use_fuzzy": {"type": "bool", "default": False},
+        "ignore": {"type": "list", "elements": "str"},
+    },
+    ("compiled", "unmodified"),
+)

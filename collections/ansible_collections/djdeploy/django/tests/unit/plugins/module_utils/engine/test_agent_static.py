@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiling translations: what is predicted is what is done, and then nothing is left to do.
+
+Where gettext is not installed, the same tests see the one clear line that says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError, StepResult
+
+GETTEXT = shutil.which("msgfmt") is not None
+HEADER = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\n'
+GERMAN = HEADER + 'msgid "price"\nmsgstr "Preis"\n\n#, fuzzy\nmsgid "shop"\nmsgstr "Geschäft"\n'
+FRENCH = HEADER + 'msgid "price"\nmsgstr "prix"\n'
+DE, FR = (f"locale/{code}/LC_MESSAGES/django" for code in ("de", "pt_BR"))
+OWN = "shop/locale/de/LC_MESSAGES/django"
+STEP = {"name": "compilemessages"}
+
+
+@pytest.fixture
+def translated(project: Any) -> Any:
+    for name, text in {DE: GERMAN, FR: FRENCH, OWN: FRENCH}.items():
+        project.write(f"{name}.po", text)
+    return project
+
+
+def proven(project: Any, step: dict[str, Any]) -> StepResult | None:
+    """Predict, run, run again; the run's result, or nothing where there is no compiler."""
+    untouched = project.contents()
+    if not GETTEXT:
+        for check in (True, False):
+            error = refused(project, step, check=check)
+            assert error.message == "msgfmt is not installed: translations cannot be compiled"
+            assert "the Debian package gettext" in error.hint
+        return None
+    (predicted,) = project.run(step, check=True)
+    assert project.contents() == untouched, "check mode changed a file"
+    (done,) = project.run(step)
+    (again,) = project.run(step)
+    assert done.changed
+    assert (predicted.changed, predicted.before, predicted.after) == (done.changed, done.before, done.after)
+    assert (predicted.diff, predicted.facts) == (done.diff, done.facts)
+    assert not again.changed and again.diff["before"] == again.diff["after"]
+    return done
+
+
+def refused(project: Any, step: dict[str, Any], *, check: bool = False) -> StepError:
+    untouched = project.contents()
+    with pytest.raises(StepError) as caught:
+        project.run(step, check=check)
+    assert project.contents() == untouched
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def test_all_translations(translated: Any) -> None:
+    if done := proven(translated, STEP):
+        assert done.before == {"current": 0, "outdated": 0, "missing": 3}
+        assert done.facts == {"compiled": [f"{name}.mo" for name in (DE, FR, OWN)], "unmodified": 0}
+        lines = "import gettext; print(gettext.translation('django', 'locale', ['de']).gettext('price'))"
+        (shown,) = translated.run({"name": "command", "argv": ["shell", "-c", lines]})
+        assert shown.stdout.strip().endswith("Preis")
+
+
+def test_content_counts_and_not_time(translated: Any) -> None:
+    if proven(translated, STEP):
+        os.utime(translated.root / f"{DE}.mo", (0, 0))
+        assert not translated.run(STEP)[0].changed
+        (translated.root / f"{FR}.mo").write_bytes(b"of another time")
+        done = proven(translated, STEP)
+        assert done is not None and done.before == {"current": 2, "outdated": 1, "missing": 0}
+        assert done.facts["compiled"] == [f"{FR}.mo"]
+
+
+def test_fuzzy_translations(translated: Any) -> None:
+    if proven(translated, STEP):
+        done = proven(translated, {**STEP, "use_fuzzy": True})
+        assert done is not None and done.facts["compiled"] == [f"{DE}.mo"]
+
+
+@pytest.mark.parametrize(
+    ("options", "compiled"),
+    [
+        ({"locales": ["pt_BR"]}, [FR]),
+        ({"exclude": ["de"]}, [FR]),
+        ({"ignore": ["shop"]}, [DE, FR]),
+        ({"locales": ["de"], "ignore": ["shop*"]}, [DE]),
+    ],
+)
+def test_some_translations(translated: Any, options: dict[str, Any], compiled: list[str]) -> None:
+    if done := proven(translated, {**STEP, **options}):
+        assert done.facts["compiled"] == [f"{name}.mo" for name in compiled]
+
+
+def test_locale_paths_are_read_and_the_virtual_environment_is_not(translated: Any, tmp_path: Path) -> None:
+    translated.settings(
+        f"LOCALE_PATHS = [{str(tmp_path / 'words')!r}]\nimport sys; sys.prefix = str(BASE_DIR / 'shop')"
+    )
+    translated.write("../words/de/LC_MESSAGES/django.po", GERMAN)
+    if done := proven(translated, {**STEP, "locales": ["de"]}):
+        assert done.facts["compiled"] == sorted([str(tmp_path / "words/de/LC_MESSAGES/django.mo"), f"{DE}.mo"])
+
+
+def test_a_file_with_an_error(translated: Any) -> None:
+    translated.write(f"{FR}.po", HEADER + 'msgid "price"\nmsgstr "prix\n')
+    if not GETTEXT:
+        proven(translated, STEP)
+        return
+    for check in (True, False):
+        error = refused(translated, STEP, check=check)
+        assert error.kind == "file" and f"{FR}.po:6: " in error.message
+
+
+def test_a_file_with_a_byte_order_mark(translated: Any) -> None:
+    translated.write(f"{FR}.po", "\ufeff" + FRENCH)
+    if GETTEXT:
+        assert f"{FR}.po:1: it begins with a byte order mark" in refused(translated, STEP).message
+
+
+def test_a_directory_that_is_not_writable(translated: Any) -> None:
+    translated.settings("import os; os.access = lambda path, mode, **options: not mode & os.W_OK")
+    error = refused(translated, STEP)
+    assert ("not writable" if GETTEXT else "not installed") in error.message
+
+
+def test_a_host_without_gettext(translated: Any) -> None:
+    translated.env["PATH"] = "/nonexistent"
+    error = refused(translated, STEP)
+    assert error.message == "msgfmt is not installed: translations cannot be compiled"
+    assert "the Debian package gettext" in error.hint
+
+
+def test_a_locale_that_is_nowhere(translated: Any) -> None:
+    error = refused(translated, {**STEP, "locales": ["de", "pt-br"]})
+    assert error.message == "there is no locale pt-br" and error.hint.startswith("there are: de, pt_BR;")
+
+
+def test_nothing_to_compile(project: Any) -> None:
+    (result,) = project.run(STEP)
+    assert not result.changed and "there is no .po file" in result.facts["reason"]
