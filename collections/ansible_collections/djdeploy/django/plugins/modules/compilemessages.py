@@ -15,6 +15,7 @@ description:
   - The task is changed exactly when the content of a C(.mo) file was not what its C(.po) file compiles to. The times
     of files, which a checkout does not keep, do not count.
   - When one file has an error, none is written.
+  - Needs C(msgfmt) on the host, of the Debian package C(gettext), as soon as there is a C(.po) file.
   - The virtual environment is left out when it is below the project.
   - Processes that run already keep the translations they have read, until they are restarted.
 options:
@@ -43,16 +44,12 @@ author: djdeploy contributors (@djdeploy)
 """
 
 EXAMPLES = r"""
-- name: Install the compiler of translations
-  ansible.builtin.apt:
-    name: gettext
-
 - name: Compile the translations of any project
   djdeploy.django.compilemessages:
     project_path: /srv/legacy/app
     venv: /srv/legacy/venv
     run_as: legacy
-    locales: [de, pt_BR]
+    exclude: [en]
     ignore: [node_modules]
 
 - name: Compile the translations of a site

@@ -41,7 +41,7 @@ EXAMPLES = r"""
     project_path: /srv/legacy/app
     venv: /srv/legacy/venv
     run_as: legacy
-    database: cache
+    database: archive
     tables: [legacy_cache]
 """
 
