@@ -16,7 +16,9 @@ description:
     module of the command where there is one.
 options:
   argv:
-    description: The command and its arguments, one list item each. No shell reads them.
+    description:
+      - The command and its arguments, one list item each. No shell reads them.
+      - Join an option and a value that begins with a dash by an equals sign, as in C(--prefix=-x).
     type: list
     elements: str
   cmd:
@@ -25,9 +27,33 @@ options:
   read_only:
     description:
       - The command changes nothing. The task is then never changed.
-      - Check mode runs only such commands.
+      - Check mode runs only such commands. Any other it answers as changed, unless O(creates) or O(removes) tell that
+        there is nothing to do.
     type: bool
     default: false
+  creates:
+    description: A path, relative to the directory of C(manage.py). When it exists, the command is not run and the task
+      is unchanged.
+    type: str
+  removes:
+    description: A path as in O(creates). When it does not exist, the command is not run and the task is unchanged.
+    type: str
+  changed_pattern:
+    description:
+      - A Python regular expression; C(^) and C($) match at every line. The task is changed only if it is found in what
+        the command prints.
+      - Check mode cannot know that and answers changed.
+    type: str
+  failed_pattern:
+    description: The same; the task fails if it is found.
+    type: str
+  parse:
+    description: V(json) reads what the command prints as JSON and returns it as RV(data). The task fails if it is none.
+    type: str
+    choices: [json]
+  stdin:
+    description: Text for the command's standard input. Without it a command that asks a question fails.
+    type: str
 extends_documentation_fragment:
   - djdeploy.django.manage
   - djdeploy.django.attributes
@@ -36,6 +62,7 @@ seealso:
   - module: djdeploy.django.migrate
   - module: djdeploy.django.collectstatic
   - module: djdeploy.django.superuser
+  - module: djdeploy.django.shell
 author: djdeploy contributors (@djdeploy)
 """
 
@@ -56,6 +83,21 @@ EXAMPLES = r"""
     argv: [showmigrations, --plan]
     read_only: true
   register: shop_migrations
+
+- name: Import prices, changed only if there were new ones
+  djdeploy.django.command:
+    project_path: /srv/shop
+    venv: /srv/shop/venv
+    argv: [import_prices, --noinput]
+    changed_pattern: "^[1-9][0-9]* new"
+
+- name: Read the products
+  djdeploy.django.command:
+    site: shop
+    argv: [dumpdata, shop.product]
+    read_only: true
+    parse: json
+  register: products
 """
 
 RETURN = r"""
@@ -66,13 +108,17 @@ argv:
   elements: str
   sample: [clearsessions]
 rc:
-  description: Exit status; null when check mode did not run it.
+  description: Exit status; null when it was not run.
   returned: when Django could be set up
   type: int
   sample: 0
+data:
+  description: What the command printed, read as JSON; null when it was not run or O(parse) is not given.
+  returned: success
+  type: raw
 msg:
-  description: Tells that the command was not run.
-  returned: in check mode
+  description: Tells that the command was not run, and why.
+  returned: when it was not run
   type: str
 stdout:
   description: What Django printed.

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         agent_checks,
         agent_commands,
         agent_databases,
+        agent_info,
         agent_locks,
         agent_migrations,
         agent_operations,

@@ -15,7 +15,6 @@ from .agent_words import STARTED_WITH, Failure, Outcome, Request, culprit, forei
 
 def describe(request: Request, predict: bool) -> Outcome:
     """What the deployer has to know of a project, asked of Django instead of the user."""
-    import django
     from django.apps import apps
     from django.conf import settings
     from django.db.migrations.loader import MigrationLoader
@@ -25,28 +24,54 @@ def describe(request: Request, predict: bool) -> Outcome:
         migrations.setdefault(app, []).append(name)
     return outcome(
         False,
-        python=".".join(str(part) for part in sys.version_info[:3]),
-        django=django.get_version(),
+        **running(),
         settings=os.environ["DJANGO_SETTINGS_MODULE"],
-        debug=bool(settings.DEBUG),
-        allowed_hosts=list(settings.ALLOWED_HOSTS),
         staticfiles=apps.is_installed("django.contrib.staticfiles"),
-        static_url=text_or_none(settings.STATIC_URL),
-        static_root=text_or_none(settings.STATIC_ROOT),
-        static_storage=settings.STORAGES.get("staticfiles", {}).get("BACKEND"),
-        # Of an empty MEDIA_URL Django makes "/" as soon as it has a script prefix.
-        media_url=text_or_none(settings._wrapped.MEDIA_URL and settings.MEDIA_URL),
-        media_root=text_or_none(settings.MEDIA_ROOT),
+        **files_served(),
         wsgi_application=text_or_none(settings.WSGI_APPLICATION),
         asgi_application=text_or_none(getattr(settings, "ASGI_APPLICATION", None)),
         user_model=settings.AUTH_USER_MODEL,
-        databases={
-            alias: {key.lower(): str(database.get(key) or "") for key in ("ENGINE", "NAME", "HOST", "PORT")}
-            for alias, database in settings.DATABASES.items()
-        },
+        databases=configured_databases(),
         installed_apps=len(settings.INSTALLED_APPS),
         migrations=migrations,
     )
+
+
+def running() -> dict[str, Any]:
+    """Which Python and Django run the project, and how."""
+    import django
+    from django.conf import settings
+
+    return {
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "django": django.get_version(),
+        "debug": bool(settings.DEBUG),
+        "allowed_hosts": list(settings.ALLOWED_HOSTS),
+    }
+
+
+def files_served() -> dict[str, Any]:
+    """Where static files and uploads are, and by which URLs."""
+    from django.conf import settings
+
+    return {
+        "static_url": text_or_none(settings.STATIC_URL),
+        "static_root": text_or_none(settings.STATIC_ROOT),
+        "static_storage": settings.STORAGES.get("staticfiles", {}).get("BACKEND"),
+        # Of an empty MEDIA_URL Django makes "/" as soon as it has a script prefix.
+        "media_url": text_or_none(settings._wrapped.MEDIA_URL and settings.MEDIA_URL),
+        "media_root": text_or_none(settings.MEDIA_ROOT),
+    }
+
+
+def configured_databases() -> dict[str, dict[str, Any]]:
+    """The databases of the settings, without users and passwords."""
+    from django.conf import settings
+
+    return {
+        alias: {key.lower(): str(database.get(key) or "") for key in ("ENGINE", "NAME", "HOST", "PORT")}
+        for alias, database in settings.DATABASES.items()
+    }
 
 
 def application(request: Request, predict: bool) -> Outcome:

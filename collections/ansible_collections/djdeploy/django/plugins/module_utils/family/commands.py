@@ -17,7 +17,7 @@ def words_of(params: Mapping[str, Any]) -> dict[str, Any]:
         argv = params["argv"] or shlex.split(params["cmd"])
     except ValueError as error:
         raise EngineError(f"cmd cannot be split into words: {error}", "close its quotes, or use argv") from error
-    return {"argv": argv, "read_only": params["read_only"]}
+    return {**{name: value for name, value in params.items() if name != "cmd"}, "argv": argv}
 
 
 COMMAND = Member(
@@ -26,9 +26,29 @@ COMMAND = Member(
         "argv": {"type": "list", "elements": "str"},
         "cmd": {"type": "str"},
         "read_only": {"type": "bool", "default": False},
+        "creates": {"type": "str"},
+        "removes": {"type": "str"},
+        "changed_pattern": {"type": "str"},
+        "failed_pattern": {"type": "str"},
+        "parse": {"type": "str", "choices": ["json"]},
+        "stdin": {"type": "str"},
     },
-    ("argv", "rc"),
+    ("argv", "rc", "data"),
     changes=lambda params: not params["read_only"],
     request_of=words_of,
     one_of=[("argv", "cmd")],
+)
+
+SHELL = Member(
+    "shell",
+    {
+        "code": {"type": "str", "required": True},
+        "args": {"type": "dict"},
+        "secrets": {"type": "dict", "no_log": True},
+        "transaction": {"type": "bool", "default": False},
+        "database": {"type": "str", "default": "default"},
+        "read_only": {"type": "bool", "default": False},
+    },
+    ("result",),
+    changes=lambda params: not params["read_only"],
 )

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from . import checks, commands, migrations, static, upkeep, users
+from . import checks, commands, migrations, project, static, upkeep, users
 
 FAMILY = {
     member.step: member
     for member in (
         checks.CHECK,
         commands.COMMAND,
+        commands.SHELL,
         migrations.MIGRATE,
+        project.INFO,
         static.COLLECTSTATIC,
         static.COMPILEMESSAGES,
         upkeep.CLEARSESSIONS,
