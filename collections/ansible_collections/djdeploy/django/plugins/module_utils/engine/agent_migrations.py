@@ -157,13 +157,13 @@ def migration_plan(connection: Any, app: str | None, target: str | None) -> tupl
         try:
             key = (app, loader.get_migration_by_prefix(app, target).name)
         except (KeyError, AmbiguityError) as error:
-            names = sorted(name for label, name in loader.disk_migrations if label == app)
-            fitting = [name for name in names if name.startswith(target)]
+            known = sorted(each for label, each in loader.disk_migrations if label == app)
+            fitting = [each for each in known if each.startswith(target)]
             how_many = "more than one" if fitting else "no"
             raise Failure(
                 "migration",
                 f"{how_many} migration of {app} starts with {target!r}",
-                f"{'they are' if fitting else 'there are'}: {', '.join(fitting or names)}",
+                f"{'they are' if fitting else 'there are'}: {', '.join(fitting or known)}",
             ) from error
         if key not in loader.graph.nodes and key in loader.replacements:
             key = loader.replacements[key].replaces[-1]
