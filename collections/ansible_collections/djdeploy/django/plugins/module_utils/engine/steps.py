@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         agent,
         agent_checks,
         agent_commands,
+        agent_data,
         agent_databases,
         agent_info,
         agent_locks,

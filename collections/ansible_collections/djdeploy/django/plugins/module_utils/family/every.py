@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import checks, commands, migrations, project, static, upkeep, users
+from . import checks, commands, data, migrations, project, static, upkeep, users
 
 FAMILY = {
     member.step: member
@@ -11,6 +11,9 @@ FAMILY = {
         checks.CHECK,
         commands.COMMAND,
         commands.SHELL,
+        data.DUMPDATA,
+        data.FLUSH,
+        data.LOADDATA,
         migrations.MIGRATE,
         project.INFO,
         static.COLLECTSTATIC,

@@ -22,6 +22,8 @@ HERE = {
     "{{ vault_shop_admin_password }}": "a-long-secret",
     "{{ vault_shop_card_key }}": "another-secret",
     "0007": "0001",
+    "/srv/shop/shared/catalog.json": "catalog.json",
+    "/srv/legacy/data.json": "data.json",
 }
 # May be changed by every run, or is not run to predict.
 AS_OFTEN_AS_ASKED = {"command", "shell", "manage"}
@@ -58,6 +60,8 @@ from django.db import models
 class Shelf(models.Model):
     name = models.CharField(max_length=50)
 """,
+    "shop/fixtures/countries.json": '[{"model": "shop.product", "pk": 49, "fields": {"name": "Tea"}}]',
+    "shop/fixtures/currencies.json": "[]",
     "shop/management/commands/import_prices.py": """
 from django.core.management.base import BaseCommand
 
