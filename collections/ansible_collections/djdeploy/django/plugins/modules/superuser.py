@@ -31,6 +31,14 @@ options:
     type: str
     choices: [on_create, always]
     default: on_create
+  groups:
+    description: Names of the groups the user is in. Without it, nothing is done about groups.
+    type: list
+    elements: str
+  append:
+    description: Leave the user in other groups, too.
+    type: bool
+    default: false
   fields:
     description: Other fields of the user model, for example those in its C(REQUIRED_FIELDS).
     type: dict
@@ -41,6 +49,9 @@ options:
 extends_documentation_fragment:
   - djdeploy.django.manage
   - djdeploy.django.attributes
+seealso:
+  - module: djdeploy.django.user
+  - module: djdeploy.django.group
 author: djdeploy contributors (@djdeploy)
 """
 

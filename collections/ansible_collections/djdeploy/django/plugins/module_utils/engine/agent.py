@@ -64,6 +64,8 @@ STEPS = {
     "dumpdata": "agent_data",
     "flush": "agent_data",
     "superuser": "agent_users",
+    "user": "agent_users",
+    "group": "agent_users",
     "compilemessages": "agent_static",
     "createcachetable": "agent_upkeep",
     "clearsessions": "agent_upkeep",

@@ -21,6 +21,8 @@ FAMILY = {
         upkeep.CLEARSESSIONS,
         upkeep.CREATECACHETABLE,
         upkeep.SITES,
+        users.GROUP,
         users.SUPERUSER,
+        users.USER,
     )
 }

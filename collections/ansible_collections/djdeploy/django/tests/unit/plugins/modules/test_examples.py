@@ -81,7 +81,12 @@ class Gateway(models.Model):
     name = models.CharField(max_length=20)
     key = models.CharField(max_length=50)
 """
-CARD = "from shop.models import Gateway; Gateway.objects.create(name='card', key='old')"
+CARD = """\
+from django.contrib.auth.models import Group
+from shop.models import Gateway
+Gateway.objects.create(name='card', key='old')
+Group.objects.create(name='editors')
+"""
 
 
 @pytest.fixture(scope="session")
