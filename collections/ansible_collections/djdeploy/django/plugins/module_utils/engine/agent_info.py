@@ -34,6 +34,7 @@ def info(request: Request, predict: bool) -> Outcome:
 
 
 def facts_of(request: Request, gather: tuple[str, ...], alias: str) -> dict[str, Any]:
+    """The facts that are asked for; `alias` is the database whose migrations are looked at."""
     from django.conf import settings
 
     if "migrations" in gather:
