@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .agent_databases import connection_for
@@ -19,32 +21,45 @@ def superuser(request: Request, predict: bool) -> Outcome:
     model, connection = user_model(), connection_for(request, predict)
     names = {field.name for field in model._meta.concrete_fields}
     flags = {f"is_{flag}": True for flag in FLAGS if f"is_{flag}" in names}
-    return keep(model, connection, request, predict, flags, "create_superuser")
+    with pinned(connection.alias, model):
+        return keep(model, connection, request, predict, flags, "create_superuser")
 
 
 def user(request: Request, predict: bool) -> Outcome:
     """See that one user is as described, or is not there."""
     model, connection = user_model(), connection_for(request, predict)
     flags = {f"is_{flag}": request[flag] for flag in FLAGS if request.get(flag) is not None}
-    if request.get("state") != "absent":
-        return keep(model, connection, request, predict, flags, "create_user")
-    username = wanted_user(model, {"username": request["username"]}, {})[model.USERNAME_FIELD]
-    found = existing(model, connection, predict, **{model.USERNAME_FIELD: username})
-    state = {model.USERNAME_FIELD: username} if found else None
-    gone = remove(found, request, predict)
+    with pinned(connection.alias, model):
+        if request.get("state") != "absent":
+            return keep(model, connection, request, predict, flags, "create_user")
+        username = wanted_user(model, {"username": request["username"]}, {})[model.USERNAME_FIELD]
+        found = existing(model, connection, predict, **{model.USERNAME_FIELD: username})
+        state = {model.USERNAME_FIELD: username} if found else None
+        hint = "`active: false` for a user who shall not log in any more"
+        gone = remove(found, request, predict, hint if hasattr(model, "is_active") else "")
     facts = {"username": username, "database": connection.alias, "created": False, "password_changed": False}
     return outcome(found is not None, state, None, old=lines_of(state), removed=gone, **facts)
 
 
 def group(request: Request, predict: bool) -> Outcome:
     """See that one group exists and has its permissions, or is not there."""
+    refuse_without_auth()
+    from django.contrib.auth.models import Group
+
+    connection = connection_for(request, predict)
+    with pinned(connection.alias, Group):
+        return keep_group(connection, request, predict)
+
+
+def keep_group(connection: Any, request: Request, predict: bool) -> Outcome:
+    """Bring the group of that name to the described state, or delete it.
+
+    :raises Failure: for a permission that is not there, or what else would go with the group.
+    """
+    from django.contrib.auth.models import Group, Permission
     from django.db import transaction
 
-    refuse_without_auth()
-    from django.contrib.auth.models import Group, Permission
-
-    connection, name = connection_for(request, predict), str(request["group"])
-    alias = connection.alias
+    alias, name = connection.alias, str(request["group"])
     found = existing(Group, connection, predict, name=name)
     facts = {"database": alias, "created": False}
     if request.get("state") == "absent":
@@ -81,6 +96,43 @@ def refuse_without_auth() -> None:
         raise Failure("settings", "django.contrib.auth is not in INSTALLED_APPS: there are no users to create")
 
 
+class Pinned:
+    """A database router for the models a step works on; about all others the project's own routers decide."""
+
+    def __init__(self, alias: str, models: set[Any]) -> None:
+        self.alias, self.models = alias, models
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return self.alias if model._meta.concrete_model in self.models else None
+
+    db_for_write = db_for_read
+
+
+@contextmanager
+def pinned(alias: str, model: Any) -> Iterator[None]:
+    """Whatever is read and written of a model and what it refers to is in this database.
+
+    Otherwise a router of the project that sends writes elsewhere would have us look at one database and
+    change, or delete from, another: save(), delete() and the managers of relations all ask it
+    (Django docs, "Multiple databases", Automatic database routing).
+    """
+    from django.contrib.auth.models import Group, Permission
+    from django.contrib.contenttypes.models import ContentType
+    from django.db import router
+
+    models = {Group, Permission, ContentType, model._meta.concrete_model, *model._meta.get_parent_list()}
+    for each in list(models):
+        ends = [field for field in each._meta.get_fields() if field.many_to_many and not field.auto_created]
+        models |= {end.remote_field.through for end in ends} | {end.related_model for end in ends}
+        models |= {field.related_model for field in each._meta.concrete_fields if field.is_relation}
+    own = router.routers
+    router.routers = [Pinned(alias, models), *own]
+    try:
+        yield
+    finally:
+        router.routers = own
+
+
 def user_model() -> Any:
     refuse_without_auth()
     from django.contrib.auth import get_user_model
@@ -94,7 +146,8 @@ def existing(model: Any, connection: Any, predict: bool, **wanted: Any) -> Any:
     :raises Failure: when there is no table to put it into.
     """
     if model._meta.db_table in connection.introspection.table_names():
-        return model._default_manager.using(connection.alias).filter(**wanted).first()
+        # Not the default manager: that of a project may hide some, and they would be created again.
+        return model._base_manager.using(connection.alias).filter(**wanted).first()
     if not predict:
         raise Failure("database", f"the table {model._meta.db_table!r} does not exist yet", "run `migrate` first")
     return None
@@ -116,8 +169,9 @@ def keep(model: Any, connection: Any, request: Request, predict: bool, flags: di
     state = {name: getattr(found, name) for name in wanted} if found else None
     member = sorted(each.name for each in related(found, "groups")) if found and groups is not None else []
     goal = sorted({*groups, *(member if request.get("append") else ())}) if groups is not None else []
+    refuse_invalid(model, connection, wanted, found, predict)
     if found is None:
-        refuse_incomplete(model, wanted)
+        refuse_incomplete(model, wanted, create)
         new_password = password is not None
     else:
         new_password = (
@@ -158,21 +212,85 @@ def keep(model: Any, connection: Any, request: Request, predict: bool, flags: di
 
 def made(model: Any, alias: str, wanted: dict[str, Any], password: str | None, create: str) -> Any:
     """A new user, by the manager of the project where it has the usual method."""
-    given = {name: value for name, value in wanted.items() if not name.startswith("is_")}
     manager = model._default_manager.db_manager(alias)
     if hasattr(manager, create):
-        return getattr(manager, create)(**given, password=password)
-    found = model(**given)
+        return getattr(manager, create)(**arguments(model, wanted, create), password=password)
+    found = model(**{name: value for name, value in wanted.items() if not name.startswith("is_")})
     found.set_password(password)
     found.save(using=alias)
     return found
 
 
-def refuse_incomplete(model: Any, wanted: dict[str, Any]) -> None:
+def parameters(model: Any, create: str) -> dict[str, Any]:
+    """What the manager's method to create a user takes, besides the password."""
+    from inspect import signature
+
+    method = getattr(model._default_manager, create, None)
+    return {name: each for name, each in signature(method).parameters.items() if name != "password"} if method else {}
+
+
+def arguments(model: Any, wanted: dict[str, Any], create: str) -> dict[str, Any]:
+    """What to call that method with; what it does not take is set afterwards.
+
+    A foreign key goes by the name of its field when the method has such a parameter: there Django's own
+    `createsuperuser` gives it the primary key (Django docs, "Customizing authentication", REQUIRED_FIELDS).
+    """
+    takes, found = parameters(model, create), {}
+    everything = any(each.kind is each.VAR_KEYWORD for each in takes.values())
+    for name, value in wanted.items():
+        plain = model._meta.get_field(name).name
+        if plain in takes:
+            found[plain] = value
+        elif name in takes or (everything and not name.startswith("is_")):
+            found[name] = value
+    return found
+
+
+def refuse_invalid(model: Any, connection: Any, wanted: dict[str, Any], found: Any, predict: bool) -> None:
+    """Ask the model's fields about what would be new, as `createsuperuser` does; the rest may be older than its rules.
+
+    :raises Failure: for a value that the field, or another user, does not allow.
+    """
+    from django.core.exceptions import ValidationError
+
+    tables = connection.introspection.table_names()
+    blank = model()
+    blank._state.db = connection.alias  # where a foreign key looks for its object
+    needed = {model.USERNAME_FIELD, *model.REQUIRED_FIELDS}
+    for name, value in wanted.items():
+        field = model._meta.get_field(name)
+        if found is not None and getattr(found, name) == value:
+            continue
+        if found is not None and field.primary_key:
+            raise Failure("user", f"{model._meta.label}.{name} is the primary key: it cannot be changed")
+        there = not field.is_relation or field.related_model._meta.db_table in tables
+        try:
+            if there:
+                field.validate(value, blank)
+            field.run_validators(value)
+        except ValidationError as error:
+            if field.name in needed or {each.code for each in error.error_list} != {"blank"}:
+                raise Failure("user", f"{model._meta.label}.{field.name}: {' '.join(error.messages)}") from error
+        if not field.unique or value is None or model._meta.db_table not in tables:
+            continue
+        others = model._base_manager.using(connection.alias).filter(**{name: value})
+        if (others.exclude(pk=found.pk) if found is not None else others).exists():
+            raise Failure("user", f"another user has the {field.name} {value!r} already", "it has to be unique")
+
+
+def refuse_incomplete(model: Any, wanted: dict[str, Any], create: str) -> None:
     """:raises Failure: when a new user would lack what the model requires."""
     required = [model._meta.get_field(name) for name in model.REQUIRED_FIELDS]
     missing = [
         field.name for field in required if field.attname not in wanted and not (field.blank or field.has_default())
+    ]
+    given = arguments(model, wanted, create)
+    missing += [
+        name
+        for name, each in parameters(model, create).items()
+        if each.default is each.empty
+        and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        and name not in {*given, *missing}
     ]
     if missing:
         raise Failure("user", f"{model._meta.label} needs {', '.join(missing)}", "give it under `fields` (or `email`)")
@@ -199,11 +317,12 @@ def chosen_groups(model: Any, connection: Any, names: list[str] | None, predict:
         return None
     if "groups" not in {field.name for field in model._meta.many_to_many}:
         raise Failure("user", f"{model._meta.label} has no groups", "leave `groups` out")
-    from django.contrib.auth.models import Group
-
-    if predict and Group._meta.db_table not in connection.introspection.table_names():
+    groups = model._meta.get_field("groups").related_model  # which need not be Django's own
+    if "name" not in {field.name for field in groups._meta.concrete_fields}:
+        raise Failure("user", f"{groups._meta.label} has no field 'name'", "leave `groups` out")
+    if predict and groups._meta.db_table not in connection.introspection.table_names():
         return dict.fromkeys(names)
-    found = {each.name: each for each in Group._base_manager.using(connection.alias).all()}
+    found = {each.name: each for each in groups._base_manager.using(connection.alias).all()}
     refuse_unknown("group", names, found, "create it first: the module group")
     return {name: found[name] for name in names}
 
@@ -217,8 +336,26 @@ def chosen_permissions(model: Any, connection: Any, names: list[str], predict: b
         return []
     query = model._base_manager.using(connection.alias).select_related("content_type")
     found = {permission_name(each): each for each in query}
+    for name in names:
+        if name not in found and name in permissions_to_come():
+            raise Failure("user", f"there is no permission {name!r} yet", "run `migrate` first")
     refuse_unknown("permission", names, found, "permissions of a model are made by `migrate`")
     return [found[name] for name in names]
+
+
+def permissions_to_come() -> set[str]:
+    """The permissions `migrate` makes for the models of the project as it is."""
+    from django.apps import apps
+    from django.contrib.auth import get_permission_codename
+
+    return {
+        f"{model._meta.app_label}.{code}"
+        for model in apps.get_models()
+        for code in [
+            *(get_permission_codename(action, model._meta) for action in model._meta.default_permissions),
+            *(code for code, _label in model._meta.permissions),
+        ]
+    }
 
 
 def permission_name(permission: Any) -> str:
@@ -235,13 +372,15 @@ def refuse_unknown(kind: str, names: list[str], known: dict[str, Any], otherwise
             raise Failure("user", f"there is no {kind} {name!r}", f"did you mean {near[0]!r}?" if near else otherwise)
 
 
-def remove(thing: Any, request: Request, predict: bool) -> dict[str, int]:
+def remove(thing: Any, request: Request, predict: bool, otherwise: str = "") -> dict[str, int]:
     """Delete one object, with what cannot be without it.
 
+    :param otherwise: what else one could do, for the hint.
     :returns: how many objects of which other models went along, or would.
     :raises Failure: when there are such, and nobody said that they may go; or the database keeps it for their sake.
     """
-    from django.db.models.deletion import Collector, ProtectedError, RestrictedError
+    from django.db import transaction
+    from django.db.models.deletion import DO_NOTHING, Collector, ProtectedError, RestrictedError
 
     if thing is None:
         return {}
@@ -250,6 +389,12 @@ def remove(thing: Any, request: Request, predict: bool) -> dict[str, int]:
         collector.collect([thing])
     except (ProtectedError, RestrictedError) as error:
         raise Failure("user", str(error.args[0]), "delete or change those first") from error
+    for relation in thing._meta.get_fields(include_hidden=True):
+        ours = getattr(relation, "on_delete", None) is DO_NOTHING and not relation.concrete
+        if ours and relation.field.db_constraint:
+            holder = relation.related_model
+            if holder._base_manager.using(thing._state.db).filter(**{relation.field.name: thing}).exists():
+                raise Failure("user", f"{holder._meta.label} refers to {thing}", "delete or change those first")
     others: dict[str, int] = {}
     for model, objects in collector.data.items():
         others[model._meta.label_lower] = others.get(model._meta.label_lower, 0) + len(objects)
@@ -265,11 +410,17 @@ def remove(thing: Any, request: Request, predict: bool) -> dict[str, int]:
         raise Failure(
             "user",
             f"with {thing} would go: {told}",
-            "`force: true` if that is what you want; or `active: false` for a user who shall not log in any more",
+            "`force: true` if that is what you want" + (f"; or {otherwise}" if otherwise else ""),
             removed=gone,
         )
     if not predict:
-        thing.delete()
+        manager, key = type(thing)._base_manager.using(thing._state.db), thing.pk
+        with transaction.atomic(using=thing._state.db):
+            thing.delete()
+            if manager.filter(pk=key).exists():
+                raise Failure(
+                    "user", f"{thing._meta.label}.delete() does not delete: {thing} would still be there", otherwise
+                )
     return gone
 
 
@@ -289,11 +440,19 @@ def wanted_user(model: Any, request: Request, flags: dict[str, Any]) -> dict[str
     from django.core.exceptions import FieldDoesNotExist, ValidationError
 
     names = {field.name for field in model._meta.concrete_fields}
-    given = {**(request.get("fields") or {}), model.USERNAME_FIELD: request["username"]}
+    username = request["username"]
+    if isinstance(username, str):  # as Django's login form does: otherwise nobody could log in by it
+        username = model.normalize_username(username)
+    given = {**(request.get("fields") or {}), model.USERNAME_FIELD: username}
     if "password" in given:
         raise Failure("user", "a password is not a field like others", "give it under `password`")
     email = getattr(model, "EMAIL_FIELD", "email")
-    if request.get("email") is not None and email in names and email != model.USERNAME_FIELD:
+    if request.get("email") is not None:
+        same = BaseUserManager.normalize_email(request["email"]) == BaseUserManager.normalize_email(username)
+        if email not in names:
+            raise Failure("user", f"{model._meta.label} has no email address", "leave `email` out")
+        if email == model.USERNAME_FIELD and not same:
+            raise Failure("user", "the email address is the username here, and both are given", "leave `email` out")
         given[email] = request["email"]
     if email in given:  # as Django's own manager does, so that a second look finds what it stored
         given[email] = BaseUserManager.normalize_email(given[email])
@@ -302,13 +461,33 @@ def wanted_user(model: Any, request: Request, flags: dict[str, Any]) -> dict[str
     for name, value in given.items():
         try:
             field = model._meta.get_field(name)
-            wanted[field.attname] = field.to_python(value)
+            if field.many_to_many:
+                raise FieldDoesNotExist(name)
+            wanted[field.attname] = stored(field, value)
         except (FieldDoesNotExist, AttributeError) as error:
             known = ", ".join(sorted(names))
             raise Failure("user", f"{model._meta.label} has no field {name!r}", f"it has: {known}") from error
         except ValidationError as error:
             raise Failure("user", f"{model._meta.label}.{name}: {' '.join(error.messages)}") from error
     return wanted
+
+
+def stored(field: Any, value: Any) -> Any:
+    """A value as it comes out of the database again."""
+    from datetime import datetime
+
+    from django.conf import settings
+    from django.db.models import DecimalField
+    from django.utils import timezone
+
+    if isinstance(value, float) and isinstance(field, DecimalField):
+        value = str(value)  # 0.1 has more digits than it was written with
+    value = field.to_python(value)
+    if isinstance(value, datetime) and settings.USE_TZ and timezone.is_naive(value):
+        return timezone.make_aware(value, timezone.get_default_timezone())
+    if isinstance(value, datetime) and not settings.USE_TZ and timezone.is_aware(value):
+        return timezone.make_naive(value, timezone.get_default_timezone())
+    return value
 
 
 def update_user(user: Any, wanted: dict[str, Any], also: list[str] | None = None) -> None:
