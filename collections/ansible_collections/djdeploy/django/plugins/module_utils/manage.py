@@ -50,6 +50,7 @@ class Member:
     :param one_of: groups of options of which exactly one is given.
     :param constraints: further arguments of AnsibleModule: `required_if`, `required_together`, ...
     :param site_as: what the step's request calls the name of the site, if it wants to know.
+    :param diff_as: the same for whether somebody will read the diff, where that costs something.
     """
 
     step: str
@@ -60,21 +61,23 @@ class Member:
     one_of: Sequence[Sequence[str]] = ()
     constraints: Mapping[str, Any] = field(default_factory=dict)
     site_as: str | None = None
+    diff_as: str | None = None
 
-    def request(self, params: Mapping[str, Any], site: str | None) -> dict[str, Any]:
+    def request(self, params: Mapping[str, Any], site: str | None, *, diff: bool = False) -> dict[str, Any]:
         """What the agent is asked, by the parameters of the module.
 
         :raises EngineError: when they contradict one another.
         """
         own = self.request_of({name: params[name] for name in self.options})
-        return {"name": self.step, **own, **({self.site_as: site or ""} if self.site_as else {})}
+        of_task = {self.site_as: site or "", self.diff_as: diff}
+        return {"name": self.step, **own, **{name: value for name, value in of_task.items() if name}}
 
 
 def manage_module(member: Member) -> None:
     """Be an Ansible module that runs one step of the engine and ends with its result."""
     module = module_for(member.options, member.one_of, member.constraints)
     with failing_as(module):
-        request = member.request(module.params, module.params["site"])
+        request = member.request(module.params, module.params["site"], diff=module._diff)
         target = target_or_end(module, member.step, member.changes(module.params))
         (result,) = run_steps(target, [request], check=module.check_mode, timeout=module.params["timeout"])
         answer = as_ansible(result, member.returns)
@@ -87,7 +90,7 @@ def steps_module(family: Mapping[str, Member]) -> None:
     module = module_for({"steps": {"type": "list", "elements": "dict", "required": True}}, logged=False)
     with failing_as(module, family):
         chosen = [step_of(module, family, number, entry) for number, entry in enumerate(module.params["steps"], 1)]
-        requests = [member.request(params, module.params["site"]) for member, params in chosen]
+        requests = [member.request(params, module.params["site"], diff=module._diff) for member, params in chosen]
         target = target_or_end(module, "these steps", any(member.changes(params) for member, params in chosen))
         results = run_steps(target, requests, check=module.check_mode, timeout=module.params["timeout"])
         diff = [{"before_header": each.name, "after_header": each.name, **each.diff} for each in results]

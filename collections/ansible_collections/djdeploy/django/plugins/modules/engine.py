@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         agent_rollback,
         agent_seed,
         agent_settings,
+        agent_sql,
         agent_static,
         agent_upkeep,
         agent_users,

@@ -12,8 +12,12 @@ short_description: Bring a database to the migrations of a Django project
 version_added: 0.1.0
 description:
   - Applies the migrations that are not applied yet, or goes back to an earlier one.
-  - The task is changed exactly when the plan of migrations was not empty. Check mode returns the plan, and the
-    diff names each migration with its operations.
+  - The task is changed exactly when the plan of migrations was not empty. Check mode returns the plan.
+  - With C(--diff) the SQL of each migration is shown, as C(manage.py sqlmigrate) collects it, forwards and backwards,
+    and which migrations are applied before and afterwards. It is collected only then, and nothing of it is run.
+  - A comment stands where there is no SQL, as for C(RunPython), and where it depends on what an earlier migration of
+    the same plan does.
+  - A plan that goes back is refused before it begins when one of its migrations cannot be reversed.
   - When a migration fails, the result tells which one, and which were applied before it.
   - On PostgreSQL one host at a time migrates a database. The others wait, and then find nothing to do.
   - There a migration that finds its table locked gives way to visitors and is tried again; when it gives up, the
@@ -74,6 +78,13 @@ EXAMPLES = r"""
   djdeploy.django.migrate:
     site: shop
     statement_timeout: 7200
+
+- name: See the SQL a release would run, without running it
+  djdeploy.django.migrate:
+    site: shop
+  check_mode: true
+  diff: true
+  register: shop_migrations
 
 - name: Go back to an earlier migration of one app
   djdeploy.django.migrate:
@@ -143,6 +154,27 @@ plan:
     reversible:
       description: Whether it could be taken back.
       type: bool
+diff:
+  description: What a person reads.
+  returned: with C(--diff)
+  type: dict
+  contains:
+    before:
+      description: Which of the planned migrations were applied.
+      type: str
+      sample: |
+        catalog.0008_price: not applied
+    after:
+      description: The SQL of the plan, and which of its migrations are applied then.
+      type: str
+      sample: |
+        -- Migration catalog.0008_price
+        BEGIN;
+        -- Add field price to product
+        ALTER TABLE "catalog_product" ADD COLUMN "price" integer NULL;
+        COMMIT;
+
+        catalog.0008_price: applied
 waited:
   description: Seconds until no other host was migrating.
   returned: when there was something to do

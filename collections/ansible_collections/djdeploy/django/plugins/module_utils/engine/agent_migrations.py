@@ -12,6 +12,7 @@ from typing import Any
 from .agent_databases import connection_for
 from .agent_locks import Session, migration_failure, session_for
 from .agent_operations import described_operations
+from .agent_sql import sql_of
 from .agent_words import Failure, Outcome, Request, outcome
 
 
@@ -25,20 +26,46 @@ def migrate(request: Request, predict: bool) -> Outcome:
         nothing: dict[str, Any] = {"pending": [], "applied": [], "plan": [], "reason": "the project has no database"}
         return outcome(False, [], [], database=connection.alias, **nothing)
     plan, applied = migration_plan(connection, app, target)
+    if not (request.get("plan_only") or request.get("fake")):
+        refuse_what_stays(plan)
     if not plan or predict or request.get("plan_only"):
-        return planned(connection.alias, plan, applied, None, *details_of(connection, request, plan))
+        details, known = details_of(connection, request, plan)
+        return planned(connection.alias, plan, applied, None, details, known, shown(connection, request, plan))
     session = session_for(connection, request)
     try:
         with session.opened():
             plan, applied = migration_plan(connection, app, target)  # another host may have applied it meanwhile
             details, known = details_of(connection, request, plan)
+            sql = shown(connection, request, plan)
             if plan:
                 carry_out(session, request)
             now = MigrationRecorder(connection).applied_migrations()
     except Exception as error:
         raise migration_failure(error, session, plan) from error
     known |= {"waited": session.waited, "tries": session.tries}
-    return planned(connection.alias, plan, applied, now, details, known)
+    return planned(connection.alias, plan, applied, now, details, known, sql)
+
+
+def refuse_what_stays(plan: list[Any]) -> None:
+    """Django undoes one migration after the other, and would stop in the midst of them.
+
+    :raises Failure: when one of a plan that goes back cannot be reversed.
+    """
+    for migration, undo in plan:
+        stays = [operation.describe() for operation in migration.operations if undo and not operation.reversible]
+        if stays:
+            raise Failure(
+                "migration",
+                f"{migration.app_label}.{migration.name} cannot be reversed ({stays[0]}), so nothing is taken back",
+                "give that operation its reverse, or undo it by hand and note it with `fake`",
+            )
+
+
+def shown(connection: Any, request: Request, plan: list[Any]) -> str | None:
+    """The SQL of a plan if it was asked for: collecting it takes as long as making all models does."""
+    if not request.get("sql"):
+        return None
+    return sql_of(connection, plan, fake=bool(request.get("fake")), fake_initial=bool(request.get("fake_initial")))
 
 
 def carry_out(session: Session, request: Request) -> None:
@@ -91,11 +118,14 @@ def details_of(connection: Any, request: Request, plan: list[Any]) -> tuple[list
     return described_operations(connection, plan) if request.get("detail") else ([{} for _each in plan], {})
 
 
-def planned(alias: str, plan: list[Any], applied: Any, now: Any, details: list[Any], known: dict[str, Any]) -> Outcome:
+def planned(
+    alias: str, plan: list[Any], applied: Any, now: Any, details: list[Any], known: dict[str, Any], sql: str | None
+) -> Outcome:
     """What a plan would do, or did.
 
     :param applied: keys of the migrations that were applied when it was made.
     :param now: the same when it was carried out; None when it was not.
+    :param sql: what the diff shows instead of the operations.
     """
     keys = [(migration.app_label, migration.name) for migration, _undo in plan]
     forwards = [key for key, (_migration, undo) in zip(keys, plan, strict=True) if not undo]
@@ -103,8 +133,10 @@ def planned(alias: str, plan: list[Any], applied: Any, now: Any, details: list[A
         bool(plan),
         sorted(".".join(key) for key in keys if key in applied),
         sorted(".".join(key) for key in (forwards if now is None else keys) if now is None or key in now),
-        old=described(plan, backwards=True),
-        new=described(plan, backwards=False),
+        old=described(plan, backwards=True) if sql is None else states(plan, after=False),
+        new=described(plan, backwards=False)
+        if sql is None
+        else "\n".join(filter(None, (sql, states(plan, after=True)))),
         database=alias,
         pending=[".".join(key) for key in keys],
         applied=[] if now is None else [".".join(key) for key in keys if (key in now) != (key in applied)],
@@ -178,4 +210,12 @@ def described(plan: list[Any], *, backwards: bool) -> str:
         + "".join(f"    {operation.describe()}\n" for operation in migration.operations)
         for migration, undo in plan
         if undo == backwards
+    )
+
+
+def states(plan: list[Any], *, after: bool) -> str:
+    """Which migrations of a plan are applied before it, or after it."""
+    return "".join(
+        f"{migration.app_label}.{migration.name}: {'not ' if undo == after else ''}applied\n"
+        for migration, undo in plan
     )

@@ -21,7 +21,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
+
+from .agent_sql import pieces_of, transitions
 
 Facts = dict[str, Any]
 
@@ -75,7 +78,8 @@ class Walk:
 
         self.connection = connection
         self.plan = plan
-        self.loader = MigrationExecutor(connection).loader
+        self.executor = MigrationExecutor(connection)
+        self.loader = self.executor.loader
         self.new_tables: set[str] = set()
         self.new_columns: set[tuple[str, str]] = set()
         self.volatile: dict[str, bool] = {}
@@ -101,12 +105,28 @@ class Walk:
                 "sql": [],
             }
         if applied:
-            backwards = any(undo for _migration, undo in self.plan)
-            self.tell_all(found, backwards)
+            self.tell_all(found)
         return [found[migration] for migration, _undo in self.plan]
 
-    def tell_all(self, found: dict[Any, Facts], backwards: bool) -> None:
-        """Go through the history and add to each planned migration what it does, or did.
+    def tell_all(self, found: dict[Any, Facts]) -> None:
+        """Add to each planned migration what it does, or did."""
+        backwards = self.backwards()
+
+        def visit(migration: Any, state: Any) -> Any:
+            ran, after = transitions(migration, state)
+            app = migration.app_label
+            told = [detail for operation, *states in ran for detail in self.details(operation, app, *states)]
+            pieces = pieces_of(self.connection, app, ran, backwards=backwards)
+            found[migration] |= {"details": told, "sql": [line for each in pieces for line in each.whole()]}
+            return after
+
+        self.through(visit)
+
+    def backwards(self) -> bool:
+        return any(undo for _migration, undo in self.plan)
+
+    def through(self, visit: Callable[[Any, Any], Any]) -> None:
+        """Go through the history, and let `visit` make the models after each planned migration of those before it.
 
         The models of a migration are made from those of the one before it: making all of them anew is what costs.
         """
@@ -118,50 +138,18 @@ class Walk:
         for leaf in graph.leaf_nodes():
             order.update(dict.fromkeys(graph.forwards_plan(leaf)))
         have = [key for key in order if key in applied]
-        ahead = [] if backwards else [(migration.app_label, migration.name) for migration, _undo in self.plan]
-        left = len(self.plan)
+        planned = [migration for migration, _undo in self.plan]
+        ahead = [] if self.backwards() else [(migration.app_label, migration.name) for migration in planned]
+        left = len(planned)
         for key in have + ahead:
             migration = graph.nodes[key]
-            if migration not in found:
+            if migration not in planned:
                 state = migration.mutate_state(state, preserve=False)
                 continue
-            facts, state = self.told(migration, state, backwards)
-            found[migration] |= facts
+            state = visit(migration, state)
             left -= 1
             if not left:
                 return
-
-    def told(self, migration: Any, state: Any, backwards: bool) -> tuple[Facts, Any]:
-        """Details and statements of one migration, and the models after it."""
-        details: list[Facts] = []
-        editor, left_out = self.editor(), []
-        ran: list[tuple[Any, Any, Any]] = []
-        state.apps  # noqa: B018  (made here once, and from then on only changed)
-        for operation in migration.operations:
-            after = state.clone()
-            operation.state_forwards(migration.app_label, after)
-            details += self.details(operation, migration.app_label, state, after)
-            ran.append((operation, state, after))
-            state = after
-        try:
-            for operation, before, after in reversed(ran) if backwards else ran:
-                self.collect(operation, migration.app_label, editor, before, after, backwards)
-            for statement in editor.deferred_sql:
-                editor.execute(statement)
-        except Exception as error:  # whatever it is, it is only about showing them
-            left_out = [f"-- the rest cannot be shown before it runs: {type(error).__name__}: {error}"]
-        sql = [str(line) for line in editor.collected_sql if str(line).strip()]
-        return {"details": details, "sql": sql + left_out}, state
-
-    def collect(self, operation: Any, app: str, editor: Any, before: Any, after: Any, backwards: bool) -> None:
-        """Let one operation write its statements into the editor."""
-        editor.collected_sql.append(f"-- {operation.describe()}")
-        if kind_of(operation) == "unknown" or not operation.reduces_to_sql:
-            editor.collected_sql.append("-- this is not SQL: it cannot be shown")
-        elif backwards and operation.reversible:
-            operation.database_backwards(app, editor, after, before)
-        elif not backwards:
-            operation.database_forwards(app, editor, before, after)
 
     def details(self, operation: Any, app: str, before: Any, after: Any) -> list[Facts]:
         """What one operation does, one dict for each that reaches the database."""

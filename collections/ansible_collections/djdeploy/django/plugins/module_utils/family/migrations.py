@@ -19,4 +19,5 @@ MIGRATE = Member(
     },
     ("database", "pending", "applied", "plan", "waited", "tries"),
     site_as="lock_name",
+    diff_as="sql",
 )

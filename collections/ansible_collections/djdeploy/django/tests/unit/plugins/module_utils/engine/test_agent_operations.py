@@ -330,7 +330,7 @@ def test_somebody_elses_operation_is_unknown_and_never_run(applied: Any) -> None
     (entry,) = look(applied).facts["plan"]
     assert [detail["type"] for detail in entry["details"]] == ["AddField", "unknown"]
     assert entry["details"][1]["class"].endswith("Shard")
-    assert entry["sql"][-1] == "-- this is not SQL: it cannot be shown"
+    assert entry["sql"][-1] == "-- this is not Django's code: it is not asked for its SQL before it runs"
     assert not (applied.root / "ran").exists()
 
 
