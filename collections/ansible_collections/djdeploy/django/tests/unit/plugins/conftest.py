@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,15 +94,42 @@ class Project:
         }
 
 
+# Of this pytest process: directories that are made once and only copied from then on. ansible-test runs every test in
+# a fork of its own, where what a session's fixture has made is made anew, and pytest's directories are emptied.
+MADE = Path(tempfile.gettempdir()) / f"djdeploy-{os.getpid()}"
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays where it is: else each fork's garbage collector would copy it by looking at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(MADE, ignore_errors=True)
+
+
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """A directory of that name, made when it is first asked for. It appears whole or not at all."""
+    place = MADE / name
+    if not place.exists():
+        MADE.mkdir(mode=0o700, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=MADE))
+        make(draft)
+        draft.rename(place)
+    return place
+
+
 @pytest.fixture(scope="session")
-def startproject(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("startproject")
-    subprocess.run([PYTHON, "-m", "django", "startproject", "mysite", root], check=True)
-    project = Project(root)
-    for path, text in SHOP.items():
-        project.write(path, text)
-    project.settings(SETTINGS)
-    return root
+def startproject() -> Path:
+    def make(root: Path) -> None:
+        subprocess.run([PYTHON, "-m", "django", "startproject", "mysite", root], check=True)
+        project = Project(root)
+        for path, text in SHOP.items():
+            project.write(path, text)
+        project.settings(SETTINGS)
+
+    return made_once("startproject", make)
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def run_play(tmp_path: Path, inventory: Path) -> subprocess.CompletedProcess[str
     play.write_text(PLAY)
     environment = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # where ansible-test has Ansible
         "HOME": str(tmp_path),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
@@ -110,7 +111,10 @@ def run_play(tmp_path: Path, inventory: Path) -> subprocess.CompletedProcess[str
         "LC_ALL": "C.UTF-8",
     }
     command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
+        sys.executable,
+        "-m",
+        "ansible",
+        "playbook",
         "-i",
         str(inventory),
         str(play),

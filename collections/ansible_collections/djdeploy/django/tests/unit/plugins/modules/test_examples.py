@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.djdeploy.django.plugins.module_utils.family.every import FAMILY
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import TARGET_OPTIONS
 
-from ..conftest import Project
+from ..conftest import Project, made_once
 from .test_manage_modules import MODULES, run_module
 
 # Which project it is, the test says; the rest is as it is printed.
@@ -90,19 +90,22 @@ Group.objects.create(name='editors')
 
 
 @pytest.fixture(scope="session")
-def world(startproject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = Project(Path(shutil.copytree(startproject, tmp_path_factory.mktemp("world") / "project")))
-    for path, text in FILES.items():
-        project.write(path, text)
-    project.append("shop/models.py", MODELS)
-    project.settings(SETTINGS)
-    project.run(
-        {"name": "command", "argv": ["makemigrations", "people", "catalog", "shop"]},
-        {"name": "migrate"},
-        {"name": "migrate", "database": "archive", "app": "catalog", "target": "zero"},
-        {"name": "command", "argv": ["shell", "-c", CARD]},
-    )
-    return project.root
+def world(startproject: Path) -> Path:
+    def make(root: Path) -> None:
+        shutil.copytree(startproject, root, dirs_exist_ok=True)
+        project = Project(root)
+        for path, text in FILES.items():
+            project.write(path, text)
+        project.append("shop/models.py", MODELS)
+        project.settings(SETTINGS)
+        project.run(
+            {"name": "command", "argv": ["makemigrations", "people", "catalog", "shop"]},
+            {"name": "migrate"},
+            {"name": "migrate", "database": "archive", "app": "catalog", "target": "zero"},
+            {"name": "command", "argv": ["shell", "-c", CARD]},
+        )
+
+    return made_once("world", make)
 
 
 def examples() -> list[Any]:
