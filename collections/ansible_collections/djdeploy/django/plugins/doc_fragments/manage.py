@@ -41,10 +41,16 @@ options:
     description:
       - Environment variables of the project. Nothing else of the environment of the Ansible connection is
         passed on.
-      - They are shown in verbose output. Put secrets into O(env_file).
+      - Secrets among them, of 8 characters or more, are hidden in all that is returned and logged. They are known by
+        their name, such as C(DB_PASSWORD), C(API_KEY) or C(GITHUB_TOKEN), and by their place in an address
+        (C(redis://user:password@host)). All others are shown in verbose output; put what nobody may see into
+        O(env_file).
     type: dict
   env_file:
-    description: File of environment variables on the host, in the format of systemd's C(EnvironmentFile).
+    description:
+      - File of environment variables on the host, in the format of systemd's C(EnvironmentFile).
+      - What is in it is never shown by itself. When the project prints a value, it is hidden if it is known as a secret
+        in the way that O(environment) tells.
     type: path
   run_as:
     description: Unix user to become; needs root. By default the user the task runs as.

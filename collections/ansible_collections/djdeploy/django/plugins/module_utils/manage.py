@@ -16,6 +16,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment
 from .engine.environment import parse
 from .engine.errors import EngineError
 from .engine.steps import NotThereYet, StepError, StepResult, Target, run_steps
@@ -88,6 +89,7 @@ def steps_module(family: Mapping[str, Member]) -> None:
     """Be an Ansible module that runs several steps of the family in one Django process."""
     # Ansible writes the options of a task into the host's log, and knows only later which of them are secrets.
     module = module_for({"steps": {"type": "list", "elements": "dict", "required": True}}, logged=False)
+    module.no_log_values.update(secrets_of(module.params["steps"], family))
     with failing_as(module, family):
         chosen = [step_of(module, family, number, entry) for number, entry in enumerate(module.params["steps"], 1)]
         requests = [member.request(params, module.params["site"], diff=module._diff) for member, params in chosen]
@@ -108,13 +110,13 @@ def module_for(
     constraints: Mapping[str, Any] | None = None,
     *,
     logged: bool = True,
-) -> AnsibleModule:
+) -> FamilyModule:
     """The module of a task, with the options all of them share.
 
     :param logged: whether its options are written into the log of the host.
     """
     own_project = [("site", name) for name in ("project_path", *OF_A_PROJECT)]
-    return AnsibleModule(
+    module = FamilyModule(
         argument_spec={**TARGET_OPTIONS, **options},
         required_one_of=[("site", "project_path"), *one_of],
         mutually_exclusive=[*one_of, ("venv", "python"), *own_project],
@@ -122,6 +124,41 @@ def module_for(
         no_log=not logged,
         **(constraints or {}),
     )
+    module.hide(of_environment(module.params["environment"] or {}))  # those that are not logged, too
+    return module
+
+
+class FamilyModule(AnsibleModule):  # type: ignore[misc]
+    """A module that shows no secret of its project: neither in its result nor in the log of the host.
+
+    Ansible hides the values of an option as a whole or not at all, and `environment` is full of words like 1 and true.
+    """
+
+    def _log_invocation(self) -> None:
+        """Called by AnsibleModule itself, as soon as it knows the options."""
+        self.hide(of_environment(self.params.get("environment") or {}))
+        super()._log_invocation()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        self.no_log_values.update(forms((), secrets))
+
+
+def secrets_of(steps: Iterable[Mapping[str, Any]], family: Mapping[str, Member]) -> set[str]:
+    """What is secret in `steps`, known before the first of them is read: one that cannot be read ends the task.
+
+    An option nobody knows counts by its name: it may be a misspelt `password`.
+    """
+    found: set[str] = set()
+    for name, options in ((name, options) for entry in steps for name, options in entry.items()):
+        known = family[name].options if name in family else {}
+        if not isinstance(options, dict):
+            found.update(value for value in leaves(options) if len(value) >= SHORTEST_SECRET)
+            continue
+        for option, value in options.items():
+            told = known.get(option, {}).get("no_log")
+            if told or (told is None and option not in known and (SURE.search(option) or LIKELY.search(option))):
+                found.update(leaves(value))
+    return found - {""}
 
 
 def step_of(
@@ -138,7 +175,8 @@ def step_of(
         )
     ((name, options),) = entry.items()
     if options is not None and not isinstance(options, dict):
-        raise EngineError(f"step {number}, {name}: options are wanted, not {options!r}", f"{name}: {{option: value}}")
+        kind = type(options).__name__
+        raise EngineError(f"step {number}, {name}: options are wanted, not {kind}", f"{name}: {{option: value}}")
     member = family[name]
     validator = ArgumentSpecValidator(
         dict(member.options), mutually_exclusive=member.one_of, required_one_of=member.one_of, **member.constraints
@@ -152,13 +190,15 @@ def step_of(
     return member, read.validated_parameters
 
 
-def target_or_end(module: AnsibleModule, what: str, changes: bool) -> Target:
+def target_or_end(module: FamilyModule, what: str, changes: bool) -> Target:
     """The project of the task; in check mode, where there is none yet, the task ends here.
 
     :raises NotThereYet: when it is not on this host.
     """
     try:
-        return target_of(module.params)
+        target = target_of(module.params)
+        module.hide(of_environment(target.env))
+        return target
     except NotThereYet as error:
         if not module.check_mode:
             raise

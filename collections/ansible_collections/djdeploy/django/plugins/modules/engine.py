@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         agent_operations,
         agent_project,
         agent_rollback,
+        agent_secrets,
         agent_seed,
         agent_settings,
         agent_sql,

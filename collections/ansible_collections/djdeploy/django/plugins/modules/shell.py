@@ -26,7 +26,9 @@ options:
     description: Values for the code, in its variable C(args). Never build the code of values with a template.
     type: dict
   secrets:
-    description: The same for values that must not be shown, in its variable C(secrets).
+    description:
+      - The same for values that must not be shown, in its variable C(secrets).
+      - They are hidden in all that is returned, also in the traceback and in C(result).
     type: dict
   transaction:
     description: Run in one transaction on O(database), undone when the code fails.

@@ -31,7 +31,6 @@ import atexit
 import io
 import json
 import os
-import re
 import sys
 import time
 import traceback
@@ -40,12 +39,12 @@ from importlib import import_module
 from typing import Any
 
 from .agent_databases import absent_files, remove_empty
+from .agent_secrets import forms, hidden, of_environment, of_settings, of_steps
 from .agent_words import STARTED_WITH, Failure, Outcome, Request, explained
 
 OLDEST_PYTHON = (3, 10)
-HIDDEN = "********"
 PROSE = {"message", "hint", "traceback", "stdout", "stderr", "diff"}  # parts of an event written for people
-SHORTEST_SECRET = 8  # characters; hiding shorter ones would garble ordinary words
+FOREIGN = {"argv", "data", "result", "messages", "reason"}  # facts made of what the project or the task says
 
 
 # --- Steps: each takes its request and whether only to predict, and returns an outcome -------------------------
@@ -92,11 +91,12 @@ def step_named(name: str) -> Callable[[Request, bool], Outcome]:
 class Tee(io.BufferedIOBase):
     """Keeps what Python code prints for the step's result, and lets it through to standard error at once.
 
-    So the last words of a process that dies are not lost with it.
+    So the last words of a process that dies are not lost with it. What is let through is read by people.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, secrets: Secrets) -> None:
         self.descriptor = descriptor
+        self.secrets = secrets
         self.kept: list[bytes] = []
 
     def writable(self) -> bool:
@@ -107,7 +107,7 @@ class Tee(io.BufferedIOBase):
 
     def write(self, data: Any) -> int:
         self.kept.append(bytes(data))
-        os.write(self.descriptor, data)
+        os.write(self.descriptor, hidden(bytes(data).decode("utf-8", "replace"), self.secrets.known()).encode())
         return len(data)
 
     def stream(self) -> io.TextIOWrapper:
@@ -120,31 +120,39 @@ class Tee(io.BufferedIOBase):
         return text
 
 
-def known_secrets(request: Request) -> list[str]:
-    """Everything that must not leave this process in a message, longest first."""
-    secrets = {str(step.get("password") or "") for step in request["steps"]}
-    for name, value in os.environ.items():
-        if re.search("SECRET|PASSW|TOKEN|KEY|CREDENTIAL", name):
-            secrets.add(value)
-        secrets.update(re.findall(r"://[^:/@\s]*:([^@\s]+)@", value))
-    if "django.conf" in sys.modules and sys.modules["django.conf"].settings.configured:
-        settings = sys.modules["django.conf"].settings._wrapped  # the outer one refuses to show an empty SECRET_KEY
-        secrets.add(str(settings.SECRET_KEY or ""))
-        secrets.update(str(database.get("PASSWORD") or "") for database in settings.DATABASES.values())
-    return sorted((secret for secret in secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
+class Secrets:
+    """Everything that must not leave this process in a message; what the settings hold is known once they are read."""
+
+    def __init__(self, request: Request) -> None:
+        self.given = list(of_steps(request["steps"]))
+        self.found = list(of_environment(os.environ))
+        self.forms = forms(self.given, self.found)
+        self.complete = False
+
+    def known(self) -> list[str]:
+        """All of them, longest first."""
+        django = sys.modules.get("django.conf")
+        if not self.complete and django is not None and django.settings.configured:
+            self.learn(django.settings)
+        return self.forms
+
+    def learn(self, settings: Any) -> None:
+        """Read the settings; the outer object refuses to show an empty SECRET_KEY."""
+        self.complete = True
+        self.forms = forms(self.given, [*self.found, *of_settings(settings._wrapped)])
 
 
 def without_secrets(event: dict[str, Any], secrets: list[str]) -> dict[str, Any]:
-    """Hide secrets in all that is prose; facts are ours and hold none, and a program reads them as they are."""
+    """Hide secrets in all that is prose, or was made by the project.
 
-    def hidden(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: hidden(item) for key, item in value.items()}
-        for secret in secrets if isinstance(value, str) else ():
-            value = value.replace(secret, HIDDEN)
-        return value
-
-    return {key: hidden(value) if key in PROSE else value for key, value in event.items()}
+    The other facts are ours and hold none, and a program reads them as they are.
+    """
+    cleaned = {key: hidden(value, secrets) if key in PROSE else value for key, value in event.items()}
+    if "facts" in event:
+        cleaned["facts"] = {
+            key: hidden(value, secrets) if key in FOREIGN else value for key, value in event["facts"].items()
+        }
+    return cleaned
 
 
 def set_up_django() -> None:
@@ -228,11 +236,12 @@ def main() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a command that asks a question gets an end of file, not our request
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  # stays open as long as the process
-    out, err = Tee(1), Tee(2)
+    secrets = Secrets(request)
+    out, err = Tee(1, secrets), Tee(2, secrets)
     sys.stdout, sys.stderr = out.stream(), err.stream()
 
     def emit(event: dict[str, Any]) -> None:
-        line = json.dumps(without_secrets(event, known_secrets(request)), default=str) + "\n"
+        line = json.dumps(without_secrets(event, secrets.known()), default=str) + "\n"
         data = line.encode()
         while data:
             data = data[os.write(protocol, data) :]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .agent_secrets import forms, hidden, of_environment, of_steps
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
@@ -21,7 +22,7 @@ from .runner import Runner, run
 
 if TYPE_CHECKING:
     # Never executed: AnsiballZ reads these lines to know which files travel with a module. Nor do the files
-    # ever run in this process.
+    # ever run in this process, but for agent_secrets.py.
     from . import (  # noqa: F401
         agent,
         agent_checks,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         agent_operations,
         agent_project,
         agent_rollback,
+        agent_secrets,
         agent_seed,
         agent_settings,
         agent_sql,
@@ -229,6 +231,7 @@ def run_steps(
     source = agent_source()
     request = json.dumps({"steps": [dict(step) for step in steps], "check": check})
     env = dict(target.env)
+    secrets = forms(of_steps(steps), of_environment(env))
     if check:
         env["PYTHONDONTWRITEBYTECODE"] = "1"
     events: list[Event] = []
@@ -240,17 +243,25 @@ def run_steps(
             if on_event is not None:
                 on_event(event)
 
-    ended = run(
-        [target.python, "-c", BOOTSTRAP],
-        user=target.user,
-        env=env,
-        cwd=target.cwd,
-        stdin=f"{len(source)}\n{source}{request}\n",
-        timeout=timeout,
-        on_stdout=receive,
-        on_stderr=on_stderr,
-    )
-    return results_of(events, ended.returncode, ended.stderr)
+    def hear(line: str) -> None:
+        if on_stderr is not None:
+            on_stderr(hidden(line, secrets))
+
+    try:
+        ended = run(
+            [target.python, "-c", BOOTSTRAP],
+            user=target.user,
+            env=env,
+            cwd=target.cwd,
+            stdin=f"{len(source)}\n{source}{request}\n",
+            timeout=timeout,
+            on_stdout=receive,
+            on_stderr=hear,
+        )
+    except EngineError as error:
+        error.detail = hidden(error.detail, secrets)
+        raise
+    return results_of(events, ended.returncode, hidden(ended.stderr, secrets))
 
 
 def agent_source() -> str:

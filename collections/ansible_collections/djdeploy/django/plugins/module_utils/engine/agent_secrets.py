@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must not leave the process of a step: known by its name or its place, hidden in whatever form it comes out.
+
+The engine reads this file, too: the last words of a process that died never went through the agent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, unquote
+
+HIDDEN = "********"
+SHORTEST_SECRET = 8  # characters; hiding shorter ones would garble ordinary words
+SHORTEST_GIVEN = 4  # the same of what a task itself calls a secret; Ansible's no_log hides the rest in its result
+SURE = re.compile("SECRET|PASSW|PRIVATE|CREDENTIAL", re.IGNORECASE)
+LIKELY = re.compile("KEY|TOKEN|PASS|PWD|SALT|SIGNATURE|DSN|AUTH$", re.IGNORECASE)
+HARMLESS = re.compile(
+    "(PREFIX|FUNCTION|NAME|HASHERS|VALIDATORS|TIMEOUT|AGE|CLASS|CLASSES|HEADER|MODEL)$", re.IGNORECASE
+)
+OF_A_PATH = re.compile("(FILE|PATH|DIR)$", re.IGNORECASE)
+DOTTED = re.compile(r"[A-Za-z]+([._][A-Za-z]+)+")  # a setting with such a value names code, not a key
+IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
+USER_IN_URL = re.compile(r"://([0-9A-Za-z]{16,})@")  # a key all by itself, as Sentry's
+DEPTH = 6  # of settings within settings
+
+
+def named(name: str, value: str) -> bool:
+    """Whether a value is a secret by its name."""
+    if HARMLESS.search(name) or (OF_A_PATH.search(name) and value.startswith("/")):
+        return False
+    return bool(SURE.search(name) or LIKELY.search(name))
+
+
+def in_urls(text: str) -> Iterator[str]:
+    if "://" in text:
+        yield from IN_URL.findall(text)
+        yield from USER_IN_URL.findall(text)
+
+
+def of_environment(variables: Mapping[str, Any]) -> Iterator[str]:
+    """Secrets among environment variables."""
+    for name, given in variables.items():
+        value = str(given)
+        if named(str(name), value):
+            yield value
+        yield from in_urls(value)
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every value within a value, as text."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from leaves(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+def of_steps(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What tasks themselves call a secret."""
+    for step in steps:
+        yield from leaves(step.get("password"))
+        yield from leaves(step.get("secrets"))
+
+
+def of_settings(settings: Any) -> Iterator[str]:
+    """Secrets among the settings of a project."""
+    values: dict[str, Any] = {}
+    for name in filter(str.isupper, dir(settings)):
+        with suppress(Exception):  # what refuses to be read cannot be printed either
+            values[name] = getattr(settings, name)
+    yield from within(values, "", DEPTH)
+
+
+def within(value: Any, name: str, depth: int) -> Iterator[str]:
+    """Secrets in a setting, however deep; a list is named after what holds it."""
+    if isinstance(value, str):
+        if named(name, value) and (SURE.search(name) or not DOTTED.fullmatch(value)):
+            yield str(value)
+        yield from in_urls(value)
+    elif isinstance(value, bytes):
+        yield from within(value.decode("utf-8", "replace"), name, depth)
+    elif depth and isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from within(item, str(key), depth - 1)
+    elif depth and isinstance(value, (list, tuple, set, frozenset)) and not HARMLESS.search(name):
+        for item in value:
+            yield from within(item, name, depth - 1)
+
+
+def forms_of(secret: str, shortest: int) -> Iterator[str]:
+    """A secret as it is, and as it looks in a repr, in JSON and in a URL; of one with several lines each line, too."""
+    for text in (secret, *(secret.splitlines() if "\n" in secret else ())):
+        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1], unquote(text), quote(text, safe=""), text.strip()):
+            if len(form.strip()) >= shortest:
+                yield form
+
+
+def forms(given: Iterable[str], found: Iterable[str]) -> list[str]:
+    """All that is to be hidden, longest first.
+
+    :param given: secrets of the task.
+    :param found: values that are secrets by their name.
+    """
+    known = {form for secret in given for form in forms_of(secret, SHORTEST_GIVEN)}
+    known.update(form for secret in found for form in forms_of(secret, SHORTEST_SECRET))
+    return sorted(known, key=lambda form: (-len(form), form))
+
+
+def hidden(value: Any, secrets: list[str]) -> Any:
+    """A value without its secrets; what JSON does not know becomes text."""
+    if isinstance(value, Mapping):
+        return {
+            hidden(key, secrets) if isinstance(key, str) else key: hidden(each, secrets) for key, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [hidden(each, secrets) for each in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return HIDDEN if not isinstance(value, bool) and str(value) in secrets else value
+    text = str(value)
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
