@@ -16,7 +16,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment
+from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options
 from .engine.environment import parse
 from .engine.errors import EngineError
 from .engine.steps import NotThereYet, StepError, StepResult, Target, run_steps
@@ -124,7 +124,7 @@ def module_for(
         no_log=not logged,
         **(constraints or {}),
     )
-    module.hide(of_environment(module.params["environment"] or {}))  # those that are not logged, too
+    module.hide_options()  # where they are not logged, too
     return module
 
 
@@ -136,8 +136,14 @@ class FamilyModule(AnsibleModule):  # type: ignore[misc]
 
     def _log_invocation(self) -> None:
         """Called by AnsibleModule itself, as soon as it knows the options."""
-        self.hide(of_environment(self.params.get("environment") or {}))
+        self.hide_options()
         super()._log_invocation()
+
+    def hide_options(self) -> None:
+        """Hide what is secret by its name, also within the steps of a task."""
+        inner = [each for step in self.params.get("steps") or () for each in step.values() if isinstance(each, dict)]
+        self.hide(of_environment(self.params["environment"] or {}))
+        self.hide(of_options([self.params, *inner]))
 
     def hide(self, secrets: Iterable[str]) -> None:
         self.no_log_values.update(forms((), secrets))

@@ -39,7 +39,7 @@ from importlib import import_module
 from typing import Any
 
 from .agent_databases import absent_files, remove_empty
-from .agent_secrets import forms, hidden, of_environment, of_settings, of_steps
+from .agent_secrets import forms, hidden, of_environment, of_options, of_settings, of_steps
 from .agent_words import STARTED_WITH, Failure, Outcome, Request, explained
 
 OLDEST_PYTHON = (3, 10)
@@ -125,7 +125,7 @@ class Secrets:
 
     def __init__(self, request: Request) -> None:
         self.given = list(of_steps(request["steps"]))
-        self.found = list(of_environment(os.environ))
+        self.found = [*of_environment(os.environ), *of_options(request["steps"])]
         self.forms = forms(self.given, self.found)
         self.complete = False
 

@@ -17,6 +17,7 @@ HIDDEN = "********"
 SHORTEST_SECRET = 8  # characters; hiding shorter ones would garble ordinary words
 SHORTEST_GIVEN = 4  # the same of what a task itself calls a secret; Ansible's no_log hides the rest in its result
 SURE = re.compile("SECRET|PASSW|PRIVATE|CREDENTIAL", re.IGNORECASE)
+NAMED_VALUES = ("fields", "args")  # options of steps whose values count by their names
 LIKELY = re.compile("KEY|TOKEN|PASS|PWD|SALT|SIGNATURE|DSN|AUTH$", re.IGNORECASE)
 HARMLESS = re.compile(
     "(PREFIX|FUNCTION|NAME|HASHERS|VALIDATORS|TIMEOUT|AGE|CLASS|CLASSES|HEADER|MODEL)$", re.IGNORECASE
@@ -69,13 +70,25 @@ def of_steps(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield from leaves(step.get("secrets"))
 
 
+def of_options(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Secrets by their name among the values a task gives."""
+    for step in steps:
+        for option in NAMED_VALUES:
+            yield from of_values(step.get(option))
+
+
+def of_values(values: Any) -> Iterator[str]:
+    """Secrets by their name among values in a dict, such as `fields` of a user and `args` of a snippet."""
+    yield from within(values, "", DEPTH)
+
+
 def of_settings(settings: Any) -> Iterator[str]:
     """Secrets among the settings of a project."""
     values: dict[str, Any] = {}
     for name in filter(str.isupper, dir(settings)):
         with suppress(Exception):  # what refuses to be read cannot be printed either
             values[name] = getattr(settings, name)
-    yield from within(values, "", DEPTH)
+    yield from of_values(values)
 
 
 def within(value: Any, name: str, depth: int) -> Iterator[str]:

@@ -28,7 +28,7 @@ Transition = tuple[Any, Any, Any]  # an operation, and the models before and aft
 class Piece:
     """What one operation would run.
 
-    :param title: comment that names it; empty for what Django puts off to the end of a migration.
+    :param title: comment that names it; empty where there is nothing to name.
     :param lines: statements, and comments where there are none.
     :param asked: the tables the database was asked about meanwhile, in lower case.
     """
@@ -84,7 +84,7 @@ def pieces_of(connection: Any, app: str, ran: Iterable[Transition], *, backwards
     ]
     with asking(connection):
         late = collected(editor, lambda: [editor.execute(statement) for statement in editor.deferred_sql])
-    return [*found, Piece("", late)] if late else found
+    return [*found, Piece("-- at the end of the migration", late)] if late else found
 
 
 def piece_of(connection: Any, editor: Any, app: str, operation: Any, states: list[Any], *, backwards: bool) -> Piece:
@@ -206,7 +206,7 @@ def section(connection: Any, migration: Any, undo: bool, pieces: list[Piece] | N
     for each in pieces:
         lines += each.whole()
         again = sorted(each.asked & known)
-        if again:
+        if again and not each.lines[-1].startswith("-- the rest"):
             lines.append(NOT_KNOWN.format(names=", ".join(again)))
         for line in each.lines:
             if not line.startswith("--"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .agent_secrets import forms, hidden, of_environment, of_steps
+from .agent_secrets import forms, hidden, of_environment, of_options, of_steps
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
@@ -231,7 +231,7 @@ def run_steps(
     source = agent_source()
     request = json.dumps({"steps": [dict(step) for step in steps], "check": check})
     env = dict(target.env)
-    secrets = forms(of_steps(steps), of_environment(env))
+    secrets = forms(of_steps(steps), [*of_environment(env), *of_options(steps)])
     if check:
         env["PYTHONDONTWRITEBYTECODE"] = "1"
     events: list[Event] = []

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
+from ansible_collections.djdeploy.django.plugins.module_utils import manage
+from ansible_collections.djdeploy.django.plugins.module_utils.family import commands
 
 COLLECTIONS = Path(__file__).parents[7]
 PYTHONPATH = os.pathsep.join([str(COLLECTIONS), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -236,6 +239,35 @@ CASES = [
         )
         for module, raising, secret in [("superuser", "1", ODD), ("superuser", "", PLAIN), ("user", "1", "7Qx&")]
     ),
+    Case(
+        "field_of_a_user_model",
+        "superuser",
+        {"username": "ann", "fields": {"last_name": "Lee", "api_token": PLAIN}},
+        said="Lee",
+        settings="AUTH_USER_MODEL = 'people.Person'; INSTALLED_APPS += ['people']",
+        files={
+            "people/__init__.py": "",
+            "people/models.py": """
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+class Person(AbstractUser):
+    api_token = models.CharField(max_length=50)
+""",
+        },
+        before=("makemigrations people", "migrate"),
+        diff=True,
+    ),
+    Case(
+        "values_for_a_snippet",
+        "manage",
+        {
+            "steps": [
+                {"shell": {"code": "print(args); result = args", "args": {"n": "tea", "key": {"password": PLAIN}}}}
+            ]
+        },
+        said="tea",
+    ),
     Case("settings_say_it", "info", given(), settings="import os; raise ValueError(os.environ['DB_PASSWORD'])"),
     Case(
         "steps_say_it",
@@ -308,8 +340,8 @@ def test_nothing_of_a_secret_comes_out(project: Any, case: Case) -> None:
     if case.env_file:
         project.write("variables", case.env_file)
         args["env_file"] = str(project.root / "variables")
-    for step in case.before:
-        project.run({"name": step})
+    for words in case.before:
+        project.run({"name": "command", "argv": words.split()})
     done = subprocess.run(
         [sys.executable, "-m", f"{MODULES}.{case.module}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {**args, "_ansible_diff": case.diff}}),
@@ -323,3 +355,21 @@ def test_nothing_of_a_secret_comes_out(project: Any, case: Case) -> None:
     found = [text for text in whole for secret in case.secrets for form in forms(secret) if form in text]
     assert not found, found[-1]
     assert case.said in output, output
+
+
+def test_the_log_of_the_host_holds_no_secret(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible writes the options of a task there before a module has a say."""
+    logged: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    address = f"redis://:{PLAIN}@cache/0"
+    args = {
+        "project_path": str(project.root),
+        "environment": {"DB_PASSWORD": PLAIN, "CACHE_URL": address, "DEBUG": "1"},
+        "args": {"token": PLAIN, "n": "tea"},
+        "code": "1",
+    }
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    manage.module_for(commands.SHELL.options)
+    (line,) = logged
+    assert PLAIN not in line and "DEBUG" in line and "tea" in line
