@@ -9,6 +9,11 @@ class ModuleDocFragment:
     """Which project, with which Python and environment, as whom."""
 
     DOCUMENTATION = r"""
+attributes:
+  action_group:
+    support: full
+    membership: djdeploy.django.manage
+    description: Use C(group/djdeploy.django.manage) in C(module_defaults) to say once which project a play is about.
 options:
   site:
     description:

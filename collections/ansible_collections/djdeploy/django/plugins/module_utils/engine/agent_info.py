@@ -59,11 +59,22 @@ def facts_of(request: Request, gather: tuple[str, ...], alias: str) -> dict[str,
             use_tz=bool(settings.USE_TZ),
             language=settings.LANGUAGE_CODE,
             caches={name: str(cache.get("BACKEND") or "") for name, cache in settings.CACHES.items()},
-            email_backend=settings.EMAIL_BACKEND,
+            email_backend=email_backend(settings),
         )
     if "migrations" in gather:
         facts.update(migration_facts(alias, facts["databases"][alias]))
     return facts
+
+
+def email_backend(settings: Any) -> str:
+    """How mail is sent by default.
+
+    Since Django 6.1 MAILERS says it (release notes of 6.1, "Multiple mailers"); EMAIL_BACKEND cannot be read then.
+    """
+    mailers = getattr(settings, "MAILERS", None)
+    if not mailers:
+        return str(settings.EMAIL_BACKEND)
+    return str(mailers.get("default", {}).get("BACKEND") or "")
 
 
 @contextmanager

@@ -120,3 +120,13 @@ def test_values_of_settings(project: Any) -> None:
 def test_info_is_refused(project: Any, options: dict[str, Any], message: str, check: bool) -> None:
     with pytest.raises(StepError, match=message):
         info(project, check=check, **options)
+
+
+MAILERS = 'MAILERS = {"default": {"BACKEND": "mail.Console"}}\n'
+LOCMEM = 'EMAIL_BACKEND = "mail.Locmem"\n'
+
+
+@pytest.mark.parametrize(("settings", "backend"), [(MAILERS, "mail.Console"), (LOCMEM, "mail.Locmem")])
+def test_how_mail_is_sent_in_the_words_of_old_and_new_django(project: Any, settings: str, backend: str) -> None:
+    project.settings(settings)
+    assert info(project, gather=["settings"])["email_backend"] == backend

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every step on every Django, every database and three kinds of project: what is predicted is what happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.djdeploy.django.plugins.module_utils.family.every import FAMILY
+from hosts import ROOT, Machine
+
+SCENARIO = Path(__file__).resolve().parent.parent
+ENGINE = ROOT / "collections/ansible_collections/djdeploy/django/plugins/module_utils/engine"
+KIT = "/opt/kit"
+HOSTS = yaml.safe_load((SCENARIO / "inventory/hosts.yml").read_text())["all"]["hosts"]
+STEPS = yaml.safe_load((SCENARIO / "tests/steps.yml").read_text())
+PROJECTS, DATABASES = ("plain", "wagtail", "intranet"), ("sqlite", "postgresql", "mariadb")
+WORLDS = [
+    pytest.param(host, django, project, database, id=f"Django {django}, {database}, {project}")
+    for host, variables in HOSTS.items()
+    for django in variables["modules_environments"]
+    for database in DATABASES
+    for project in PROJECTS
+]
+
+
+def request_of(step: dict[str, Any]) -> dict[str, Any]:
+    """What the module of a step would ask of the engine."""
+    member = FAMILY[step["module"]]
+    read = ArgumentSpecValidator(dict(member.options)).validate(step.get("options", {}))
+    assert not read.error_messages
+    return member.request(read.validated_parameters, None)
+
+
+def on(host: Machine, *words: str, stdin: bytes) -> str:
+    done = subprocess.run(host.ssh_words(*words), input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+@pytest.fixture(scope="session")
+def kit(fleet: dict[str, Machine]) -> dict[str, Machine]:
+    """The hosts, with the program that makes a world and the engine it uses."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(ENGINE, "djdeploy_engine", filter=lambda entry: None if "__pycache__" in entry.name else entry)
+        tar.add(SCENARIO / "intranet", "intranet")
+        tar.add(SCENARIO / "world.py", "world.py")
+    for host in fleet.values():
+        on(host, f"mkdir -p {KIT} && tar --extract --no-same-owner --directory {KIT}", stdin=packed.getvalue())
+    return fleet
+
+
+def story(told: list[dict[str, Any]]) -> list[Any]:
+    return [told.get("error"), *(told.get(key) for key in ("changed", "before", "after", "diff"))]
+
+
+@pytest.mark.parametrize(("host", "django", "project", "database"), WORLDS)
+def test_every_step_keeps_its_word(
+    kit: dict[str, Machine], host: str, django: str, project: str, database: str
+) -> None:
+    steps = [step for step in STEPS if project in step.get("in", PROJECTS)]
+    requests = [request_of(step) for step in steps]
+    world = {"django": django, "project": project, "database": database, "steps": requests}
+    lines = on(kit[host], "python3", f"{KIT}/world.py", stdin=json.dumps(world).encode()).splitlines()
+    wrong = []
+    for step, line in zip(steps, lines, strict=True):
+        predicted, done, *again = json.loads(line)
+        what = f"{step['module']} {step.get('options', '')}"
+        if "error" in done:
+            wrong.append(f"{what} failed: {done['error']}\n{done['hint']}\n{done['detail']}")
+            continue
+        if done["changed"] is not step["changed"]:
+            wrong.append(f"{what}: changed is {done['changed']}")
+        if story(predicted) != story(done):
+            wrong.append(f"{what}:\n  predicted {story(predicted)}\n  happened  {story(done)}")
+        for name, value in step.get("returns", {}).items():
+            if done["facts"].get(name) != value:
+                wrong.append(f"{what}: {name} is {done['facts'].get(name)}, not {value}")
+        if "again" not in step.get("skip", ()) and story(again[0])[:2] != [None, False]:
+            wrong.append(f"{what}: a second run says {story(again[0])}")
+    assert not wrong, "\n".join(wrong)
