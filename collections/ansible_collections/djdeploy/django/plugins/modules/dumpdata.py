@@ -17,7 +17,9 @@ description:
   - This is for fixtures and for moving data. It is no backup of a big database, which C(pg_dump) makes faster.
 options:
   dest:
-    description: The file. Its directory must be there, and the user the work is done as must be able to write to it.
+    description:
+      - The file. Its directory must be there, and the user the work is done as must be able to write to it.
+      - It is compressed when its name ends in C(.gz), C(.bz2), C(.lzma) or C(.xz).
     type: path
     required: true
   mode:

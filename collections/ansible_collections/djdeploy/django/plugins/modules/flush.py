@@ -15,8 +15,7 @@ description:
     permissions and content types. Tables and migrations stay.
   - B(The data is gone afterwards.) Nothing happens unless O(confirm) names the database.
   - The task is unchanged when the database holds nothing else already.
-  - Check mode does the same work and takes it back. For that moment it locks all tables. On MySQL and MariaDB that is
-    not possible, and it only tells what would be deleted.
+  - Check mode does the same work and takes it back. For that moment it locks all tables.
 options:
   confirm:
     description: The alias of the database once more, as V(default). Anything else refuses the task.
@@ -62,7 +61,7 @@ before:
   type: dict
   sample: {shop_order: 1204, django_content_type: 12}
 after:
-  description: The same now, or as it would be. Null in check mode on MySQL and MariaDB.
+  description: The same now, or as it would be.
   returned: success
   type: dict
   sample: {django_content_type: 12}
@@ -71,10 +70,6 @@ deleted:
   returned: success
   type: dict
   sample: {shop_order: 1204, django_content_type: 12}
-msg:
-  description: What cannot be told before.
-  returned: in check mode on MySQL and MariaDB
-  type: str
 stdout:
   description: What Django printed.
   returned: success

@@ -16,6 +16,8 @@ description:
     was there before, and the task is changed exactly when one of them differs.
   - Check mode does the same work and takes it back. For that moment it holds the locks the work needs.
   - The diff names the objects and the fields that differ. Values of fields that look like secrets are hidden.
+  - Signal handlers of the project may write more. Tables they changed by whatever means are found, too, and named in
+    RV(elsewhere). In check mode that is taken back in every database.
 options:
   fixtures:
     description: Names of fixtures, as C(manage.py loaddata) takes them, or absolute paths of files on the host.
@@ -40,6 +42,11 @@ options:
 extends_documentation_fragment:
   - djdeploy.django.manage
   - djdeploy.django.attributes
+notes:
+  - What a fixture leaves out gets its default each time. When the default is the present time, or when an object has
+    neither a primary key nor a natural key, every run changes something, and the task says so.
+  - Of tables with more than 10000 rows only those objects are compared that are saved or deleted with signals. What
+    triggers and functions of the database write is not seen.
 seealso:
   - module: djdeploy.django.dumpdata
   - module: djdeploy.django.flush
@@ -89,6 +96,14 @@ updated:
   type: list
   elements: str
   sample: [shop.country 33]
+elsewhere:
+  description:
+    - Tables that hold something else afterwards, though none of the objects compared accounts for it. Signal handlers
+      wrote to them. Those of another database are preceded by its alias.
+  returned: success
+  type: list
+  elements: str
+  sample: [shop_searchindex, archive.shop_log]
 unmodified:
   description: Number of objects that were as the fixtures have them.
   returned: success

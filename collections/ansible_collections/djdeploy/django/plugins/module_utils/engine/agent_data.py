@@ -5,24 +5,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from .agent_databases import connection_for
-from .agent_words import Failure, Outcome, Request, first_line, listing, outcome
+from .agent_words import Failure, Outcome, Request, first_line, frames_of, listing, outcome
 
 SECRET = re.compile("PASSW|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)  # names of fields whose values are not shown
 # PostgreSQL, SQLite, MySQL
 MISSING_TABLE = re.compile("relation .* does not exist|no such table|Table .* doesn't exist")
+# Statements that change no table. Whatever else there is may do so.
+READING = re.compile(
+    r"[\s(]*(SELECT|VALUES|SHOW|PRAGMA|EXPLAIN|SET|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT)\b", re.IGNORECASE
+)
 HIDDEN = "********"
 SMALL = 10_000  # rows of one table that are still compared one by one
 
 Key = tuple[str, Any]  # label of a model and primary key
 Row = dict[str, Any]
+Rows = Counter[bytes]  # a digest of each row of a table
+Place = tuple[str, str]  # alias of a database and table
 
 
 # --- loaddata --------------------------------------------------------------------------------------------------
@@ -52,30 +60,51 @@ def loaddata(request: Request, predict: bool) -> Outcome:
             "let its tables be InnoDB, or run `loaddata` as a command",
         )
     touched: dict[Key, Row | None] = {}
+    written: dict[Place, Rows | None] = {}
     options = {name: request[name] for name in ("app_label", "exclude") if request.get(name)}
-    with transaction.atomic(using=alias), watching(touched, alias), sequences_left(connection, predict):
+    with (
+        others_taken_back(alias, predict),
+        transaction.atomic(using=alias),
+        sequences_left(connection, predict),
+        noticing(written),
+    ):
         try:
-            call_command(
-                "loaddata", *fixtures, database=alias, verbosity=0,
-                ignore=bool(request.get("ignore_nonexistent")), **options,
-            )  # fmt: skip
+            with watching(touched, alias):
+                call_command(
+                    "loaddata", *fixtures, database=alias, verbosity=0,
+                    ignore=bool(request.get("ignore_nonexistent")), **options,
+                )  # fmt: skip
+            after = {key: row_of(key, alias) for key in touched}
+            differing = [key for key in touched if touched[key] != after[key]]
+            tables = differing_tables(written)
+            # Tables between two models come last, at the end of a transaction, which a prediction does not reach.
+            connection.check_constraints(table_names=[table for place, table in tables if place == alias])
         except Exception as error:
             raise unloadable(error) from error
-        after = {key: row_of(key, alias) for key in touched}
         if predict:
             transaction.set_rollback(True, using=alias)
     created = [named(key) for key in touched if touched[key] is None and after[key] is not None]
     updated = [named(key) for key in touched if touched[key] is not None and touched[key] != after[key]]
-    differing = [key for key in touched if touched[key] != after[key]]
+    told = {(alias, table) for key in differing for table in tables_of(key)}
+    elsewhere = {
+        table if place == alias else f"{place}.{table}": rows
+        for (place, table), rows in sorted(tables.items())
+        if (place, table.lower()) not in told
+    }
     return outcome(
-        bool(differing),
+        bool(differing or elsewhere),
         {"created": 0, "updated": 0},
         {"created": len(created), "updated": len(updated)},
-        old="".join(text_of(key, touched[key], after[key]) for key in differing),
-        new="".join(text_of(key, after[key], touched[key]) for key in differing),
+        old="".join(text_of(key, touched[key], after[key]) for key in differing)
+        + "".join(f"{table}: {counted(gone)} as before\n" for table, (gone, _come) in elsewhere.items() if gone),
+        new="".join(text_of(key, after[key], touched[key]) for key in differing)
+        + "".join(
+            f"{table}: {counted(come)} written on the way\n" for table, (_gone, come) in elsewhere.items() if come
+        ),
         database=alias,
         created=created,
         updated=updated,
+        elsewhere=sorted(elsewhere),
         unmodified=len(touched) - len(differing),
     )
 
@@ -106,6 +135,126 @@ def watching(touched: dict[Key, Row | None], alias: str) -> Iterator[None]:
 
 
 @contextmanager
+def noticing(kept: dict[Place, Rows | None]) -> Iterator[None]:
+    """Keep what each table held before the first statement that may write to it; None for a big table.
+
+    Signal handlers of the project write what they like, also by `update()` and by SQL, which send no signals.
+    A statement is not understood: any table it only names is kept, too, and will be found as it was.
+    """
+    from django.db import connections
+
+    def notice_in(connection: Any) -> Any:
+        names: list[str] = []
+        asking = False
+
+        def notice(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+            nonlocal asking
+            text = str(sql)
+            if not asking and not READING.match(text):
+                asking, text = True, text.lower()
+                try:
+                    names[:] = names or connection.introspection.table_names()
+                    for table in names:
+                        if table.lower() in text and (connection.alias, table) not in kept:
+                            kept[connection.alias, table] = rows_of(connection, table)
+                finally:
+                    asking = False
+            return execute(sql, params, many, context)
+
+        return notice
+
+    with ExitStack() as stack:
+        for connection in connections.all():
+            stack.enter_context(connection.execute_wrapper(notice_in(connection)))
+        yield
+
+
+def differing_tables(kept: dict[Place, Rows | None]) -> dict[Place, tuple[int, int]]:
+    """The tables that hold something else now; how many rows are gone, and how many have come."""
+    from django.db import connections
+
+    found = {}
+    for (alias, table), old in kept.items():
+        new = None if old is None else rows_of(connections[alias], table)
+        if old is not None and old != new:
+            new = new or Counter()
+            found[alias, table] = ((old - new).total(), (new - old).total())
+    return found
+
+
+def rows_of(connection: Any, table: str) -> Rows | None:
+    """What a table holds; None when that is too much to be compared."""
+    limit = connection.ops.limit_offset_sql(0, SMALL + 1)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)} {limit}")
+        rows = cursor.fetchall()
+    return None if len(rows) > SMALL else Counter(map(digest_of, rows))
+
+
+def digest_of(row: Any) -> bytes:
+    plain = [bytes(value) if isinstance(value, memoryview) else value for value in row]
+    return hashlib.sha256(repr(plain).encode("utf-8", "backslashreplace")).digest()
+
+
+def tables_of(key: Key) -> set[str]:
+    """The tables an object is in, with those of its many-to-many relations."""
+    from django.apps import apps
+
+    meta = apps.get_model(key[0])._meta
+    return {meta.db_table.lower()} | {field.m2m_db_table().lower() for field in meta.local_many_to_many}
+
+
+@contextmanager
+def others_taken_back(alias: str, predict: bool) -> Iterator[None]:
+    """In a prediction take back what is written to any other database; one nobody asks is not connected to."""
+    from django.db import connections, transaction
+    from django.db.backends.signals import connection_created
+
+    with ExitStack() as stack:
+
+        def begin(connection: Any, **more: Any) -> None:
+            if connection.alias != alias:
+                stack.enter_context(transaction.atomic(using=connection.alias))
+                stack.callback(end, connection)
+
+        def end(connection: Any) -> None:
+            # A block that was just entering when the connection was made does not know that it is not the outermost.
+            connection.in_atomic_block = True
+            transaction.set_rollback(True, using=connection.alias)
+
+        if predict:
+            connection_created.connect(begin)
+            stack.callback(connection_created.disconnect, begin)
+            for connection in connections.all(initialized_only=True):
+                if connection.connection is not None:
+                    begin(connection)
+        yield
+
+
+class Reading:
+    """A database router that reads everything from one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return self.alias
+
+
+@contextmanager
+def reading(alias: str) -> Iterator[None]:
+    """Relations of an object are read where the object is, not from a replica that knows nothing of it yet."""
+    from django.db import router
+
+    own = router.routers
+    router.routers = [Reading(alias), *own]
+    try:
+        yield
+    finally:
+        router.routers = own
+
+
+@contextmanager
 def sequences_left(connection: Any, predict: bool) -> Iterator[None]:
     """In a prediction leave the sequences of PostgreSQL alone: setval() is not taken back by a rollback."""
     if predict:
@@ -123,7 +272,8 @@ def row_of(key: Key, alias: str) -> Row | None:
     from django.core import serializers
 
     found = apps.get_model(key[0])._base_manager.using(alias).filter(pk=key[1])
-    rows: list[dict[str, Any]] = serializers.serialize("python", found)
+    with reading(alias):
+        rows: list[dict[str, Any]] = serializers.serialize("python", found)
     return (
         {
             name: sorted(value, key=str) if isinstance(value, list) else value
@@ -150,14 +300,19 @@ def text_of(key: Key, row: Row | None, other: Row | None) -> str:
 def unloadable(error: Exception) -> Failure:
     """What is wrong with a fixture, in one line."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    text = first_line(error).rstrip(": ")
+    text = first_line(error).rstrip(":. ")
     cause = error.__cause__ or error.__context__
-    if "DeserializationError" in names and cause is not None and first_line(cause) not in text:
+    if "DeserializationError" in names and isinstance(cause, KeyError):
+        text = text.removesuffix(str(cause)) + f"an object has no {cause}"
+    elif "DeserializationError" in names and cause is not None and first_line(cause) not in text:
         text = f"{text}: {first_line(cause)}"
-    if "CommandError" in names or "DeserializationError" in names:
-        return Failure("fixture", text, "mend the fixture, or its name; they are looked for in `fixtures` of each app")
+    files = [frame.f_locals.get("fixture_file") for frame in frames_of(error) if frame.f_code.co_name == "load_label"]
+    if files and files[0] and "fixture '" not in text:
+        text = f"Problem installing fixture '{files[0]}': {text}"
     if names & {"OperationalError", "ProgrammingError"} and MISSING_TABLE.search(text):
         return Failure("database", text, "run `migrate` first")
+    if "CommandError" in names:
+        return Failure("fixture", text, "mend its name; fixtures are looked for in `fixtures` of each app")
     return Failure("fixture", text, "mend the fixture")
 
 
@@ -170,6 +325,8 @@ def dumpdata(request: Request, predict: bool) -> Outcome:
 
     connection, dest = connection_for(request, predict), str(request["dest"])
     kind, said = request.get("format") or "json", io.StringIO()
+    if not dest:
+        raise Failure("request", "no file was given", "name it under `dest`")
     try:
         call_command(
             "dumpdata",
@@ -185,8 +342,10 @@ def dumpdata(request: Request, predict: bool) -> Outcome:
             stdout=said,
         )
     except CommandError as error:
+        if MISSING_TABLE.search(first_line(error)):
+            raise Failure("database", first_line(error), "run `migrate` first") from error
         raise Failure("command", first_line(error), "see which apps and models there are: the module info") from error
-    content, mode = said.getvalue().encode(), mode_of(request)
+    content, mode = packed(dest, said.getvalue().encode()), mode_of(request)
     try:
         old = content_of(dest)
         changed = old != (content, mode)
@@ -209,6 +368,24 @@ def dumpdata(request: Request, predict: bool) -> Outcome:
         database=connection.alias,
         dest=dest,
     )
+
+
+def packed(dest: str, content: bytes) -> bytes:
+    """Compressed as the name says: `loaddata` goes by it, and so does `dumpdata --output`."""
+    kind = os.path.splitext(dest)[1]
+    if kind == ".gz":
+        import gzip
+
+        return gzip.compress(content, mtime=0)  # the time would be another one each time
+    if kind == ".bz2":
+        import bz2
+
+        return bz2.compress(content)
+    if kind in (".lzma", ".xz"):
+        import lzma
+
+        return lzma.compress(content, format=lzma.FORMAT_XZ if kind == ".xz" else lzma.FORMAT_ALONE)
+    return content
 
 
 def mode_of(request: Request) -> int:
@@ -263,23 +440,22 @@ def flush(request: Request, predict: bool) -> Outcome:
         )
     tables = sorted(connection.introspection.django_table_names(only_existing=True, include_views=False))
     before = counts(connection, tables)
-    if predict and connection.vendor == "mysql":  # TRUNCATE ends a transaction there
-        changed = bool(before)
-        return outcome(
-            changed, before, None, old=lines(before), database=alias, deleted=before,
-            reason="what MySQL would hold afterwards cannot be told before",
-        )  # fmt: skip
     kept = contents(connection, tables, before)
-    if predict:
-        with transaction.atomic(using=alias):
-            call_command("flush", database=alias, interactive=False, verbosity=0)
+    try:
+        # One transaction, so that a handler of post_migrate that fails brings everything back.
+        with others_taken_back(alias, predict), transaction.atomic(using=alias):
+            if predict:
+                emptied(connection)
+            else:
+                call_command("flush", database=alias, interactive=False, verbosity=0)
             after = counts(connection, tables)
             same = after == before and contents(connection, tables, after) == kept
-            transaction.set_rollback(True, using=alias)
-    else:
-        call_command("flush", database=alias, interactive=False, verbosity=0)
-        after = counts(connection, tables)
-        same = after == before and contents(connection, tables, after) == kept
+            if predict:
+                transaction.set_rollback(True, using=alias)
+    except Exception as error:
+        if MISSING_TABLE.search(first_line(error)):
+            raise Failure("database", first_line(error), "run `migrate` first") from error
+        raise
     return outcome(
         not same,
         before,
@@ -289,6 +465,23 @@ def flush(request: Request, predict: bool) -> Outcome:
         database=alias,
         deleted={} if same else before,
     )
+
+
+def emptied(connection: Any) -> None:
+    """Do what the command does, in a way that can be taken back.
+
+    Its TRUNCATE ends a transaction in MySQL (MySQL manual, "Statements That Cause an Implicit Commit"), DELETE
+    does not.
+    """
+    from django.core.management import call_command
+    from django.core.management.color import no_style
+    from django.core.management.sql import emit_post_migrate_signal, sql_flush
+
+    if connection.vendor != "mysql":
+        call_command("flush", database=connection.alias, interactive=False, verbosity=0)
+        return
+    connection.ops.execute_sql_flush(sql_flush(no_style(), connection, reset_sequences=False))
+    emit_post_migrate_signal(0, False, connection.alias)
 
 
 def counts(connection: Any, tables: list[str]) -> dict[str, int]:
@@ -301,16 +494,14 @@ def counts(connection: Any, tables: list[str]) -> dict[str, int]:
     return {table: count for table, count in found.items() if count}
 
 
-def contents(connection: Any, tables: list[str], filled: dict[str, int]) -> dict[str, list[str]]:
+def contents(connection: Any, tables: list[str], filled: dict[str, int]) -> dict[str, Rows | None]:
     """What the small tables hold: content types, permissions and the first Site come again after a flush."""
-    found = {}
-    with connection.cursor() as cursor:
-        for table in tables:
-            if 0 < filled.get(table, 0) <= SMALL:
-                cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
-                found[table] = sorted(repr(row) for row in cursor.fetchall())
-    return found
+    return {table: rows_of(connection, table) for table in tables if 0 < filled.get(table, 0) <= SMALL}
+
+
+def counted(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
 
 
 def lines(filled: dict[str, int]) -> str:
-    return listing([f"{table}: {count} row{'' if count == 1 else 's'}" for table, count in filled.items()])
+    return listing([f"{table}: {counted(count)}" for table, count in filled.items()])
