@@ -17,7 +17,7 @@ def test_module_as_ansible_ships_it(project: Any) -> None:
     """Through AnsiballZ: the agent's text must come out of the zip a module travels in."""
     python = project.target().python
     done = subprocess.run(
-        [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-m", "djdeploy.django.migrate"]
+        [sys.executable, "-m", "ansible.cli.adhoc", "localhost", "-c", "local", "-m", "djdeploy.django.migrate"]
         + ["-a", json.dumps({"project_path": str(project.root), "python": str(python), "app": "shop"})]
         + ["-e", f"ansible_python_interpreter={sys.executable}"],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)},

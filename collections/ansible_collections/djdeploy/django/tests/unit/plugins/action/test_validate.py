@@ -113,8 +113,7 @@ def run_play(tmp_path: Path, inventory: Path) -> subprocess.CompletedProcess[str
     command = [
         sys.executable,
         "-m",
-        "ansible",
-        "playbook",
+        "ansible.cli.playbook",
         "-i",
         str(inventory),
         str(play),
