@@ -61,7 +61,7 @@ def test_no_secret_is_told(plays: dict[str, Play], which: str) -> None:
 
 def test_no_secret_is_in_the_log_of_a_host(plays: dict[str, Play], fleet: dict[str, Machine]) -> None:
     for host in fleet.values():
-        log = on(host, "journalctl --no-pager --output cat --grep djdeploy.django")
+        log = on(host, "journalctl --no-pager | grep ansible-djdeploy")
         assert "djdeploy.django.superuser" in log, "tasks are not logged: this proves nothing"
         assert not SECRET.findall(log)
 
@@ -81,8 +81,8 @@ def test_a_file_only_root_reads_stays_so(fleet: dict[str, Machine]) -> None:
 @pytest.mark.parametrize(
     ("module", "options", "told"),
     [
-        ("check", "env_file=/etc/shadow", "is not an environment file"),
-        ("check", "run_as=nobodyatall", "there is no user nobodyatall"),
+        ("check", "env_file=/etc/shadow", "/etc/shadow line 1 sets no variable"),
+        ("check", "run_as=nobodyatall", "the unix user 'nobodyatall' does not exist on this host"),
     ],
 )
 def test_bad_input_is_one_clear_line(playbooks: Playbooks, module: str, options: str, told: str) -> None:
