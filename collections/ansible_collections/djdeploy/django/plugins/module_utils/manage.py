@@ -7,6 +7,7 @@ A module of this kind is its documentation and one call of `manage_module` with 
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options
-from .engine.environment import parse
+from .engine.environment import parse, serialize
 from .engine.errors import EngineError
-from .engine.steps import NotThereYet, StepError, StepResult, Target, run_steps
+from .engine.steps import BECOME, NotThereYet, StepError, StepResult, Target, run_steps
 
 OF_A_PROJECT = ("venv", "python", "settings", "pythonpath", "environment", "env_file", "run_as")
 
@@ -69,9 +70,27 @@ class Member:
 
         :raises EngineError: when they contradict one another.
         """
+        for name in self.options:
+            if name != "stdin" and any("\0" in text for text in leaves(params[name])):
+                raise EngineError(f"{name} holds a NUL character", "no name, no path and no text of a database can")
         own = self.request_of({name: params[name] for name in self.options})
         of_task = {self.site_as: site or "", self.diff_as: diff}
         return {"name": self.step, **own, **{name: value for name, value in of_task.items() if name}}
+
+
+def words_in(option: str, remedy: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A request of which this option becomes words of a command line: there a name with a dash before it is an option.
+
+    :returns: for `request_of` of a `Member`.
+    """
+
+    def request(params: Mapping[str, Any]) -> dict[str, Any]:
+        for name in params[option] or ():
+            if name.startswith("-"):
+                raise EngineError(f"{option}: {name} begins with a dash, it would be read as an option", remedy)
+        return dict(params)
+
+    return request
 
 
 def manage_module(member: Member) -> None:
@@ -218,16 +237,11 @@ def target_of(params: Mapping[str, Any]) -> Target:
     :raises NotThereYet: when it is not on this host (yet).
     :raises EngineError: when the options do not name one.
     """
+    refuse_the_impossible(params)
     if params["site"]:
         return Target.for_site(params["site"])
     python = params["python"] or python_of(params["venv"] or found_venv(params["project_path"]))
-    env: dict[str, str] = {}
-    if params["env_file"]:
-        try:
-            env = parse(Path(params["env_file"]).read_text())
-        except FileNotFoundError as error:
-            raise NotThereYet(f"there is no file {params['env_file']}", "`env_file` is given to the project") from error
-    env.update({name: str(value) for name, value in (params["environment"] or {}).items()})
+    env = {**variables_of(params["env_file"]), **variables_in(params["environment"] or {})}
     return Target.for_project(
         params["project_path"],
         os.path.expanduser(python),
@@ -236,6 +250,73 @@ def target_of(params: Mapping[str, Any]) -> Target:
         env=env,
         user=params["run_as"],
     )
+
+
+def refuse_the_impossible(params: Mapping[str, Any]) -> None:
+    """:raises EngineError: for what no path, name or limit of a project can be."""
+    for name in ("site", "project_path", *OF_A_PROJECT):
+        values = params[name] if isinstance(params[name], list) else [params[name]]
+        if any(isinstance(value, str) and "\0" in value for value in values):
+            raise EngineError(f"{name} holds a NUL character", "no path and no name can")
+    if params["timeout"] is not None and params["timeout"] <= 0:
+        raise EngineError(f"timeout: {params['timeout']:g} seconds are no time", "leave it out for no limit")
+    if params["run_as"]:
+        try:
+            pwd.getpwnam(params["run_as"])
+        except KeyError:
+            raise EngineError(
+                f"the unix user {params['run_as']!r} does not exist on this host", "mend `run_as`"
+            ) from None
+
+
+def variables_of(path: str | None) -> dict[str, str]:
+    """The variables of an `env_file`.
+
+    systemd passes over what it cannot read. Here that ends the task: a project that lacks a variable fails later,
+    and says something else.
+
+    :raises NotThereYet: when there is no such file.
+    :raises EngineError: when it cannot be read.
+    """
+    if not path:
+        return {}
+    passed_over: list[int] = []
+    try:
+        variables = parse(Path(path).read_text(encoding="utf-8"), passed_over)
+    except FileNotFoundError as error:
+        raise NotThereYet(f"there is no file {path}", "`env_file` is given to the project") from error
+    except UnicodeDecodeError as error:
+        raise EngineError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
+    except PermissionError as error:
+        raise EngineError(f"no permission to read {path}", BECOME) from error
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read: {error.strerror}", "`env_file` is a file of variables") from error
+    if passed_over:
+        raise EngineError(f"{path} line {passed_over[0]} sets no variable", "a line is NAME=value, its quotes closed")
+    require_text(variables, str(path))
+    return variables
+
+
+def variables_in(environment: Mapping[Any, Any]) -> dict[str, str]:
+    """The variables of `environment`, numbers and truth values as text.
+
+    :raises EngineError: for what no environment can hold; it names the variable, never the value.
+    """
+    for name, value in environment.items():
+        if value is None or isinstance(value, dict | list):
+            kind = "nothing" if value is None else type(value).__name__
+            raise EngineError(f"environment: {name} is {kind}, not text", "quote its value, or leave it out")
+    variables = {str(name): str(value) for name, value in environment.items()}
+    require_text(variables, "environment")
+    return variables
+
+
+def require_text(variables: Mapping[str, str], where: str) -> None:
+    """:raises EngineError: for a name or a value no process can be given."""
+    try:
+        serialize(variables)
+    except EngineError as error:
+        raise EngineError(f"{where}: {error.message}", error.hint) from error
 
 
 def python_of(venv: str) -> str:

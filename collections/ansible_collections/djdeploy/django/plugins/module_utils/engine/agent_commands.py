@@ -41,13 +41,14 @@ def command(request: Request, predict: bool) -> Outcome:
         return outcome(False, argv=argv, rc=None, data=None, reason=f"not run: {done}")
     if predict and not read_only:
         return outcome(True, argv=argv, rc=None, data=None, reason="not run in check mode")
-    rc = 0
+    rc, words = 0, None
     with reading(request.get("stdin")):
         try:
             ManagementUtility(["manage.py", *argv]).fetch_command(argv[0]).run_from_argv(["manage.py", *argv])
         except SystemExit as stop:
             if isinstance(stop.code, str):
                 print(stop.code, file=sys.stderr)
+                words = first_line(stop)
             rc = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except EOFError as error:
             raise Failure(
@@ -57,7 +58,9 @@ def command(request: Request, predict: bool) -> Outcome:
                 argv=argv,
             ) from error
     if rc:
-        raise Failure("command", f"manage.py {argv[0]} ended with status {rc}", argv=argv, rc=rc)
+        words = words or last_complaint(argv[0])
+        message = f"manage.py {argv[0]} ended with status {rc}" + (f": {words}" if words else "")
+        raise Failure("command", message, "" if words else "see what it printed, in `stdout`", argv=argv, rc=rc)
     said = printed()
     if failed_pattern and failed_pattern.search(said):
         raise Failure("command", f"manage.py {argv[0]} printed what failed_pattern looks for", argv=argv, rc=rc)
@@ -133,11 +136,19 @@ def reading(text: str | None) -> Iterator[None]:
         sys.stdin = kept
 
 
-def printed() -> str:
-    """What the step printed so far: the agent keeps it behind sys.stdout."""
-    sys.stdout.flush()
-    kept: list[bytes] = getattr(sys.stdout.buffer, "kept", [])
+def printed(stream: Any = None) -> str:
+    """What the step printed so far: the agent keeps it behind sys.stdout and sys.stderr."""
+    stream = sys.stdout if stream is None else stream
+    stream.flush()
+    kept: list[bytes] = getattr(stream.buffer, "kept", [])
     return b"".join(kept).decode("utf-8", "replace")
+
+
+def last_complaint(command: str) -> str:
+    """The last line of standard error; of argparse, without the name it puts before."""
+    lines = printed(sys.stderr).split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return last.removeprefix(f"manage.py {command}: error: ")
 
 
 def parsed(text: str, argv: list[str]) -> Any:

@@ -13,6 +13,15 @@ from typing import Any
 LISTED = 50  # files named in a diff; the rest is counted
 STARTED_WITH = os.environ.get("DJANGO_SETTINGS_MODULE")  # read before any code of the project ran
 
+# What SQLite says (sqlite3_errstr), and what is meant.
+OF_SQLITE = {
+    "database is locked": (
+        "is locked: another process writes into it",
+        "run it again when that has ended, or let Django wait longer: `timeout` in OPTIONS of DATABASES",
+    ),
+    "file is not a database": ("is a file of another kind", "see what NAME of DATABASES points to"),
+}
+
 Request = dict[str, Any]
 Outcome = dict[str, Any]
 
@@ -76,7 +85,9 @@ def culprit(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an exception says first, and what follows if that only announces it."""
+    first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
 
 
 def connecting(error: BaseException) -> Any:
@@ -93,6 +104,25 @@ def connecting(error: BaseException) -> Any:
     return None
 
 
+def asking(error: BaseException) -> Any:
+    """The database connection an exception went through; None when it went through none."""
+    for frame in frames_of(error):
+        own = frame.f_locals.get("self")
+        for wrapper in (own, getattr(own, "db", None), getattr(own, "connection", None)):
+            if hasattr(wrapper, "settings_dict"):
+                return wrapper
+    return None
+
+
+def database_of(wrapper: Any) -> str:
+    """A database as its settings know it."""
+    if wrapper is None:
+        return "the database"
+    options = wrapper.settings_dict
+    place = f" at {options['HOST']}:{options['PORT'] or '(default port)'}" if options.get("HOST") else ""
+    return f"the database {wrapper.alias!r} ({wrapper.vendor} {str(options.get('NAME') or '')!r}{place})"
+
+
 def explained(error: BaseException, step: str) -> Failure:
     """Say in one line what is wrong and where to mend it."""
     if isinstance(error, Failure):
@@ -106,31 +136,37 @@ def explained(error: BaseException, step: str) -> Failure:
         return unimportable(error, where)
     wrapper = connecting(error)
     if wrapper is not None:
-        options = wrapper.settings_dict
-        place = f" at {options['HOST']}:{options['PORT'] or '(default port)'}" if options.get("HOST") else ""
-        return Failure(
-            "database",
-            f"the database {wrapper.alias!r} ({wrapper.vendor} {str(options.get('NAME') or '')!r}{place}) "
-            f"cannot be reached: {line}",
-            "see that the server runs, listens there and knows this user and database",
-        )
+        hint = "see that the server runs, listens there and knows this user and database"
+        if wrapper.vendor == "sqlite":
+            hint = "see that its directory is there, and that the user of the project may write in it"
+        return Failure("database", f"{database_of(wrapper)} cannot be reached: {line}", hint)
+    if "DatabaseError" in names and line in OF_SQLITE:
+        return Failure("database", f"{database_of(asking(error))} {OF_SQLITE[line][0]}", OF_SQLITE[line][1])
     if isinstance(error, KeyError) and frames_of(error)[0].f_code.co_filename in ("<frozen os>", os.__file__):
         return Failure(
             "settings",
             f"the environment variable {error.args[0]} is not set{at}",
-            "give it under `env` or `secrets` of the site",
+            "give it under `env` or `secrets` of the site, to a project in `environment` or `env_file`",
         )
     if "ImproperlyConfigured" in names:
         if line.startswith("Error loading"):
             hint = "add the database driver to the project's requirements (PostgreSQL: psycopg[binary])"
             return Failure("settings", line, hint)
         return Failure("settings", line + at, "mend the project's settings or the environment they read")
+    if "CircularDependencyError" in names:
+        line = f"these migrations depend on one another: {line}"
     if names & {"InconsistentMigrationHistory", "NodeNotFoundError", "BadMigrationError", "CircularDependencyError"}:
         return Failure("migration", line, "mend the dependencies of the project's migrations")
+    if isinstance(error, EOFError) and step == "setup":
+        return Failure(
+            "settings", f"the settings ask a question that nobody answers{at}", "let them read the environment"
+        )
     if isinstance(error, SystemExit):
         return Failure("command", f"the project's code ended Python with status {error.code!r}{at}")
     kind = {"collectstatic": "static", "superuser": "user", "migrate": "migration", "setup": "settings", "seed": "file"}
     plain = line if "CommandError" in names else f"{type(error).__name__}: {line}"
+    if error.__cause__ is not None and step == "setup" and str(error.__cause__) not in line:
+        plain += f": {first_line(error.__cause__)}"
     return Failure(kind.get(step, step), plain + at)
 
 

@@ -46,12 +46,16 @@ def serialize(mapping: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
-def parse(text: str) -> dict[str, str]:
+def parse(text: str, passed_over: list[int] | None = None) -> dict[str, str]:
     """The variables systemd would set from `text`; the last of a name wins.
 
     Lines that are no assignment, comments and impossible names are passed over, as systemd does. (A comment
     that ends in a backslash is the one thing versions of systemd disagree on; `serialize` writes no comments.)
+
+    :param passed_over: gets the number of each line that sets nothing and is no comment: of one without an equals
+        sign or with an impossible name, and of the last if a quote is still open there.
     """
+    skipped = passed_over if passed_over is not None else []
     variables: dict[str, str] = {}
     key: list[str] = []
     value: list[str] = []
@@ -63,15 +67,18 @@ def parse(text: str) -> dict[str, str]:
         if NAME.fullmatch(name):
             whole = "".join(value)
             variables[name] = whole[:kept] + whole[kept:].rstrip(WHITESPACE)
+        else:
+            skipped.append(began)
         key.clear()
         value.clear()
 
+    began = line = 1  # where the assignment begins, and where we are
     for character in text:
         if state == "pre_key":
             if character in "#;":
                 state = "comment"
             elif character not in WHITESPACE:
-                state = "key"
+                state, began = "key", line
                 key.append(character)
         elif state == "comment":
             if character == "\\":
@@ -83,6 +90,7 @@ def parse(text: str) -> dict[str, str]:
         elif state == "key":
             if character in NEWLINE:
                 key.clear()
+                skipped.append(began)
                 state = "pre_key"
             elif character == "=":
                 state = "pre_value"
@@ -127,8 +135,12 @@ def parse(text: str) -> dict[str, str]:
                 value.append(character)
             elif character != "\n":
                 value.extend(("\\", character))
+        line += character == "\n"
     if state in ("single", "double", "double_escape"):
         kept = len(value)
+        skipped.append(began)
+    if state == "key":
+        skipped.append(began)
     if state not in ("pre_key", "comment", "comment_escape", "key"):
         assign()
     return variables

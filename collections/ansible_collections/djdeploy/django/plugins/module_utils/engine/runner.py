@@ -76,6 +76,8 @@ def user_arguments(user: str | None) -> dict[str, object]:
         ) from None
     if account.pw_uid == os.geteuid():
         return {}
+    if os.geteuid() != 0:
+        raise EngineError(f"only root can become the unix user {user!r}", "run it as root: `become: true`, sudo")
     groups = [group.gr_gid for group in grp.getgrall() if user in group.gr_mem]
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
 
@@ -117,7 +119,10 @@ def run(
             **user_arguments(user),  # type: ignore[call-overload]
         )
     except OSError as error:
-        raise EngineError(f"cannot start {words[0]}: {error.strerror or error}") from error
+        raise EngineError(
+            f"cannot start {words[0]}: {error.strerror or error}",
+            f"see that the user {user!r} may reach it, and {cwd or '/'}" if user else "",
+        ) from error
     collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     def read(name: str, stream, listener: Callable[[str], None] | None) -> None:  # type: ignore[no-untyped-def]

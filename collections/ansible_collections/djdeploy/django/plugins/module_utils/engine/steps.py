@@ -67,6 +67,7 @@ sys.meta_path.insert(0, Parts())
 from djdeploy_agent.agent import main
 main()
 """
+BECOME = "run the task as a user who may: `become: true`"
 LAST_LINES = 20  # of standard error, shown when the process dies
 
 Event = dict[str, Any]
@@ -133,15 +134,23 @@ class Target:
         :raises NotThereYet: when the directory or the Python is missing.
         """
         project = Path(project_path)
-        if not project.is_dir():
-            raise NotThereYet(f"there is no directory {project}", "`project_path` is the directory of manage.py")
-        if not Path(python).exists():
-            raise NotThereYet(f"there is no Python at {python}", "create the virtual environment, or mend `venv`")
+        try:
+            if not project.is_dir():
+                raise NotThereYet(f"there is no directory {project}", "`project_path` is the directory of manage.py")
+            if not Path(python).exists():
+                raise NotThereYet(f"there is no Python at {python}", "create the virtual environment, or mend `venv`")
+        except PermissionError as error:
+            raise EngineError(f"no permission to reach {error.filename}", BECOME) from error
+        if Path(python).is_dir():
+            raise EngineError(f"{python} is a directory, not a Python", "a virtual environment is named by `venv`")
         chosen = dict(env or {})
         manage = project / "manage.py"
         settings = settings or chosen.get("DJANGO_SETTINGS_MODULE")
         if not settings and manage.is_file():
-            settings = settings_named_by(manage.read_text(errors="replace"))
+            try:
+                settings = settings_named_by(manage.read_text(errors="replace"))
+            except PermissionError as error:
+                raise EngineError(f"no permission to read {manage}", BECOME) from error
         if settings:
             chosen["DJANGO_SETTINGS_MODULE"] = settings
         path = [str(entry) for entry in pythonpath] + [entry for entry in [chosen.get("PYTHONPATH", "")] if entry]

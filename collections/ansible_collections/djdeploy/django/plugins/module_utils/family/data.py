@@ -3,24 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from ..engine.errors import EngineError
-from ..manage import Member
-
-
-def names_in(option: str, remedy: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """A request whose words go into Django's command line: there one with a dash before it is an option."""
-
-    def request(params: Mapping[str, Any]) -> dict[str, Any]:
-        for name in params[option] or ():
-            if name.startswith("-"):
-                raise EngineError(f"{option}: {name} would be read as an option, it begins with a dash", remedy)
-        return dict(params)
-
-    return request
-
+from ..manage import Member, words_in
 
 LOADDATA = Member(
     "loaddata",
@@ -32,7 +15,7 @@ LOADDATA = Member(
         "ignore_nonexistent": {"type": "bool", "default": False},
     },
     ("database", "created", "updated", "elsewhere", "unmodified"),
-    request_of=names_in("fixtures", "put its directory before it: ./"),
+    request_of=words_in("fixtures", "put its directory before it: ./"),
 )
 DUMPDATA = Member(
     "dumpdata",
@@ -49,7 +32,7 @@ DUMPDATA = Member(
         "all": {"type": "bool", "default": False},
     },
     ("database", "dest"),
-    request_of=names_in("apps", "options of dumpdata are options of the module"),
+    request_of=words_in("apps", "options of dumpdata are options of the module"),
 )
 FLUSH = Member(
     "flush",

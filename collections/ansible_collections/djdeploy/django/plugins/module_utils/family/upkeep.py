@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..manage import Member
+from ..manage import Member, words_in
 
 
 def site_of(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,6 +21,7 @@ CREATECACHETABLE = Member(
         "database": {"type": "str", "default": "default"},
     },
     ("database", "tables", "created", "skipped"),
+    request_of=words_in("tables", "a table of the cache has a plain name"),
 )
 
 CLEARSESSIONS = Member("clearsessions", {}, ("engine", "removed"))

@@ -39,6 +39,15 @@ def run_module(project: Any, task: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def placed(value: Any, root: Path) -> Any:
+    """The value of an option; `{root}` in a text is the directory of the project."""
+    if isinstance(value, dict):
+        return {key: placed(item, root) for key, item in value.items()}
+    if isinstance(value, list):
+        return [placed(item, root) for item in value]
+    return value.replace("{root}", str(root)) if isinstance(value, str) else value
+
+
 def holds(actual: Any, expected: Any) -> bool:
     if isinstance(expected, str) and expected.startswith("~"):
         return re.search(expected[1:], actual if isinstance(actual, str) else json.dumps(actual)) is not None
@@ -51,12 +60,16 @@ def holds(actual: Any, expected: Any) -> bool:
 def test_module(project: Any, case: dict[str, Any]) -> None:
     for name, text in case.get("files", {}).items():
         project.write(name, text)
+    for name, target in case.get("links", {}).items():
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).symlink_to(target.format(python=sys.executable))
     if "settings" in case:
         project.settings(case["settings"])
     for task in case.get("before", ()):
         assert not run_module(project, task).get("failed")
+    project.settings(case.get("late", ""))
     before = project.contents()
-    result = run_module(project, case)
+    result = run_module(project, {**case, "args": placed(case.get("args", {}), project.root)})
     if case.get("check") or case in BAD_INPUT:
         assert project.contents() == before
     differing = {name: result.get(name) for name, value in case["result"].items() if not holds(result.get(name), value)}

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Projects and variables that the user of the task may not reach."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils import manage
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.environment import parse
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import Target
+
+SOMEBODY = 65534
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A directory of somebody else: of root, seen by a user without rights."""
+    place = tmp_path / "closed"
+    place.mkdir(mode=0o700)
+    (place / "shop.env").write_text("A=1\n")
+    mode = 0o700 if os.geteuid() == 0 else 0
+    place.chmod(mode)
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(SOMEBODY)
+    yield place
+    os.seteuid(was)
+    place.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("reach", "message"),
+    [
+        pytest.param(
+            lambda place: manage.variables_of(str(place / "shop.env")), "no permission to read ", id="env_file"
+        ),
+        pytest.param(
+            lambda place: Target.for_project(place / "shop", "/usr/bin/python3"),
+            "no permission to reach ",
+            id="project",
+        ),
+        pytest.param(
+            lambda place: Target.for_project("/", place / "bin/python"), "no permission to reach ", id="python"
+        ),
+    ],
+)
+def test_no_permission(closed: Path, reach: Callable[[Path], object], message: str) -> None:
+    with pytest.raises(EngineError) as raised:
+        reach(closed)
+    assert raised.value.message.startswith(message + str(closed.parent.parent)[:5])
+    assert raised.value.hint == "run the task as a user who may: `become: true`"
+
+
+def test_only_root_becomes_another_user(closed: Path) -> None:
+    with pytest.raises(EngineError) as raised:
+        run(["true"], user="root")
+    assert raised.value.message == "only root can become the unix user 'root'"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("# A\n; B\n\nA=1\nB=\nC='a\nb'\nD=1\\\n2\n", []),
+        ("A=1\nexport B=2\n", [2]),
+        ("A\nB=1\nC", [1, 3]),
+        ("A='1\n\n2'\n1B=2\n", [4]),
+        ('A=1\nB="2\nC=3\n', [2]),
+        ("A=1\r\nB\r\n", [2]),
+    ],
+)
+def test_lines_that_set_nothing(text: str, lines: list[int]) -> None:
+    passed_over: list[int] = []
+    assert parse(text, passed_over) == parse(text)
+    assert passed_over == lines
+
+
+def test_variables_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "shop.env").write_bytes(b"A=caf\xe9\n")
+    with pytest.raises(EngineError, match=r"shop\.env is not UTF-8: byte 5 is 0xe9"):
+        manage.variables_of(str(tmp_path / "shop.env"))
