@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from typing import Any
 
 import pytest
 from hosts import ROOT, Machine, Play, Playbooks
@@ -78,18 +80,19 @@ def test_a_file_only_root_reads_stays_so(fleet: dict[str, Machine]) -> None:
         assert not on(host, f"grep --recursive --files-with-matches s3cret- {PROJECT} || true")
 
 
-@pytest.mark.parametrize(
-    ("module", "options", "told"),
-    [
-        ("check", "env_file=/etc/shadow", "/etc/shadow line 1 sets no variable"),
-        ("check", "run_as=nobodyatall", "the unix user 'nobodyatall' does not exist on this host"),
-    ],
-)
-def test_bad_input_is_one_clear_line(playbooks: Playbooks, module: str, options: str, told: str) -> None:
-    words = [*playbooks.words("ansible"), "all", "--become", "--module-name", f"djdeploy.django.{module}"]
-    arguments = f"project_path={PROJECT} venv=/opt/django-6 {options}"
-    done = subprocess.run(
-        [*words, "--args", arguments, "--limit", "modules-trixie"], cwd=ROOT, capture_output=True, text=True
-    )
+ENVIRONMENT = {"env_file": "/etc/mysite.env", "environment": {"MYSITE_GREETING": "hello"}, "run_as": "somebody"}
+BAD_INPUT = {
+    "an environment file that is none": ("check", {"env_file": "/etc/shadow"}, "/etc/shadow line 1 sets no variable"),
+    "a user who is not there": ("check", {"run_as": "nobodyatall"}, "the unix user 'nobodyatall' does not exist"),
+    "a place that is not ours": ("dumpdata", {**ENVIRONMENT, "dest": "/root/dump.json"}, "/root/dump.json: Permission"),
+}
+
+
+@pytest.mark.parametrize(("module", "options", "told"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_one_clear_line(playbooks: Playbooks, module: str, options: dict[str, Any], told: str) -> None:
+    words = [*playbooks.words("ansible"), "modules-trixie", "--become", "--module-name", f"djdeploy.django.{module}"]
+    arguments = json.dumps({"project_path": PROJECT, "venv": "/opt/django-6", **options})
+    done = subprocess.run([*words, "--args", arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
-    assert told in done.stdout + done.stderr, done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
+    assert told in line

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from .agent_databases import connection_for
-from .agent_words import Failure, Outcome, Request, first_line, frames_of, listing, outcome
+from .agent_words import OF_SQLITE, Failure, Outcome, Request, first_line, frames_of, listing, outcome
 
 SECRET = re.compile("PASSW|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)  # names of fields whose values are not shown
 # PostgreSQL, SQLite, MySQL
@@ -23,6 +23,12 @@ MISSING_TABLE = re.compile("relation .* does not exist|no such table|Table .* do
 # Statements that change no table. Whatever else there is may do so.
 READING = re.compile(
     r"[\s(]*(SELECT|VALUES|SHOW|PRAGMA|EXPLAIN|SET|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT)\b", re.IGNORECASE
+)
+# Statements that end a transaction in MySQL (its manual, "Statements That Cause an Implicit Commit").
+COMMITTING = re.compile(
+    r"[\s(]*(ALTER|CREATE|DROP|RENAME|TRUNCATE|GRANT|REVOKE|LOCK|ANALYZE|CACHE|CHECK|FLUSH|LOAD|OPTIMIZE|REPAIR|RESET)\b"
+    r"(?!\s+TEMPORARY\b)",
+    re.IGNORECASE,
 )
 HIDDEN = "********"
 SMALL = 10_000  # rows of one table that are still compared one by one
@@ -60,6 +66,7 @@ def loaddata(request: Request, predict: bool) -> Outcome:
             "let its tables be InnoDB, or run `loaddata` as a command",
         )
     touched: dict[Key, Row | None] = {}
+    names: dict[Key, str] = {}
     written: dict[Place, Rows | None] = {}
     options = {name: request[name] for name in ("app_label", "exclude") if request.get(name)}
     with (
@@ -69,7 +76,7 @@ def loaddata(request: Request, predict: bool) -> Outcome:
         noticing(written),
     ):
         try:
-            with watching(touched, alias):
+            with watching(touched, names, alias):
                 call_command(
                     "loaddata", *fixtures, database=alias, verbosity=0,
                     ignore=bool(request.get("ignore_nonexistent")), **options,
@@ -82,8 +89,8 @@ def loaddata(request: Request, predict: bool) -> Outcome:
             raise unloadable(error) from error
         if predict:
             transaction.set_rollback(True, using=alias)
-    created = [named(key) for key in touched if touched[key] is None and after[key] is not None]
-    updated = [named(key) for key in touched if touched[key] is not None and touched[key] != after[key]]
+    created = [named(key, names) for key in touched if touched[key] is None and after[key] is not None]
+    updated = [named(key, names) for key in touched if touched[key] is not None and touched[key] != after[key]]
     told = {(alias, table) for key in differing for table in tables_of(key)}
     elsewhere = {
         table if place == alias else f"{place}.{table}": rows
@@ -94,9 +101,9 @@ def loaddata(request: Request, predict: bool) -> Outcome:
         bool(differing or elsewhere),
         {"created": 0, "updated": 0},
         {"created": len(created), "updated": len(updated)},
-        old="".join(text_of(key, touched[key], after[key]) for key in differing)
+        old="".join(text_of(key, touched[key], after[key], names) for key in differing)
         + "".join(f"{table}: {counted(gone)} as before\n" for table, (gone, _come) in elsewhere.items() if gone),
-        new="".join(text_of(key, after[key], touched[key]) for key in differing)
+        new="".join(text_of(key, after[key], touched[key], names) for key in differing)
         + "".join(
             f"{table}: {counted(come)} written on the way\n" for table, (_gone, come) in elsewhere.items() if come
         ),
@@ -109,8 +116,11 @@ def loaddata(request: Request, predict: bool) -> Outcome:
 
 
 @contextmanager
-def watching(touched: dict[Key, Row | None], alias: str) -> Iterator[None]:
-    """Note of each object that is saved or deleted what it was before; None where there was none."""
+def watching(touched: dict[Key, Row | None], names: dict[Key, str], alias: str) -> Iterator[None]:
+    """Note of each object that is saved or deleted what it was before; None where there was none.
+
+    :param names: what to call the objects whose primary key the database chose: the next time it chooses another.
+    """
     from django.db.models.signals import post_save, pre_delete, pre_save
 
     def before(sender: Any, instance: Any, using: str, **more: Any) -> None:
@@ -119,8 +129,11 @@ def watching(touched: dict[Key, Row | None], alias: str) -> Iterator[None]:
             touched[key] = row_of(key, alias)
 
     def after(sender: Any, instance: Any, using: str, **more: Any) -> None:
-        if using == alias:  # only now has an object that names no key got one
-            touched.setdefault((sender._meta.label_lower, instance.pk), None)
+        key = (sender._meta.label_lower, instance.pk)
+        if using == alias and key not in touched:  # only now has an object that names no key got one
+            touched[key] = None
+            natural = instance.natural_key() if hasattr(instance, "natural_key") else ["(new)"]
+            names[key] = " ".join(map(str, natural))
 
     pre_save.connect(before, weak=False)
     pre_delete.connect(before, weak=False)
@@ -223,6 +236,8 @@ def others_taken_back(alias: str, predict: bool) -> Iterator[None]:
     with ExitStack() as stack:
 
         def begin(connection: Any, **more: Any) -> None:
+            if connection.vendor == "mysql":
+                stack.enter_context(connection.execute_wrapper(uncommitted))
             if connection.alias != alias:
                 stack.enter_context(transaction.atomic(using=connection.alias))
                 stack.callback(end, connection)
@@ -239,6 +254,21 @@ def others_taken_back(alias: str, predict: bool) -> Iterator[None]:
                 if connection.connection is not None:
                     begin(connection)
         yield
+
+
+def uncommitted(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+    """Let nothing through that would keep what a prediction wrote: what it deleted would be gone.
+
+    :raises Failure: for such a statement; nothing has happened then.
+    """
+    if match := COMMITTING.match(str(sql)):
+        raise Failure(
+            "database",
+            f"this cannot be predicted on MySQL: a handler of the project says {match.group().strip()}, which ends"
+            " the transaction of the prediction",
+            "run it without check mode",
+        )
+    return execute(sql, params, many, context)
 
 
 class Reading:
@@ -294,17 +324,26 @@ def row_of(key: Key, alias: str) -> Row | None:
     )
 
 
-def named(key: Key) -> str:
-    return f"{key[0]} {key[1]}"
+def named(key: Key, names: dict[Key, str]) -> str:
+    return f"{key[0]} {names.get(key, key[1])}"
 
 
-def text_of(key: Key, row: Row | None, other: Row | None) -> str:
+def text_of(key: Key, row: Row | None, other: Row | None, names: dict[Key, str]) -> str:
     """One side of the difference of an object: its fields that are not the same on the other side."""
+    from django.apps import apps
+
     if row is None:
         return ""
-    fields = {name: value for name, value in row.items() if other is None or other.get(name) != value}
-    shown = {name: HIDDEN if SECRET.search(name) and value else value for name, value in fields.items()}
-    return f"{named(key)}\n" + "".join(f"    {name}: {value}\n" for name, value in shown.items())
+    shown = {name: value for name, value in row.items() if other is None or other.get(name) != value}
+    for name, value in shown.items():
+        model = apps.get_model(key[0])._meta.get_field(name).related_model
+        if SECRET.search(name) and value:
+            shown[name] = HIDDEN
+        elif model is not None:
+            label = model._meta.label_lower
+            known = [names.get((label, each), each) for each in (value if isinstance(value, list) else [value])]
+            shown[name] = known if isinstance(value, list) else known[0]
+    return f"{named(key, names)}\n" + "".join(f"    {name}: {value}\n" for name, value in shown.items())
 
 
 def unloadable(error: Exception) -> Failure:
@@ -321,6 +360,9 @@ def unloadable(error: Exception) -> Failure:
         text = f"Problem installing fixture '{files[0]}': {text}"
     if names & {"OperationalError", "ProgrammingError"} and MISSING_TABLE.search(text):
         return Failure("database", text, "run `migrate` first")
+    for said, (_meant, hint) in OF_SQLITE.items():
+        if "DatabaseError" in names and text.endswith(said):
+            return Failure("database", text, hint)
     if "CommandError" in names:
         return Failure("fixture", text, "mend its name; fixtures are looked for in `fixtures` of each app")
     return Failure("fixture", text, "mend the fixture")
@@ -352,6 +394,9 @@ def dumpdata(request: Request, predict: bool) -> Outcome:
             stdout=said,
         )
     except CommandError as error:
+        if MISSING_TABLE.search(first_line(error)) and predict:
+            reason = f"what {dest} would hold cannot be told before `migrate`"
+            return outcome(True, None, None, database=connection.alias, dest=dest, reason=reason)
         if MISSING_TABLE.search(first_line(error)):
             raise Failure("database", first_line(error), "run `migrate` first") from error
         raise Failure("command", first_line(error), "see which apps and models there are: the module info") from error

@@ -156,14 +156,17 @@ def test_relations_and_natural_keys(library: Any) -> None:
     tags = [("library.tag", None, {"name": name}) for name in ("red", "blue")]
     fixture(library, "first", ("library.book", 1, book), ("library.book", 2, {"title": "y"}), *tags)
     done = proven(library, loads("first"))
-    assert done.facts["created"] == ["library.book 1", "library.book 2", "library.tag 1", "library.tag 2"]
+    assert done.facts["created"] == ["library.book 1", "library.book 2", "library.tag red", "library.tag blue"]
+    assert "    main: red\n    tags: ['red', 'blue']\n" in done.diff["after"]
     assert "api_key: ********" in done.diff["after"] and "long-secret" not in str(told(done))
     assert rows(library, "SELECT sequel_id, main_id FROM library_book WHERE id = 1") == [(2, 1)]
 
-    fixture(library, "second", ("library.tag", None, {"name": "green"}), ("library.book", 1, {**book, "tags": [3]}))
+    fixture(
+        library, "second", ("library.tag", None, {"name": "green"}), ("library.book", 1, {**book, "tags": [["green"]]})
+    )
     done = proven(library, loads("second"))
     assert done.diff["before"] == "library.book 1\n    tags: [1, 2]\n"
-    assert done.diff["after"] == "library.tag 3\n    name: green\nlibrary.book 1\n    tags: [3]\n"
+    assert done.diff["after"] == "library.tag green\n    name: green\nlibrary.book 1\n    tags: ['green']\n"
     assert done.facts["elsewhere"] == [] and rows(library, "SELECT tag_id FROM library_book_tags") == [(3,)]
 
     fixture(library, "child", ("library.special", 1, {"note": "n"}))
@@ -179,7 +182,7 @@ def test_values_are_compared_as_they_are_stored(library: Any) -> None:
 
 def test_an_object_without_any_key_is_another_one_each_time(library: Any) -> None:
     fixture(library, "keyless", ("library.book", None, {"title": "x"}))
-    proven(library, loads("keyless"), settled=False)
+    assert proven(library, loads("keyless"), settled=False).facts["created"] == ["library.book (new)"]
     assert rows(library, "SELECT count(*) FROM library_book") == [(2,)]
 
 
@@ -234,10 +237,21 @@ def test_fixtures_that_are_wrong(library: Any, content: bytes | str, said: str) 
 def test_a_fixture_for_a_table_that_is_missing(library: Any) -> None:
     library.append("library/models.py", "\nclass Late(models.Model):\n    pass\n")
     fixture(library, "late", ("library.late", 1, {}))
-    for step in (loads("late"), {"name": "dumpdata", "dest": "all.json"}):
-        error = refused(library, step)
-        assert error.kind == "database" and error.hint == "run `migrate` first"
-        assert "no such table: library_late" in error.message
+    error = refused(library, loads("late"))
+    assert error.kind == "database" and error.hint == "run `migrate` first"
+    assert "no such table: library_late" in error.message
+
+
+def test_a_dump_of_a_table_that_is_missing(library: Any) -> None:
+    """A play that is predicted has not migrated yet when it comes to the dump; it will have."""
+    library.append("library/models.py", "\nclass Late(models.Model):\n    pass\n")
+    dump = {"name": "dumpdata", "dest": "all.json"}
+    (predicted,) = library.run(dump, check=True)
+    assert predicted.changed and predicted.facts["reason"] == "what all.json would hold cannot be told before `migrate`"
+    with pytest.raises(StepError, match="no such table: library_late") as caught:
+        library.run(dump)
+    assert caught.value.kind == "database" and caught.value.hint == "run `migrate` first"
+    assert not (library.root / "all.json").exists()
 
 
 HANDLER = """
@@ -312,7 +326,7 @@ def test_a_router_that_sends_writes_elsewhere(library: Any) -> None:
     fixture(library, "plain", tags, ("library.book", 1, {"title": "x"}), log)
     untouched = library.contents()["db.sqlite3"]
     done = proven(library, loads("plain", database="other"))
-    assert done.facts["created"] == ["library.tag 1", "library.book 1"] and done.facts["database"] == "other"
+    assert done.facts["created"] == ["library.tag red", "library.book 1"] and done.facts["database"] == "other"
     assert library.contents()["db.sqlite3"] == untouched
     assert rows(library, "SELECT count(*) FROM library_log", "other.sqlite3") == [(0,)]
 
@@ -392,13 +406,6 @@ def test_what_is_dumped(library: Any) -> None:
 def test_dumps_that_cannot_be(library: Any, more: Step, kind: str, said: str) -> None:
     error = refused(library, {"name": "dumpdata", "dest": "dump.json", **more})
     assert error.kind == kind and error.message.startswith(said)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_cannot_be_written_to(library: Any) -> None:
-    (library.root / "seeds").chmod(0o500)
-    error = refused(library, {"name": "dumpdata", "dest": "seeds/dump.json"})
-    assert error.kind == "file" and error.message == "seeds cannot be written to by this user"
 
 
 # --- flush ------------------------------------------------------------------------------------------------------------
