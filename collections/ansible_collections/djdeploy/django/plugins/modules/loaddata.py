@@ -47,6 +47,8 @@ notes:
     neither a primary key nor a natural key, every run changes something, and the task says so.
   - Of tables with more than 10000 rows only those objects are compared that are saved or deleted with signals. What
     triggers and functions of the database write is not seen.
+  - On PostgreSQL check mode uses up numbers of a sequence for objects without a primary key, as any transaction does
+    that is rolled back.
 seealso:
   - module: djdeploy.django.dumpdata
   - module: djdeploy.django.flush
@@ -58,6 +60,18 @@ EXAMPLES = r"""
   djdeploy.django.loaddata:
     site: shop
     fixtures: [countries]
+
+- name: See which countries a release would change
+  djdeploy.django.loaddata:
+    site: shop
+    fixtures: [countries]
+  check_mode: true
+  diff: true
+  register: shop_countries
+
+- name: Stop when one would be overwritten
+  ansible.builtin.assert:
+    that: not shop_countries.updated
 
 - name: Load two files of any project
   djdeploy.django.loaddata:
@@ -85,7 +99,9 @@ after:
   type: dict
   sample: {created: 3, updated: 1}
 created:
-  description: The objects that were not there, as model and primary key. Null where check mode found no tables.
+  description:
+    - The objects that were not there, as model and primary key. An object the fixture gives no primary key is told by
+      its natural key, or as C((new)). Null where check mode found no tables.
   returned: success
   type: list
   elements: str
@@ -115,11 +131,11 @@ msg:
   type: str
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.
