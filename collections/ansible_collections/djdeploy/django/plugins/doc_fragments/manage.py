@@ -12,7 +12,7 @@ class ModuleDocFragment:
 attributes:
   action_group:
     support: full
-    membership: djdeploy.django.manage
+    membership: [djdeploy.django.manage]
     description: Use C(group/djdeploy.django.manage) in C(module_defaults) to say once which project a play is about.
 options:
   site:
@@ -54,14 +54,17 @@ options:
   env_file:
     description:
       - File of environment variables on the host, in the format of systemd's C(EnvironmentFile).
+      - A line in it that sets no variable ends the task. systemd passes over it.
       - What is in it is never shown by itself. When the project prints a value, it is hidden if it is known as a secret
         in the way that O(environment) tells.
     type: path
   run_as:
-    description: Unix user to become; needs root. By default the user the task runs as.
+    description:
+      - Unix user to become. By default the user the task runs as.
+      - It needs root, so C(become=true) without a C(become_user). Or leave it out and name the user in C(become_user).
     type: str
   timeout:
-    description: Seconds after which the work is stopped and the task fails. By default there is no limit.
+    description: Seconds, above 0, after which the work is stopped and the task fails. By default there is no limit.
     type: float
 notes:
   - The work is done in one Django process inside the virtual environment of the project. Whether something

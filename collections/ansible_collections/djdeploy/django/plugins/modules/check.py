@@ -50,12 +50,25 @@ EXAMPLES = r"""
     tags: [security]
     fail_level: WARNING
 
-- name: Check any project
+- name: Check a project that another tool has put there, as its own user
   djdeploy.django.check:
     project_path: /srv/legacy/app
     venv: /srv/legacy/venv
     env_file: /etc/legacy.env
     run_as: legacy
+  become: true
+
+- name: Look before new code is used, without failing
+  djdeploy.django.check:
+    project_path: /srv/legacy/app
+    venv: /srv/legacy/venv
+    fail_level: CRITICAL
+  register: legacy_checks
+
+- name: Say what is wrong
+  ansible.builtin.debug:
+    msg: "{{ legacy_checks.messages | map(attribute='message') | join(', ') }}"
+  when: legacy_checks.counts.ERROR > 0
 """
 
 RETURN = r"""
@@ -95,11 +108,11 @@ silenced:
   sample: 0
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

@@ -38,12 +38,33 @@ author: djdeploy contributors (@djdeploy)
 """
 
 EXAMPLES = r"""
-- name: Collect the static files of any project
+- name: Collect the static files after another tool has put new code there
   djdeploy.django.collectstatic:
     project_path: /srv/legacy/app
     venv: /srv/legacy/venv
+    env_file: /etc/legacy.env
     run_as: legacy
     ignore: ["*.scss"]
+  become: true
+  notify: Reload legacy
+
+- name: Collect the static files in a handler, when the code was changed
+  djdeploy.django.collectstatic:
+    project_path: /srv/legacy/app
+    venv: /srv/legacy/venv
+  listen: New code of legacy
+
+- name: Predict how many files would be copied
+  djdeploy.django.collectstatic:
+    project_path: /srv/legacy/app
+    venv: /srv/legacy/venv
+  check_mode: true
+  register: legacy_static
+
+- name: Tell it
+  ansible.builtin.debug:
+    msg: "{{ legacy_static.before.outdated }} files are not current"
+  when: legacy_static is changed
 """
 
 RETURN = r"""
@@ -83,11 +104,11 @@ msg:
   type: str
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

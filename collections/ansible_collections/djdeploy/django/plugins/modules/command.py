@@ -14,6 +14,15 @@ description:
   - Runs any command of C(manage.py), with the same words and the same exit status.
   - What the command does is not known here, so the task is changed unless O(read_only) says otherwise. Prefer the
     module of the command where there is one.
+attributes:
+  check_mode:
+    support: partial
+    description: Tells what would change without changing it.
+    details: Runs what is O(read_only), and answers for any other command that it is changed.
+  diff_mode:
+    support: none
+    description: Shows what changed, or would.
+    details: What the command changes is not known.
 options:
   argv:
     description:
@@ -67,15 +76,21 @@ author: djdeploy contributors (@djdeploy)
 """
 
 EXAMPLES = r"""
-- name: Delete expired sessions
+- name: Remove what apps left behind that are gone, by the words a person would type
   djdeploy.django.command:
     site: shop
-    argv: [clearsessions]
+    cmd: remove_stale_contenttypes --noinput
 
-- name: Make the cache tables, by the words a person would type
+- name: Import prices in a handler, when their file was changed
   djdeploy.django.command:
-    site: shop
-    cmd: createcachetable --verbosity 0
+    project_path: /srv/shop
+    venv: /srv/shop/venv
+    env_file: /etc/shop.env
+    run_as: shop
+    argv: [import_prices]
+    timeout: 600
+  become: true
+  listen: New prices
 
 - name: Read which migrations are applied
   djdeploy.django.command:
@@ -83,6 +98,11 @@ EXAMPLES = r"""
     argv: [showmigrations, --plan]
     read_only: true
   register: shop_migrations
+
+- name: Say that there is something to apply
+  ansible.builtin.debug:
+    msg: "{{ shop_migrations.stdout_lines | select('match', '\\[ \\]') | list }}"
+  when: "'[ ]' in shop_migrations.stdout"
 
 - name: Import prices, changed only if there were new ones
   djdeploy.django.command:
@@ -106,7 +126,7 @@ argv:
   returned: when Django could be set up
   type: list
   elements: str
-  sample: [clearsessions]
+  sample: [import_prices, --noinput]
 rc:
   description: Exit status; null when it was not run.
   returned: when Django could be set up
@@ -116,17 +136,18 @@ data:
   description: What the command printed, read as JSON; null when it was not run or O(parse) is not given.
   returned: success
   type: raw
+  sample: [{model: shop.product, pk: 1, fields: {name: Tea}}]
 msg:
   description: Tells that the command was not run, and why.
   returned: when it was not run
   type: str
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

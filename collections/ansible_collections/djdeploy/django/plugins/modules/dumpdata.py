@@ -107,11 +107,11 @@ after:
   sample: {bytes: 10311, mode: "0600"}
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

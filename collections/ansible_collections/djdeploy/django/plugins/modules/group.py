@@ -83,6 +83,7 @@ created:
   description: Whether the group was missing.
   returned: success
   type: bool
+  sample: true
 removed:
   description: Number of objects of other models that went along, or would, by model.
   returned: success
@@ -90,11 +91,11 @@ removed:
   sample: {shop.order: 3}
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

@@ -90,6 +90,7 @@ debug:
   description: Whether C(DEBUG) is on.
   returned: success
   type: bool
+  sample: false
 allowed_hosts:
   description: C(ALLOWED_HOSTS).
   returned: success
@@ -146,6 +147,7 @@ use_tz:
   description: C(USE_TZ).
   returned: when V(settings) is gathered
   type: bool
+  sample: true
 language:
   description: C(LANGUAGE_CODE).
   returned: when V(settings) is gathered
@@ -178,6 +180,7 @@ conflicts:
   returned: when V(migrations) is gathered
   type: list
   elements: str
+  sample: []
 settings_values:
   description: The settings of O(settings_values). What JSON has no form for is text.
   returned: success
@@ -185,11 +188,11 @@ settings_values:
   sample: {TIME_ZONE: Europe/Berlin}
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

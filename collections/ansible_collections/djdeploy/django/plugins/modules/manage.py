@@ -37,10 +37,11 @@ author: djdeploy contributors (@djdeploy)
 """
 
 EXAMPLES = r"""
-- name: Bring a project to its new code
+- name: Bring a project to the new code another tool has put there
   djdeploy.django.manage:
     project_path: /srv/legacy/app
     venv: /srv/legacy/venv
+    env_file: /etc/legacy.env
     run_as: legacy
     steps:
       - check: {deploy: true}
@@ -50,12 +51,14 @@ EXAMPLES = r"""
       - superuser:
           username: ann
           email: ann@example.com
+  become: true
+  notify: Reload legacy
 
-- name: Two commands of the live release of a site
+- name: Two things of the live release of a site
   djdeploy.django.manage:
     site: shop
     steps:
-      - command: {argv: [clearsessions]}
+      - clearsessions:
       - command: {argv: [showmigrations, --plan], read_only: true}
   register: shop_upkeep
 """

@@ -48,6 +48,16 @@ EXAMPLES = r"""
     domain: shop.example.com
     name: The shop
 
+- name: Tell it in a handler, after a domain was changed elsewhere
+  djdeploy.django.sites:
+    project_path: /srv/legacy/app
+    venv: /srv/legacy/venv
+    env_file: /etc/legacy.env
+    run_as: legacy
+    domain: legacy.example.com
+  become: true
+  listen: New domain of legacy
+
 - name: Keep a second Site of any project
   djdeploy.django.sites:
     project_path: /srv/legacy/app
@@ -82,13 +92,14 @@ created:
   description: Whether the Site was missing.
   returned: success
   type: bool
+  sample: true
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

@@ -63,6 +63,22 @@ EXAMPLES = r"""
     email: ann@example.com
     password: "{{ vault_shop_admin_password }}"
 
+- name: Create the first administrator of a project another tool has put there
+  djdeploy.django.superuser:
+    project_path: /srv/legacy/app
+    venv: /srv/legacy/venv
+    env_file: /etc/legacy.env
+    run_as: legacy
+    username: ann
+    password: "{{ vault_shop_admin_password }}"
+  become: true
+  register: legacy_admin
+
+- name: Say that there is a new one
+  ansible.builtin.debug:
+    msg: ann was created; the password is that of the vault
+  when: legacy_admin.created
+
 - name: Keep an administrator of a project with its own user model
   djdeploy.django.superuser:
     site: shop
@@ -93,17 +109,19 @@ created:
   description: Whether the user was missing.
   returned: success
   type: bool
+  sample: true
 password_changed:
   description: Whether the password was set.
   returned: success
   type: bool
+  sample: true
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.

@@ -120,10 +120,12 @@ created:
   description: Whether the user was missing.
   returned: success
   type: bool
+  sample: true
 password_changed:
   description: Whether the password was set.
   returned: success
   type: bool
+  sample: true
 removed:
   description: Number of objects of other models that went along, or would, by model.
   returned: success
@@ -131,11 +133,11 @@ removed:
   sample: {shop.order: 3}
 stdout:
   description: What Django printed.
-  returned: success
+  returned: when the project could be started
   type: str
 stderr:
   description: What Django printed as errors and warnings, log lines included.
-  returned: success
+  returned: when the project could be started
   type: str
 seconds:
   description: Time the work took, without setting Django up.
