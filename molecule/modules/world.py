@@ -34,6 +34,8 @@ import json, os
 from pathlib import Path
 DATABASES = json.loads(os.environ["DATABASES"])
 INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sites"]
+if "postgresql" in DATABASES["default"]["ENGINE"]:
+    INSTALLED_APPS += ["django.contrib.postgres"]  # Django 6.1 demands it of who uses its fields, as Wagtail does
 SITE_ID = 1
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cached"}}
 LOCALE_PATHS = [Path(BASE_DIR) / "locale"]
