@@ -23,6 +23,7 @@ class Visitors:
     Used as a context it gives the counts, which are whole when it is left.
 
     :param threads: visitors; every other one keeps its connection, the others make one for each request.
+    :param path: the page.
     :param mark: what an answer is counted as besides, for example the revision its page tells; None for nothing.
     :param pair: the same of a page and the stylesheet it names.
     """
@@ -33,10 +34,11 @@ class Visitors:
         threads: int = 3,
         *,
         pause: float = 0.01,
+        path: str = "/",
         mark: Callable[[str], str | None] = lambda _body: None,
         pair: Callable[[str, str], str | None] = lambda _page, _stylesheet: None,
     ) -> None:
-        self.site, self.pause, self.mark, self.pair = site, pause, mark, pair
+        self.site, self.pause, self.path, self.mark, self.pair = site, pause, path, mark, pair
         self.seen: Counter[int | str] = Counter()
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.visit, args=(number % 2 == 0,)) for number in range(threads)]
@@ -44,19 +46,19 @@ class Visitors:
     def visit(self, keeps_connection: bool) -> None:
         machine, headers = self.site.machine, {"Host": self.site.domain}
         connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=15)
-        path, page = "/", ""
+        path, page = self.path, ""
         while not self.over.is_set():
             try:
                 connection.request("GET", path, headers=headers)
                 response = connection.getresponse()
                 body = response.read().decode()
                 self.seen[kind_of(response, body)] += 1
-                if path == "/" and (marked := self.mark(body)):
+                if path == self.path and (marked := self.mark(body)):
                     self.seen[marked] += 1
-                if path != "/" and (marked := self.pair(page, body)):
+                if path != self.path and (marked := self.pair(page, body)):
                     self.seen[marked] += 1
                 found, page = STYLESHEET.search(body), body
-                path = found[1] if found else "/"
+                path = found[1] if found and path == self.path else self.path
             except (OSError, http.client.HTTPException) as error:
                 self.seen[type(error).__name__] += 1
                 connection.close()

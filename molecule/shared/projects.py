@@ -66,22 +66,27 @@ def make(kind: str, project: Path) -> Path:
         return project
     shutil.rmtree(project, ignore_errors=True)
     project.mkdir(parents=True)
-    if kind == "shop":
-        shutil.copytree(ROOT / "examples/shop", project, dirs_exist_ok=True)
-    elif kind == "wagtail":
-        run(BIN / "wagtail", "start", "bakery", project)
-    else:
-        run(BIN / "django-admin", "startproject", "mysite", project)
-    if kind in WITH_NOTES:
-        shutil.copytree(SHARED / "notes", project / "notes", ignore=shutil.ignore_patterns("__pycache__"))
-        write(project, "requirements.txt", "Django~=5.2\n")
-        write(project, "mysite/settings.py", NOTES_SETTINGS, append=True)
+    lay("notes" if kind in WITH_NOTES else kind, project)
     if kind == "file":
         write(project, "mysite/settings.py", 'MEDIA_ROOT = BASE_DIR / "media"\nMEDIA_URL = "/media/"\n', append=True)
         write(project, "media/brought.txt", "brought in the tree\n")
     git(project, "init", "--quiet", "--initial-branch=main")
     commit(project, "Start")
     return project
+
+
+def lay(kind: str, project: Path) -> None:
+    """Write the files of a kind into a directory: `plain`, `wagtail`, `shop` or `notes`."""
+    if kind == "shop":
+        shutil.copytree(ROOT / "examples/shop", project, dirs_exist_ok=True)
+    elif kind == "wagtail":
+        run(BIN / "wagtail", "start", "bakery", project)
+    else:
+        run(BIN / "django-admin", "startproject", "mysite", project)
+    if kind == "notes":
+        shutil.copytree(SHARED / "notes", project / "notes", ignore=shutil.ignore_patterns("__pycache__"))
+        write(project, "requirements.txt", "Django~=5.2\n")
+        write(project, "mysite/settings.py", NOTES_SETTINGS, append=True)
 
 
 def write(project: Path, name: str, text: str, *, append: bool = False) -> None:

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The corpus: one small project for each way people write, configure and run a Django project.
+
+`corpus/<name>/case.toml` says what is special about it, what a site of it says in the inventory, and what a visitor and
+the person who pushes then see; the other files of the directory lie over what `base` makes.
+
+    corpus.py sites <public key>     an inventory that says only `djdeploy_sites`, as YAML
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tomllib
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCENARIO = Path(__file__).resolve().parent
+sys.path.insert(0, str(SCENARIO.parent / "shared"))
+
+import projects  # noqa: E402  (found by the line above)
+
+CORPUS = SCENARIO / "corpus"
+HOSTS = ("projects-bookworm", "projects-trixie")
+QUICK = {"web": {"workers": 2}, "health": {"watch": 0}}  # what every site of the corpus says
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a visitor asks for, and gets.
+
+    :param shows: text that is in the answer.
+    :param headers: headers it has; an empty text: it has no such header.
+    """
+
+    path: str
+    status: int = 200
+    shows: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One project of the corpus.
+
+    :param variant: what is special about it, in a few words.
+    :param detected: what is found out about it, for the table in docs/projects.md.
+    :param base: `plain` (django-admin startproject), `notes` (the same with an app that has pages), `wagtail`, or
+        nothing.
+    :param without: files of the base that this project does not have.
+    :param settings: text that is added to the settings of the base.
+    :param commands: programs of the development environment that are run in the project before it is committed.
+    :param site: what the site says beside its domain and key.
+    :param says: lines the person reads who pushes it.
+    :param refused: why it is refused instead.
+    :param hosts: where it is tested.
+    """
+
+    name: str
+    variant: str
+    detected: str
+    base: str
+    without: tuple[str, ...]
+    settings: str
+    commands: tuple[tuple[str, ...], ...]
+    site: dict[str, Any]
+    says: tuple[str, ...]
+    refused: str
+    pages: tuple[Page, ...]
+    hosts: tuple[str, ...]
+
+
+def cases() -> list[Case]:
+    """The whole corpus by name; a case that names no host is tested on one, turn by turn."""
+    found = []
+    for number, path in enumerate(sorted(CORPUS.glob("*/case.toml"))):
+        said = tomllib.loads(path.read_text())
+        found.append(
+            Case(
+                name=path.parent.name,
+                variant=said["variant"],
+                detected=said["detected"],
+                base=said.get("base", "notes"),
+                without=tuple(said.get("without", ())),
+                settings=said.get("settings", ""),
+                commands=tuple(tuple(words) for words in said.get("commands", ())),
+                site=said.get("site", {}),
+                says=tuple(said.get("says", ())),
+                refused=said.get("refused", ""),
+                pages=tuple(Page(**page) for page in said.get("page", ())),
+                hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (HOSTS[number % len(HOSTS)],),
+            )
+        )
+    return found
+
+
+def make(case: Case, project: Path) -> Path:
+    """The project of a case, with one commit."""
+    if (project / ".git").exists():
+        return project
+    shutil.rmtree(project, ignore_errors=True)
+    project.mkdir(parents=True)
+    if case.base:
+        projects.lay(case.base, project)
+    for name in case.without:
+        (project / name).unlink()
+    files = shutil.ignore_patterns("case.toml", "__pycache__")
+    shutil.copytree(CORPUS / case.name, project, dirs_exist_ok=True, ignore=files)
+    if case.settings:
+        projects.write(project, "mysite/settings.py", f"\n{case.settings}", append=True)
+    for words in case.commands:
+        projects.run(projects.BIN / words[0], *words[1:], cwd=project)
+    projects.git(project, "init", "--quiet", "--initial-branch=main")
+    projects.commit(project, "Start")
+    return project
+
+
+def sites(key: str) -> dict[str, Any]:
+    """`djdeploy_sites` of the corpus."""
+    said = {}
+    for case in cases():
+        fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(case.hosts)}
+        said[case.name] = deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
+    return said
+
+
+if __name__ == "__main__":
+    import yaml
+
+    match sys.argv[1:]:
+        case ["sites", public_key]:
+            said = {"djdeploy_sites": sites(Path(public_key).read_text().strip())}
+            print(yaml.safe_dump({"all": {"vars": said}}, allow_unicode=True))
+        case _:
+            sys.exit(__doc__)
