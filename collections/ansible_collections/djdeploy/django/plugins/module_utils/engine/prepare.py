@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import migrations, overlay, preflight, project, requirements, runner
+from . import lists, migrations, overlay, preflight, project, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -183,14 +183,15 @@ def build(
         settings = project.find_settings(tree, where.value, config["settings"])
         application = project.find_application(tree, where.value, settings.value, config["application"])
         paths.project.symlink_to(os.path.join("code", where.value).removesuffix("/."))
+        groups = config.get("dependency_groups")
+        choice = lists.find_requirements(tree, where.value, config["requirements"], groups)
         write_file(paths.revision, f"{release.revision}\n", 0o644)
         note.text = f"settings {settings.value}, application {application.value}"
 
     with progress.phase("virtualenv") as note:
         python = interpreter(config["python"])
-        choice = project.find_requirements(tree, where.value, config["requirements"])
         wanted = requirements.plan_environment(
-            tree, choice, python_version=python.identity, database=config["database"]
+            tree, choice, python_version=python.identity, database=config["database"], groups=groups
         )
         directory = site.paths.environments / wanted.fingerprint
         is_new = not requirements.is_complete(directory)

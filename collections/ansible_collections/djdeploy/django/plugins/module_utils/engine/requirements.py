@@ -25,9 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import lists, locks
 from .errors import EngineError
+from .lists import Requirements
 from .paths import UV, SitePaths
-from .project import Requirements, Tree
+from .project import Tree
 from .runner import Runner, run, user_arguments
 
 #: Raise it when the way an environment is laid out or built changes: all are then built anew.
@@ -69,6 +71,9 @@ class EnvironmentPlan:
     :param constraints: versions for `lines`, from a lock.
     :param extras: requirements the project does not bring.
     :param hashed: whether the file demands a hash of every package.
+    :param exact: whether `lines` are complete, as a lock is: then nothing is resolved.
+    :param options: words for uv that choose extras and groups of the project.
+    :param names: every package that is known to be installed.
     :param told: what was decided and why, for the person who pushed.
     """
 
@@ -80,6 +85,9 @@ class EnvironmentPlan:
     constraints: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     hashed: bool = False
+    exact: bool = False
+    options: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
 
     def commands(self, python: str, venv: Path, inputs: Path, uv: Path | None = UV) -> list[list[str]]:
@@ -91,22 +99,33 @@ class EnvironmentPlan:
 
 
 def plan_environment(
-    tree: Tree, choice: Requirements, *, python_version: str, database: str, server: str = "gunicorn"
+    tree: Tree,
+    choice: Requirements,
+    *,
+    python_version: str,
+    database: str,
+    server: str = "gunicorn",
+    groups: Sequence[str] | None = None,
 ) -> EnvironmentPlan:
     """Decide what goes into the virtualenv of this tree.
 
-    :param choice: of `project.find_requirements`.
+    :param choice: of `lists.find_requirements`.
     :param python_version: `Python.identity`; whatever distinguishes interpreters for the fingerprint.
     :param database: the site's `database`; 'postgresql' needs a driver.
     :param server: the package that serves the site; '' for none.
+    :param groups: the site's `dependency_groups`.
     :raises EngineError: when a file cannot be read as what it is, or names a file that is not in the tree.
     """
-    content = _CONTENT[choice.kind](tree, choice)
+    content = _CONTENT[choice.kind](tree, choice, groups)
     extras, told = _missing(content.names, database, server)
     configuration = _uv_configuration(tree, choice)
     inputs = {**content.inputs, **configuration}
     reason = f"requirements: {choice.path}, {choice.reason}" if choice.path else f"requirements: {choice.reason}"
-    decides = {
+    if choice.more:
+        reason += f", with {', '.join(choice.more)}"
+    if choice.unread:
+        reason += f"; not read: {', '.join(choice.unread)}"
+    decides: dict[str, object] = {
         "layout": LAYOUT,
         "python": python_version,
         "kind": choice.kind,
@@ -117,6 +136,10 @@ def plan_environment(
         "lines": content.lines,
         "constraints": content.constraints,
         "extras": extras,
+        # Said only where there are any, so that environments from before these were known are still found.
+        **({"more": choice.more} if choice.more else {}),
+        **({"options": content.options} if content.options else {}),
+        **({"exact": True} if content.exact else {}),
     }
     return EnvironmentPlan(
         fingerprint=_digest(json.dumps(decides, sort_keys=True))[:16],
@@ -127,6 +150,9 @@ def plan_environment(
         constraints=tuple(content.constraints),
         extras=tuple(extras),
         hashed=content.hashed,
+        exact=content.exact,
+        options=tuple(content.options),
+        names=tuple(sorted(content.names)),
         told=(reason, *content.told, *told),
     )
 
@@ -141,7 +167,16 @@ class _Content:
     lines: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     hashed: bool = False
+    exact: bool = False
+    options: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+
+    def choose_groups(self, wanted: Sequence[str] | None, available: Iterable[str], path: str) -> tuple[str, ...]:
+        """See `lists.choose_groups`; what was chosen is told."""
+        chosen = lists.choose_groups(wanted, available, path)
+        if chosen:
+            self.told.append(f"with the group {', '.join(chosen)} of {path}")
+        return chosen
 
     def add_lines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -197,9 +232,10 @@ def requirement_lines(text: str) -> Iterator[str]:
             yield line
 
 
-def _file_content(tree: Tree, choice: Requirements) -> _Content:
+def _file_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
     content = _Content()
-    _read_file(tree, choice.path, choice.base, content, constraint=False)
+    for path in (choice.path, *choice.more):
+        _read_file(tree, path, choice.base, content, constraint=False)
     return content
 
 
@@ -243,9 +279,35 @@ def _add_local(tree: Tree, place: str, base: str, content: _Content, source: str
     content.local = sorted({*content.local, *found})
 
 
-def _derived_content(tree: Tree, choice: Requirements) -> _Content:
+def _derived_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
     content = _Content()
     content.add_lines(choice.lines)
+    return content
+
+
+def _setup_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
+    """install_requires of a setup.cfg or a setup.py, which is read and never run."""
+    content = _Content()
+    text = tree.read(choice.path)
+    if choice.kind == "setup-cfg":
+        lines, extras = lists.setup_cfg_requires(text), lists.setup_cfg_extras(text)
+    else:
+        lines, extras = lists.setup_py_requires(text), lists.setup_py_requires(text, "extras_require") or {}
+        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+            raise EngineError(
+                f"{choice.path} computes its dependencies (install_requires)",
+                "write them to a requirements.txt, commit it and push again",
+            )
+    for line in lines:
+        if line.startswith("file:"):
+            for name in line.removeprefix("file:").split(","):
+                path = posixpath.normpath(posixpath.join(choice.base, name.strip()))
+                _read_file(tree, path, choice.base, content, constraint=False)
+                content.lines.append(f"-r {_from_generated(choice.base, path)}")
+        else:
+            content.add_lines([line])
+    for name in content.choose_groups(groups, extras if isinstance(extras, dict) else {}, choice.path):
+        content.add_lines(extras[name])
     return content
 
 
@@ -256,31 +318,75 @@ def _toml(tree: Tree, path: str) -> dict[str, Any]:
         raise EngineError(f"{path} is not valid TOML: {error}", f"mend {path} and push again") from None
 
 
-def _pyproject_content(tree: Tree, choice: Requirements) -> _Content:
+def _pyproject_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
     pyproject = _toml(tree, choice.path)
-    project = pyproject.get("project", {})
+    project, tool = pyproject.get("project", {}), pyproject.get("tool", {})
     content = _Content()
     if "dependencies" in project.get("dynamic", []):
-        dynamic = pyproject.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {})
-        files = dynamic.get("file", [])
-        if not files:
-            raise EngineError(
-                f"{choice.path} computes its dependencies while it is built (dynamic)",
-                "write them to a requirements.txt, commit it and push again",
-            )
-        for name in [files] if isinstance(files, str) else files:
-            path = posixpath.normpath(posixpath.join(choice.base, name))
-            _read_file(tree, path, choice.base, content, constraint=False)
-            content.lines.append(f"-r {_from_generated(choice.base, path)}")
-        return content
-    if "dependencies" not in project and "poetry" in pyproject.get("tool", {}):
+        return _dynamic_content(tree, choice, tool, groups)
+    if "dependencies" not in project and "poetry" in tool:
         raise EngineError(
             f"{choice.path} is Poetry's and there is no poetry.lock beside it",
             "run `poetry lock`, commit poetry.lock and push again",
         )
+    if "dependencies" not in project and "flit" in tool and "metadata" in tool["flit"]:
+        raise EngineError(
+            f"{choice.path} lists its dependencies in the old form of Flit",
+            "write them to [project] dependencies, or to a requirements.txt, and push again",
+        )
     content.inputs[choice.path] = tree.read(choice.path)
     content.add_lines(project.get("dependencies", []))
+    _choose_pyproject_groups(pyproject, choice.path, groups, content)
     _add_sources(tree, pyproject, choice, content)
+    return content
+
+
+def _choose_pyproject_groups(
+    pyproject: Mapping[str, Any], path: str, groups: Sequence[str] | None, content: _Content
+) -> None:
+    """Take the extras and groups the site needs: as words for uv, and as lines for pip."""
+    extras, names = lists.pyproject_groups(pyproject)
+    for name in content.choose_groups(groups, [*extras, *names], path):
+        content.options += ["--extra" if name in extras else "--group", name]
+        if name in extras:
+            content.add_lines(pyproject["project"]["optional-dependencies"][name])
+        else:
+            content.add_lines(group_lines(pyproject, name))
+
+
+def group_lines(pyproject: Mapping[str, Any], name: str, seen: frozenset[str] = frozenset()) -> list[str]:
+    """The lines of a group, with those of the groups it includes (PEP 735)."""
+    lines: list[str] = []
+    for each in pyproject.get("dependency-groups", {}).get(name, []):
+        if isinstance(each, str):
+            lines.append(each)
+        elif (other := each.get("include-group", "")) not in seen:
+            lines += group_lines(pyproject, other, seen | {name})
+    return lines
+
+
+def _dynamic_content(
+    tree: Tree, choice: Requirements, tool: Mapping[str, Any], groups: Sequence[str] | None
+) -> _Content:
+    """Dependencies that setuptools takes from elsewhere: from files, from setup.cfg, from setup.py."""
+    files = tool.get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", [])
+    for kind, name in (("setup-cfg", "setup.cfg"), ("setup-py", "setup.py")) if not files else ():
+        path = posixpath.normpath(posixpath.join(choice.base, name))
+        if path not in tree.paths:
+            continue
+        text = tree.read(path)
+        if lists.setup_cfg_requires(text) if kind == "setup-cfg" else lists.setup_py_requires(text) != []:
+            return _setup_content(tree, Requirements(kind, path, choice.reason, choice.base), groups)
+    if not files:
+        raise EngineError(
+            f"{choice.path} computes its dependencies while it is built (dynamic)",
+            "write them to a requirements.txt, commit it and push again",
+        )
+    content = _Content()
+    for name in [files] if isinstance(files, str) else files:
+        path = posixpath.normpath(posixpath.join(choice.base, name))
+        _read_file(tree, path, choice.base, content, constraint=False)
+        content.lines.append(f"-r {_from_generated(choice.base, path)}")
     return content
 
 
@@ -296,11 +402,14 @@ def _add_sources(tree: Tree, pyproject: Mapping[str, Any], choice: Requirements,
                 _add_local(tree, source["path"], choice.base, content, choice.path)
 
 
-def _uv_lock_content(tree: Tree, choice: Requirements) -> _Content:
+def _uv_lock_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
     pyproject_path = posixpath.normpath(posixpath.join(choice.base, "pyproject.toml"))
     pyproject, lock = _toml(tree, pyproject_path), _toml(tree, choice.path)
     content = _Content(inputs={path: tree.read(path) for path in (pyproject_path, choice.path)})
-    content.names = locked_names(lock, pyproject.get("project", {}).get("name", ""))
+    extras, names = lists.pyproject_groups(pyproject)
+    chosen = content.choose_groups(groups, [*extras, *names], pyproject_path)
+    content.options = [word for name in chosen for word in ("--extra" if name in extras else "--group", name)]
+    content.names = locked_names(lock, pyproject.get("project", {}).get("name", ""), chosen)
     for package in lock.get("package", []):
         source = package.get("source", {})
         place = source.get("directory") or source.get("editable") or source.get("virtual") or source.get("path")
@@ -309,16 +418,18 @@ def _uv_lock_content(tree: Tree, choice: Requirements) -> _Content:
     return content
 
 
-def locked_names(lock: Mapping[str, Any], root: str) -> dict[str, set[str]]:
+def locked_names(lock: Mapping[str, Any], root: str, groups: Sequence[str] = ()) -> dict[str, set[str]]:
     """What a uv.lock installs for `root` without its development groups: name -> extras asked for.
 
     A package that only a development group needs is in the lock, too, and must not count.
+
+    :param groups: extras and groups of the root that are installed as well.
     """
     packages: dict[str, list[Mapping[str, Any]]] = {}
     for package in lock.get("package", []):
         packages.setdefault(normalize_name(package["name"]), []).append(package)
     names: dict[str, set[str]] = {}
-    waiting: list[tuple[str, str]] = [(normalize_name(root), "")]
+    waiting: list[tuple[str, str]] = [(normalize_name(root), name) for name in ("", *groups)]
     seen: set[tuple[str, str]] = set()
     while waiting:
         name, extra = waiting.pop()
@@ -326,9 +437,10 @@ def locked_names(lock: Mapping[str, Any], root: str) -> dict[str, set[str]]:
             continue
         seen.add((name, extra))
         for package in packages.get(name, []):
-            needed = (
-                package.get("optional-dependencies", {}).get(extra, []) if extra else package.get("dependencies", [])
-            )
+            needed = package.get("dependencies", [])
+            if extra:
+                inner = {**package.get("dev-dependencies", {}), **package.get("optional-dependencies", {})}
+                needed = inner.get(extra, [])
             for dependency in needed:
                 other, extras = normalize_name(dependency["name"]), dependency.get("extra", [])
                 names.setdefault(other, set()).update(extras)
@@ -336,18 +448,51 @@ def locked_names(lock: Mapping[str, Any], root: str) -> dict[str, set[str]]:
     return names
 
 
-def _pylock_content(tree: Tree, choice: Requirements) -> _Content:
+def _pylock_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
     names = {normalize_name(package["name"]): set[str]() for package in _toml(tree, choice.path).get("packages", [])}
     return _Content(names=names, inputs={choice.path: tree.read(choice.path)})
 
 
-def _poetry_content(tree: Tree, choice: Requirements) -> _Content:
-    """The main dependencies of a Poetry project, held to the versions of its lock.
+def _locked_content(tree: Tree, choice: Requirements, content: _Content, locked: locks.Locked) -> _Content:
+    """The lines of a lock, which are all that is installed."""
+    content.lines += [f"--extra-index-url {url}" for url in locked.indexes]
+    content.add_lines(locked.lines)
+    for name in locked.names:
+        content.names.setdefault(normalize_name(name.partition("[")[0]), set())
+    for place in locked.local:
+        _add_local(tree, place, choice.base, content, choice.path)
+    content.exact = True
+    return content
 
-    Poetry's own version notation need not be understood: the lock says what it came to.
+
+def _poetry_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
+    """What a Poetry project's lock says, with its hashes."""
+    lock, content = _toml(tree, choice.path), _Content()
+    available = locks.poetry_groups(lock)
+    if available is None:
+        return _held_content(tree, choice, lock)
+    chosen = content.choose_groups(groups, available, choice.path)
+    return _locked_content(tree, choice, content, locks.poetry(lock, chosen))
+
+
+def _pdm_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
+    """What a PDM project's lock says, with its hashes."""
+    lock, content = _toml(tree, choice.path), _Content()
+    available = locks.pdm_groups(lock)
+    if available is None:
+        return _held_content(tree, choice, lock)
+    chosen = content.choose_groups(groups, available, choice.path)
+    return _locked_content(tree, choice, content, locks.pdm(lock, chosen))
+
+
+def _held_content(tree: Tree, choice: Requirements, lock: Mapping[str, Any]) -> _Content:
+    """The main dependencies of a pyproject.toml, held to the versions and hashes of a lock without groups.
+
+    Such a lock does not tell which of its packages are for development. Poetry's own version notation need not
+    be understood: the lock says what it came to.
     """
     pyproject_path = posixpath.normpath(posixpath.join(choice.base, "pyproject.toml"))
-    pyproject, lock = _toml(tree, pyproject_path), _toml(tree, choice.path)
+    pyproject = _toml(tree, pyproject_path)
     content = _Content()
     content.add_lines(pyproject.get("project", {}).get("dependencies", []))
     for name, value in pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {}).items():
@@ -357,60 +502,38 @@ def _poetry_content(tree: Tree, choice: Requirements) -> _Content:
         if not isinstance(value, (str, dict)) or table.keys() & {"git", "path", "url"}:
             raise EngineError(
                 f"{pyproject_path} says where {name} comes from in a way that only Poetry understands",
-                "run `poetry export --output requirements.txt`, name that file as the site's requirements",
+                "run `poetry lock` of Poetry 2, commit poetry.lock and push again",
             )
         extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
         marker = f" ; {table['markers']}" if table.get("markers") else ""
         content.add_lines([f"{name}{extras}{marker}"])
-    content.constraints = _pins((package["name"], package["version"]) for package in lock.get("package", []))
-    content.names = {**{line.partition("==")[0]: set() for line in content.constraints}, **content.names}
-    for name in _poetry_groups(lock):
-        content.names.pop(name, None)
+    content.constraints = locks.pins(lock)
+    content.hashed = any("--hash=" in line for line in content.constraints)
+    content.names = {**{name: set() for name in locks.reachable(lock, content.names)}, **content.names}
     return content
 
 
-def _poetry_groups(lock: Mapping[str, Any]) -> set[str]:
-    """Packages of a poetry.lock that belong to no main group; older locks do not tell."""
-    return {
-        normalize_name(package["name"])
-        for package in lock.get("package", [])
-        if "groups" in package and "main" not in package["groups"]
-    }
-
-
-def _pipfile_content(tree: Tree, choice: Requirements) -> _Content:
+def _pipfile_content(tree: Tree, choice: Requirements, groups: Sequence[str] | None) -> _Content:
+    """What a Pipfile.lock says, with its hashes and its indexes."""
     try:
         lock = json.loads(tree.read(choice.path))
     except ValueError as error:
         raise EngineError(f"{choice.path} is not valid JSON: {error}", "run `pipenv lock` and push again") from None
     content = _Content()
-    for name, package in lock.get("default", {}).items():
-        if "version" not in package:
-            raise EngineError(
-                f"{choice.path} says where {name} comes from in a way that only Pipenv understands",
-                "run `pipenv requirements > requirements.txt`, name that file as the site's requirements",
-            )
-        extras = f"[{','.join(package['extras'])}]" if package.get("extras") else ""
-        marker = f" ; {package['markers']}" if package.get("markers") else ""
-        content.add_lines([f"{name}{extras}{package['version']}{marker}"])
-    return content
+    chosen = content.choose_groups(groups, locks.pipfile_groups(lock), choice.path)
+    return _locked_content(tree, choice, content, locks.pipfile(lock, chosen))
 
 
-def _pins(packages: Iterable[tuple[str, str]]) -> list[str]:
-    """Constraint lines; a package that is locked twice, for different machines, is left to the resolver."""
-    versions: dict[str, set[str]] = {}
-    for name, version in packages:
-        versions.setdefault(normalize_name(name), set()).add(version)
-    return [f"{name}=={found.copy().pop()}" for name, found in sorted(versions.items()) if len(found) == 1]
-
-
-_CONTENT: Mapping[str, Callable[[Tree, Requirements], _Content]] = {
+_CONTENT: Mapping[str, Callable[[Tree, Requirements, Sequence[str] | None], _Content]] = {
     "file": _file_content,
     "derived": _derived_content,
     "pyproject": _pyproject_content,
     "uv-lock": _uv_lock_content,
     "pylock": _pylock_content,
     "poetry-lock": _poetry_content,
+    "pdm-lock": _pdm_content,
+    "setup-cfg": _setup_content,
+    "setup-py": _setup_content,
     "pipfile-lock": _pipfile_content,
 }
 
@@ -471,10 +594,10 @@ def build_commands(
     if kind == "uv-lock":
         root = _beside(inputs, plan.requirements.base)
         sync = ["sync", "--frozen", "--no-dev", "--no-install-project", "--python", python, "--project", str(root)]
-        first, separate = [str(uv), *sync], True
+        first, separate = [str(uv), *sync, *plan.options], True
     else:
-        first = [*install, *_sources(plan, inputs, uv)]
-        separate = plan.hashed or kind == "pylock"
+        first = [*install, *(["--no-deps"] if plan.exact else []), *_sources(plan, inputs, uv)]
+        separate = plan.hashed or plan.exact or kind == "pylock"
     if separate:
         return [make, first, *([[*install, *plan.extras]] if plan.extras else [])]
     return [make, [*first, *plan.extras]]
@@ -483,9 +606,14 @@ def build_commands(
 def _sources(plan: EnvironmentPlan, inputs: Path, uv: Path | None) -> list[str]:
     path = plan.requirements.path
     if plan.requirements.kind in ("file", "pylock"):
-        return ["-r", str(inputs / path)]
+        return [word for each in (path, *plan.requirements.more) for word in ("-r", str(inputs / each))]
     if plan.requirements.kind == "pyproject" and uv is not None and path in plan.inputs:
-        return ["-r", str(inputs / path)]  # so that [tool.uv.sources] counts
+        before = ("", *plan.options)
+        groups = [
+            f"{inputs / path}:{word}" if option == "--group" else word
+            for option, word in zip(before, plan.options, strict=False)
+        ]
+        return ["-r", str(inputs / path), *groups]  # so that [tool.uv.sources] counts
     words = []
     for name in generated_files(plan):
         words += ["-c" if name.endswith("constraints.txt") else "-r", str(inputs / name)]

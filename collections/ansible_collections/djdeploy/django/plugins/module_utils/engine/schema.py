@@ -27,6 +27,7 @@ from .site_values import (
     check_deploy_key,
     check_domain,
     check_environment_entry,
+    check_group,
     check_health_path,
     check_host_name,
     check_memory,
@@ -188,6 +189,14 @@ SITE_KEYS: tuple[Key, ...] = (
         example="requirements/production.txt",
         why="The tree holds several, and the wrong one would be taken.",
         check=check_relative_path,
+    ),
+    Key(
+        "dependency_groups",
+        "list",
+        "Groups or extras of dependencies installed besides the main ones; null: production or prod, if there is one.",
+        example=["production", "postgres"],
+        why="The lock or pyproject.toml keeps what the site needs in a group of another name.",
+        check=check_group,
     ),
     Key(
         "settings",

@@ -269,6 +269,12 @@ def check_python(value: str) -> Fault | None:
     return f"{value!r} is not a Python", "write python3 (the host's own), python3.13 or an absolute path"
 
 
+def check_group(value: str) -> Fault | None:
+    if re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", value, re.ASCII):
+        return None
+    return f"{value!r} is not the name of a group of dependencies", "write it as the project does: production"
+
+
 def check_relative_path(value: str) -> Fault | None:
     hint = "write a path inside the project's tree: backend/requirements.txt"
     if not value or value.startswith(("/", "~")) or re.match(r"[A-Za-z]:", value):

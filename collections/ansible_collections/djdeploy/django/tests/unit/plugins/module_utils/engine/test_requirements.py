@@ -13,12 +13,9 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import paths as engine_paths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.lists import Requirements, find_requirements
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import (
-    Requirements,
-    TextTree,
-    find_requirements,
-)
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import TextTree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import (
     GUNICORN,
     PSYCOPG,
@@ -76,15 +73,14 @@ version = "1"
 source = { directory = "libs/local" }
 """
 
+# Before Poetry 2, which says for each package in which groups it is.
 POETRY_LOCK = """
 [[package]]
 name = "Django"
 version = "5.2.1"
-groups = ["main"]
 [[package]]
 name = "gunicorn"
 version = "23.0"
-groups = ["dev"]
 [[package]]
 name = "twice"
 version = "1"
@@ -202,6 +198,101 @@ def test_pipfile_lock() -> None:
     assert found.extras == (GUNICORN,)
 
 
+GROUPS = """
+[project]
+name = "shop"
+dependencies = ["Django"]
+optional-dependencies = {prod = ["gunicorn"], docs = ["sphinx"]}
+[dependency-groups]
+postgres = ["psycopg2", {include-group = "cache"}]
+cache = ["redis"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("groups", "options", "names"),
+    [
+        (None, ("--extra", "prod"), {"django", "gunicorn"}),
+        ([], (), {"django"}),
+        (["Postgres"], ("--group", "postgres"), {"django", "psycopg2", "redis"}),
+        (["docs", "cache"], ("--extra", "docs", "--group", "cache"), {"django", "sphinx", "redis"}),
+    ],
+)
+def test_groups_of_a_pyproject(groups: list[str] | None, options: tuple[str, ...], names: set[str]) -> None:
+    tree = TextTree({"pyproject.toml": GROUPS})
+    choice = find_requirements(tree, ".", None, groups)
+    found = plan_environment(tree, choice, python_version="", database="project", server="", groups=groups)
+    assert found.options == options
+    assert set(found.names) == names
+    words = found.commands("/py", VENV, INPUTS, UV)[1]
+    said = [word.replace("postgres", "/in/pyproject.toml:postgres") for word in options]
+    assert words[:7] == [*INSTALL, "-r", "/in/pyproject.toml"]
+    assert [word.replace("toml:cache", "toml:cache") for word in words[7:]] == [
+        f"/in/pyproject.toml:{word}" if word == "cache" else word for word in said
+    ]
+
+
+def test_groups_of_a_uv_lock() -> None:
+    tree = TextTree(
+        {
+            "uv.lock": UV_LOCK,
+            "pyproject.toml": "[project]\nname='shop'\n[dependency-groups]\ndev=['gunicorn']",
+            "libs/local/x": "",
+        }
+    )
+    choice = find_requirements(tree, ".")
+    found = plan_environment(tree, choice, python_version="", database="project", groups=["dev"])
+    assert found.extras == ()
+    assert found.commands("/py", VENV, INPUTS, UV)[1] == [*SYNC, "/in", "--group", "dev"]
+
+
+def test_group_that_is_not_there() -> None:
+    tree = TextTree({"pyproject.toml": GROUPS})
+    with pytest.raises(EngineError, match="no group of dependencies called 'production'") as error:
+        plan_environment(
+            tree, find_requirements(tree, "."), python_version="", database="project", groups=["production"]
+        )
+    assert "cache, docs, postgres, prod" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("files", "lines"),
+    [
+        ({"setup.cfg": "[options]\ninstall_requires =\n    Django>=5  # why\n    x; python_version<'3'\n"}, 2),
+        ({"setup.cfg": "[options]\ninstall_requires = Django; x\n"}, 2),
+        ({"setup.cfg": "[options]\ninstall_requires = file: needs/a.txt\n", "needs/a.txt": "Django"}, 1),
+        ({"setup.py": "from setuptools import setup\nsetup(install_requires=['Django', 'x'])"}, 2),
+        ({"setup.py": "import setuptools\nN = ['Django']\nsetuptools.setup(install_requires=N)"}, 1),
+        (
+            {
+                "pyproject.toml": "[project]\nname='x'\ndynamic=['dependencies']",
+                "setup.py": "setup(install_requires=['Django', 'x'], extras_require={'prod': ['y']})",
+            },
+            3,
+        ),
+        (
+            {
+                "pyproject.toml": "[project]\nname='x'\ndynamic=['dependencies']",
+                "setup.cfg": "[options]\ninstall_requires=\n Django\n[options.extras_require]\nproduction=\n y",
+            },
+            2,
+        ),
+    ],
+)
+def test_setuptools(files: dict[str, str], lines: int) -> None:
+    found = plan(files)
+    assert len(found.lines) == lines
+    assert "django" in found.names
+
+
+def test_list_for_production_that_needs_the_common_one() -> None:
+    found = plan({"requirements/prod.txt": "psycopg2", "requirements/base.txt": "Django"})
+    assert set(found.names) == {"django", "psycopg2"}
+    words = found.commands("/py", VENV, INPUTS, UV)[1]
+    assert words == [*INSTALL, "-r", "/in/requirements/prod.txt", "-r", "/in/requirements/base.txt"]
+    assert "with requirements/base.txt" in found.told[0]
+
+
 def test_pyproject_whose_dependencies_stand_in_files() -> None:
     pyproject = (
         "[project]\nname='x'\ndynamic=['dependencies']\n[tool.setuptools.dynamic]\ndependencies={file=['reqs/a.txt']}\n"
@@ -221,8 +312,10 @@ def test_pyproject_whose_dependencies_stand_in_files() -> None:
         ({"pyproject.toml": "[project]\nname='x'\ndynamic=['dependencies']"}, "dynamic"),
         ({"pyproject.toml": "[tool.poetry]\nname='x'"}, "poetry.lock"),
         ({"Pipfile.lock": "{"}, "not valid JSON"),
+        ({"setup.py": "setup(install_requires=open('x').read().split())"}, "computes its dependencies"),
+        ({"pyproject.toml": "[tool.flit.metadata]\nrequires=['Django']"}, "Flit"),
         (
-            {"poetry.lock": "", "pyproject.toml": "[tool.poetry.dependencies]\nx={git='https://example.com'}"},
+            {"poetry.lock": POETRY_LOCK, "pyproject.toml": "[tool.poetry.dependencies]\nx={git='https://example.com'}"},
             "only Poetry",
         ),
     ],
