@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         prepare,
         project,
         push,
+        pythons,
         queue,
         recipes,
         recovery,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import health, maintenance, units
+from . import health, maintenance, pythons, units
 from .errors import in_words
 from .events import Progress
 from .prepare import url_path
@@ -136,6 +136,7 @@ def settle(site: Site, progress: Progress) -> None:
         if gone:
             drop_last_links(site.paths.static_kept)
             prune_environments(site)
+            pythons.prune()
         note.text = f"stopped {len(stopped)}, pruned {len(gone)}"
 
 

@@ -200,7 +200,7 @@ def _found_in(tree: Tree, directory: str, groups: Sequence[str] | None) -> Requi
     if readable:
         rule, name = readable[0]
         more = _common_part(tree, directory, name, [other for _rule, other in readable]) if rule.kind == "file" else ()
-        unread = dict.fromkeys(other for _rule, other in readable if other != name and other not in more)
+        unread = {other: "" for _rule, other in readable if other not in (name, *more) and not _is_source(other, name)}
         return Requirements(
             rule.kind,
             _join(directory, name),
@@ -240,6 +240,13 @@ def _is_list(tree: Tree, directory: str, kind: str, name: str, groups: Sequence[
     if kind == "setup-py":
         return bool(setup_py_requires(tree.read(path)) != [])
     return _has_pyproject(tree, directory, kind)
+
+
+def _is_source(source: str, made: str) -> bool:
+    """Whether a list is what another was made from: pyproject.toml of a lock, requirements.in of requirements.txt."""
+    if source.endswith(".in"):
+        return made.endswith((".txt", ".lock"))
+    return source == "pyproject.toml" and made.endswith((".lock", "pylock.toml"))
 
 
 def _has_pyproject(tree: Tree, directory: str, kind: str) -> bool:
@@ -363,7 +370,8 @@ def pyproject_lists(text: str, path: str, groups: Sequence[str] | None) -> bool:
     try:
         pyproject: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        return "dependencies" in text  # whoever reads it tells what is wrong with it
+        # Whoever reads it tells what is wrong with it.
+        return re.search(r"dependencies|^\s*\[(project|tool\.poetry)\]", text, re.MULTILINE) is not None
     project, tool = pyproject.get("project", {}), pyproject.get("tool", {})
     if project.get("dependencies") or "dependencies" in project.get("dynamic", []):
         return True

@@ -21,6 +21,7 @@ ENGINE_LINK = LIBRARY_ROOT / "engine"  # -> engine-<version>-<digest>/, flipped 
 HOOKS = LIBRARY_ROOT / "hooks"
 UV = LIBRARY_ROOT / "uv" / "bin" / "uv"
 COMMAND = Path("/usr/local/bin/djdeploy")
+PYTHONS = STATE_ROOT / "pythons"  # those uv brought, for all sites; root's
 
 DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"
 DEPLOYER_UNIT = "djdeploy-deployer"

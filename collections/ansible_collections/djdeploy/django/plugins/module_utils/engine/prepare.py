@@ -7,7 +7,6 @@ import grp
 import json
 import os
 import pwd
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import lists, migrations, overlay, preflight, project, requirements, runner
+from . import lists, migrations, overlay, preflight, project, pythons, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -188,8 +187,14 @@ def build(
         write_file(paths.revision, f"{release.revision}\n", 0o644)
         note.text = f"settings {settings.value}, application {application.value}"
 
+    with progress.phase("python") as note:
+        found = pythons.find(config["python"], tree, where.value)
+        python = found.python
+        for told in found.told:
+            progress.say(told)
+        note.text = f"{python.version}, {python.executable}"
+
     with progress.phase("virtualenv") as note:
-        python = interpreter(config["python"])
         wanted = requirements.plan_environment(
             tree, choice, python_version=python.identity, database=config["database"], groups=groups
         )
@@ -323,17 +328,6 @@ def compiling(code: Path, aside: Path, python: str, user: str) -> Iterator[None]
     with runner.waiting(words, user=user, timeout=900):
         yield
     remove_tree(aside)
-
-
-def interpreter(wanted: str) -> requirements.Python:
-    """The interpreter a site asks for; the engine's own is known without starting it.
-
-    :raises EngineError: when this host has none of that name.
-    """
-    if wanted == "python3":
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return requirements.Python(os.path.realpath(sys.executable), version, sys.implementation.name)
-    return requirements.probe_python(wanted)
 
 
 def reusable(site: Site, revision: str) -> Release | None:

@@ -20,7 +20,7 @@ import re
 import shutil
 import stat
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -660,8 +660,7 @@ def uv_environment(paths: SitePaths, venv: Path | None = None) -> dict[str, str]
 #: What a failed build says -> Debian packages that mend it.
 _PACKAGES: Sequence[tuple[str, tuple[str, ...]]] = (
     (r"pg_config executable not found|pg_config is required|libpq-fe\.h", ("libpq-dev",)),
-    (r"mysqlclient|mysql_config|mysql\.h", ("default-libmysqlclient-dev", "pkg-config")),
-    (r"Python\.h: No such file", ("python3-dev",)),
+    (r"mysql_config|mysql\.h|mysqlclient", ("default-libmysqlclient-dev", "pkg-config")),
     (r"lber\.h|ldap\.h|sasl\.h", ("libldap-dev", "libsasl2-dev")),
     (r"libxml/|libxml2|libxslt", ("libxml2-dev", "libxslt1-dev")),
     (r"xmlsec", ("libxmlsec1-dev", "pkg-config")),
@@ -672,19 +671,75 @@ _PACKAGES: Sequence[tuple[str, tuple[str, ...]]] = (
     (r"gdal-config|gdal\.h", ("libgdal-dev",)),
     (r'Dependency "cairo" not found|cairo\.h', ("libcairo2-dev", "pkg-config")),
     (r"magic\.h", ("libmagic-dev",)),
+    (r"curl-config|curl/curl\.h", ("libcurl4-openssl-dev", "libssl-dev")),
+    (r"libmemcached/\w+\.h", ("libmemcached-dev", "zlib1g-dev")),
+    (r"krb5-config|gssapi\.h|gssapi/\w+\.h", ("libkrb5-dev",)),
+    (r"sql\.h", ("unixodbc-dev",)),
     (r"[Rr]ust(c| compiler)|cargo", ("cargo",)),
-    (
-        r"(gcc|cc|g\+\+)['\"]? (failed: )?(No such file|not found)|Unknown compiler|command 'gcc' failed",
-        ("build-essential",),
-    ),
     (r"pkg-config: not found|Did not find pkg-config|No such file or directory: 'pkg-config'", ("pkg-config",)),
 )
+#: Packages of PyPI that are built on each host, for they bring no wheel for Linux -> what their build needs besides
+#: a compiler. A build stops at the first thing it misses, so what it says is never all.
+_BUILT: Mapping[str, tuple[str, ...]] = {
+    "dbus-python": ("libdbus-1-dev", "libglib2.0-dev", "pkg-config"),
+    "gdal": ("libgdal-dev",),
+    "gssapi": ("libkrb5-dev",),
+    "mysqlclient": ("default-libmysqlclient-dev", "pkg-config"),
+    "psycopg-c": ("libpq-dev",),
+    "psycopg2": ("libpq-dev",),
+    "pycairo": ("libcairo2-dev", "pkg-config"),
+    "pycups": ("libcups2-dev",),
+    "pygobject": ("libgirepository-2.0-dev", "libcairo2-dev", "pkg-config"),
+    "pygraphviz": ("libgraphviz-dev", "pkg-config"),
+    "pyicu": ("libicu-dev", "pkg-config"),
+    "pylibmc": ("libmemcached-dev", "zlib1g-dev"),
+    "python-ldap": ("libldap-dev", "libsasl2-dev"),
+    "uwsgi": (),
+    "xmlsec": ("libxmlsec1-dev", "pkg-config"),
+}
+_COMPILER = ("build-essential",)
+_HEADERS = "python3-dev"
+_COMPILES = re.compile(
+    r"(gcc|cc|g\+\+|clang)['\"]? (failed|exited|\()|(gcc|cc|g\+\+)['\"]?:? (No such file|not found)|Unknown compiler"
+    r"|No such file or directory: '[\w-]*(gcc|cc|g\+\+)'|\.h: No such file|Python\.h|unable to execute '?[\w-]*gcc"
+)
+DPKG_STATUS = Path("/var/lib/dpkg/status")
 
 
-def explain_failure(output: str, plan: EnvironmentPlan) -> EngineError:
+def needed_packages(output: str, name: str, plan: EnvironmentPlan, installed: Collection[str]) -> list[str]:
+    """Debian packages that a failed build asks for, all in one: what it said, what its package is known to need, and
+    what the other packages of the plan that are built here need, too.
+
+    :param output: what the build said.
+    :param name: the package that could not be built.
+    :param installed: Debian packages of this host.
+    """
+    wanted = [package for pattern, packages in _PACKAGES if re.search(pattern, output) for package in packages]
+    built = normalize_name(re.split(r"[=<>~!\[ ]", name)[0])
+    if not (wanted or built in _BUILT or _COMPILES.search(output)):
+        return []
+    for each in dict.fromkeys([built, *plan.names]):
+        wanted += _BUILT.get(each, ())
+    missing = [package for package in [*_COMPILER, _HEADERS, *wanted] if package not in installed]
+    return sorted(set(missing))
+
+
+def debian_packages(status: Path = DPKG_STATUS) -> frozenset[str]:
+    """What dpkg has installed, read off its own list; nothing where there is none."""
+    try:
+        text = status.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    found = re.findall(r"^Package: (\S+)\nStatus: \S+ \S+ installed$", text, re.MULTILINE)
+    return frozenset(found)
+
+
+def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[str] = ()) -> EngineError:
     """The error for a build that failed, from what uv or pip said.
 
     The first line is the one a person needs; everything else is in the detail.
+
+    :param installed: Debian packages of this host.
     """
     source = plan.requirements.path or "the requirements"
     text = " ".join(output.split())
@@ -708,12 +763,13 @@ def explain_failure(output: str, plan: EnvironmentPlan) -> EngineError:
     )
     if built:
         name = (built[1] or built[2]).partition(" @ ")[0]
-        packages = next((found for pattern, found in _PACKAGES if re.search(pattern, output)), ())
+        packages = needed_packages(output, name, plan, installed)
         missing = re.search(r"(\S+\.h): No such file", output)
-        if packages:
+        if missing and not _is_known(missing[1]):
+            also = f" (and {', '.join(packages)})" if packages else ""
+            hint = f"add the Debian package that holds {missing[1]} to the site's packages{also}, and run site.yml"
+        elif packages:
             hint = f"add to the site: packages: [{', '.join(packages)}], and run site.yml"
-        elif missing:
-            hint = f"add the Debian package that holds {missing[1]} to the site's packages, and run site.yml"
         else:
             hint = "a release of it with a ready wheel for this Python may exist; or add what it needs to packages"
         return EngineError(f"{name} could not be built on this host", hint, detail)
@@ -742,6 +798,10 @@ def explain_failure(output: str, plan: EnvironmentPlan) -> EngineError:
     lines = [line.strip() for line in output.splitlines() if re.match(r"\s*(error|ERROR|cause|×)", line)]
     first = re.sub(r"^(error|ERROR|×):?\s*", "", lines[0]) if lines else "the command failed without a word"
     return EngineError(f"{source} cannot be installed: {first}", f"mend {source} and push again", detail)
+
+
+def _is_known(header: str) -> bool:
+    return header.endswith("Python.h") or any(re.search(pattern, header) for pattern, _packages in _PACKAGES)
 
 
 # -- doing -----------------------------------------------------------------------------------
@@ -819,7 +879,7 @@ def build_environment(
                 on_stderr=on_line,
             )
             if completed.returncode != 0:
-                raise explain_failure(completed.stdout + completed.stderr, plan)
+                raise explain_failure(completed.stdout + completed.stderr, plan, debian_packages())
         _give(venv, *((0, 0) if build_user else (-1, -1)))
         marker = {"requirements": plan.requirements.path, "extras": list(plan.extras), "told": list(plan.told)}
         (venv / MARKER).write_text(json.dumps(marker) + "\n")

@@ -168,10 +168,10 @@ SITE_KEYS: tuple[Key, ...] = (
     Key(
         "python",
         "text",
-        "Python that runs the site: python3 is Debian's; else one that is on the host, python3.13 or an absolute path.",
-        default="python3",
+        "Python that runs the site: python3 (the distribution's), python3.13 or an absolute path; null: the first that"
+        " fits the project of the distribution's, another one on the host, one that uv brings.",
         example="python3.13",
-        why="The project needs another Python than the host's.",
+        why="The project does not say which Python it needs, or the host shall decide.",
         check=check_python,
     ),
     Key(
@@ -858,7 +858,7 @@ def resolve(name: str, site: Mapping[str, Any], overlay: Mapping[str, Any] | Non
     resolved = {"name": str(name), **with_defaults(SITE_KEYS, merge(site, overlay or {}))}
     resolved["domains"] = [domain.lower() for domain in resolved["domains"]]
     resolved["deploy_keys"] = [" ".join(line.split()) for line in resolved["deploy_keys"]]
-    if re.match(r"3\.", resolved["python"]):
+    if re.match(r"3\.", resolved["python"] or ""):
         resolved["python"] = f"python{resolved['python']}"
     return resolved
 

@@ -65,7 +65,7 @@ POSTGRES_NAMES = words(
     " current_role user"
 )
 # djdeploy-deployer@.service is ours; a site of that name would overwrite it.
-OWN_NAMES = words("deployer")
+OWN_NAMES = words("deployer pythons")
 
 
 def check_site_name(name: object) -> list[str]:

@@ -145,7 +145,11 @@ def test_list_that_holds_only_what_production_needs_besides(files: dict[str, str
 
 def test_what_is_not_read_is_said() -> None:
     found = find_requirements(tree("requirements.txt", "poetry.lock", **{"pyproject.toml": PYPROJECT}), ".")
-    assert found.unread == ("requirements.txt", "pyproject.toml")
+    assert found.unread == ("requirements.txt",)
+    assert find_requirements(tree("requirements.txt", "requirements.in"), ".").unread == ()
+    assert find_requirements(tree("requirements.txt", **{"pyproject.toml": PYPROJECT}), ".").unread == (
+        "pyproject.toml",
+    )
 
 
 @pytest.mark.parametrize(

@@ -234,17 +234,6 @@ def test_counted(things: list[str], text: str) -> None:
     assert prepare.counted(things, "migration") == text
 
 
-def test_interpreter_of_the_engine_is_known() -> None:
-    python = prepare.interpreter("python3")
-    assert python.executable == os.path.realpath(sys.executable)
-    assert python.version == f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def test_interpreter_not_on_this_host() -> None:
-    with pytest.raises(EngineError, match=r"python3\.99"):
-        prepare.interpreter("python3.99")
-
-
 def test_compiling_runs_nothing_and_comes_last(tmp_path: Path) -> None:
     code = tmp_path / "code"
     (code / "shop").mkdir(parents=True)

@@ -23,6 +23,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirement
     Python,
     build_commands,
     build_environment,
+    debian_packages,
     explain_failure,
     generated_files,
     installed_packages,
@@ -466,7 +467,7 @@ def test_uv_environment() -> None:
         (
             "error: Failed to build `psycopg2==2.9.9`\n  Error: pg_config executable not found.",
             "psycopg2==2.9.9 could not be built",
-            "packages: [libpq-dev]",
+            "packages: [build-essential, libpq-dev, python3-dev]",
         ),
         (
             "error: Failed to build `mysqlclient==2.3.1`\n Exception: Can not find valid pkg-config name.",
@@ -497,6 +498,64 @@ def test_explain_failure(output: str, message: str, hint: str) -> None:
     assert message in error.message
     assert hint in error.hint
     assert "\n" not in error.message
+
+
+HAS = {"build-essential", "python3-dev"}
+
+
+@pytest.mark.parametrize(
+    ("output", "files", "installed", "hint"),
+    [
+        (
+            "Failed to build `mysqlclient==2.2`\nException: Can not find valid pkg-config name.",
+            {},
+            (),
+            "[build-essential, default-libmysqlclient-dev, pkg-config, python3-dev]",
+        ),
+        (
+            "Failed to build `mysqlclient==2.2`\nException: Can not find valid pkg-config name.",
+            {"requirements.txt": "mysqlclient\npython-ldap\nDjango"},
+            HAS,
+            "[default-libmysqlclient-dev, libldap-dev, libsasl2-dev, pkg-config]",
+        ),
+        (
+            "Failed to build `python-ldap==3.4`\nerror: command 'gcc' failed: No such file or directory",
+            {},
+            (),
+            "[build-essential, libldap-dev, libsasl2-dev, python3-dev]",
+        ),
+        ("Failed to build `x==1`\nerror: command 'gcc' failed: No such file", {}, (), "[build-essential, python3-dev]"),
+        ("Failed to build `x==1`\n fatal error: Python.h: No such file or directory", {}, {"gcc"}, "python3-dev]"),
+        ("Failed to build `x==1`\n fatal error: Python.h: No such file or directory", {}, HAS, "ready wheel"),
+        (
+            "Failed to build `x==1`\n odd.h: No such file or directory",
+            {},
+            HAS,
+            "holds odd.h to the site's packages, and",
+        ),
+        (
+            "Failed to build `x==1`\n odd.h: No such file",
+            {},
+            (),
+            "holds odd.h to the site's packages (and build-essential",
+        ),
+        ("Failed to build `x==1`\nModuleNotFoundError: No module named 'distutils'", {}, (), "ready wheel"),
+        ("Failed to build `uwsgi==2.0`\nException: you need a C compiler to build uWSGI", {}, (), "[build-essential,"),
+    ],
+)
+def test_one_hint_names_all_packages(output: str, files: dict[str, str], installed: Sequence[str], hint: str) -> None:
+    error = explain_failure(output, plan(files or {"requirements.txt": "Django"}), installed)
+    assert hint in error.hint
+
+
+def test_debian_packages(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: gcc\nStatus: install ok installed\nArchitecture: amd64\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\n"
+    )
+    assert debian_packages(status) == {"gcc"}
+    assert debian_packages(tmp_path / "none") == frozenset()
 
 
 # -- building --------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ ASKS_FOR_A_RELEASE = {
     "settings": True,
     "application": True,
     "python": True,
+    "dependency_groups": True,
     "requirements": True,
     "web": True,
     "health": True,
