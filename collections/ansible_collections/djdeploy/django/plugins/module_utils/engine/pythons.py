@@ -353,12 +353,19 @@ def _chosen(wanted: Sequence[Wish], own: Offer, run: Runner) -> Found:
         return Found(_python(fallback), (*told_of(wanted, fallback), error.message))
 
 
+def nearness(version: str) -> tuple[int, ...]:
+    """Sorts versions: minor versions near the distribution's first, for packages come with wheels for those; of each
+    the newest patch release."""
+    _major, minor, patch = _numbers(version)
+    return abs(minor - sys.version_info.minor), -minor, -patch
+
+
 def _python(offer: Offer) -> Python:
     return Python(offer.executable, offer.minor)
 
 
 def installed_offers(own: Offer, run: Runner) -> list[Offer]:
-    """Further interpreters on the host, the newest first; each is asked for its version."""
+    """Further interpreters on the host, the nearest first; each is asked for its version."""
     paths = {
         os.path.realpath(path)
         for place in _PLACES
@@ -370,11 +377,11 @@ def installed_offers(own: Offer, run: Runner) -> list[Offer]:
         completed = run([path, "-I", "-c", "import sys;print('%d.%d.%d' % sys.version_info[:3])"], timeout=30)
         if completed.returncode == 0:
             offers.append(Offer("installed", completed.stdout.strip(), path))
-    return sorted(offers, key=lambda offer: _numbers(offer.version), reverse=True)
+    return sorted(offers, key=lambda offer: nearness(offer.version))
 
 
 def managed_offers(run: Runner) -> tuple[list[Offer], str]:
-    """Pythons uv brought or could bring, the newest first, and why there are no (more) of them."""
+    """Pythons uv brought or could bring, the nearest first, and why there are no (more) of them."""
     present = [Offer("managed", version, str(path)) for version, path in _managed()]
     if os.environ.get("UV_PYTHON_DOWNLOADS") == "never":
         return present, "uv may fetch none (engine_python_downloads)"
@@ -392,7 +399,7 @@ def managed_offers(run: Runner) -> tuple[list[Offer], str]:
         and re.fullmatch(r"3\.\d+\.\d+", each.get("version", ""))
     ]
     offers = [Offer("download", each["version"]) for each in listed]
-    offers.sort(key=lambda offer: _numbers(offer.version), reverse=True)
+    offers.sort(key=lambda offer: nearness(offer.version))
     return [*present, *offers], "uv knows none that fits either"
 
 
@@ -402,7 +409,7 @@ def _managed() -> list[tuple[str, Path]]:
         match = re.match(r"cpython-(3\.\d+\.\d+)-", path.parent.parent.name)
         if match and re.fullmatch(r"python3\.\d+", path.name) and not path.parent.parent.is_symlink():
             found.append((match[1], path))
-    return sorted(found, key=lambda each: _numbers(each[0]), reverse=True)
+    return sorted(found, key=lambda each: nearness(each[0]))
 
 
 def _present(offer: Offer, run: Runner, *, must: bool = True) -> Offer:
@@ -419,6 +426,9 @@ def _present(offer: Offer, run: Runner, *, must: bool = True) -> Offer:
     PYTHONS.mkdir(mode=0o755, parents=True, exist_ok=True)
     words: list[str | Path] = [UV, "python", "install", "--no-bin", "--install-dir", PYTHONS, offer.version]
     completed = run(words, env=_environment(), cwd="/", timeout=INSTALL_TIMEOUT)
+    lock = PYTHONS / ".lock"
+    if lock.exists():  # uv lets everybody hold it, and so keep others from fetching
+        lock.chmod(0o600)
     here = [path for version, path in _managed() if version == offer.version]
     if completed.returncode != 0 or not here:
         why = _last_line(completed.stderr)

@@ -152,6 +152,12 @@ def test_refusal() -> None:
     assert "engine_python_mirror" in error.hint
 
 
+def test_nearness() -> None:
+    own = sys.version_info.minor
+    there = [f"3.{own + 3}.0", f"3.{own + 1}.1", f"3.{own + 1}.12", f"3.{own - 1}.9", f"3.{own}.2"]
+    assert [there.index(each) for each in sorted(there, key=pythons.nearness)] == [4, 2, 1, 3, 0]
+
+
 def test_told() -> None:
     assert pythons.told_of([], OWN) == []
     assert pythons.told_of([wish("==3.12")], OWN) == [
