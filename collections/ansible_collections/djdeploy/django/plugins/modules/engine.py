@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         agent_words,
         cli,
         client,
+        config_shown,
         database,
         deploy,
         deployer,

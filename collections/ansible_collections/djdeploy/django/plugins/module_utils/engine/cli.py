@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from . import __version__, client, doctor, history, recovery, snapshots, steps
+from . import __version__, client, config_shown, doctor, history, recovery, snapshots, steps
 from . import plan as planning
+from .environment import parse
 from .errors import EngineError
 from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
-from .releases import current_id
+from .releases import current_id, live_release
 from .request import DEPLOY, RECOVER, RESTORE, ROLLBACK, Request
 from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
@@ -261,6 +262,16 @@ def logs(arguments: argparse.Namespace) -> int:
     os.execvp("journalctl", words)
 
 
+def config(arguments: argparse.Namespace) -> int:
+    """What the site runs with, secrets masked."""
+    need_root()
+    site, live = load_site(arguments.site), live_release(arguments.site)
+    of_release = parse(site.paths.release(live.id).env_file.read_text()) if live else {}
+    told = config_shown.shown(site.name, site.config, asdict(live) if live else None, site.environment(), of_release)
+    print(json.dumps(told) if arguments.json else "\n".join(config_shown.lines(told)))
+    return 0
+
+
 def examine(arguments: argparse.Namespace) -> int:
     """Exit status 1 when something is wrong."""
     need_root()
@@ -374,6 +385,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-f", "--follow", action="store_true", help="go on as it comes")
     sub.add_argument("-n", "--lines", type=int, default=100, help="how many lines (default: 100)")
     sub.add_argument("--live", action="store_true", help="only of the live release")
+    command("config", config, "what the site runs with, and where each of it comes from; secrets are masked")
     command("doctor", examine, "look for what is wrong, and say what to run", site="optional")
     command("recover", recover, "mend what a killed deploy left behind (systemd runs this after one)", site="optional")
     command("boot", boot, "start what is live (systemd runs this at boot)", as_json=False)

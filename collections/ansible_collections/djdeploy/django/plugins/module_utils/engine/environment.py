@@ -19,6 +19,10 @@ ESCAPED = '"\\`$'
 NEWLINE = "\n\r"
 WHITESPACE = " \t" + NEWLINE
 
+MASK = "********"
+ALWAYS_SECRET = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL"})
+_USER_INFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*:[^/?#\s]*@")
+
 SECRET_KEY_LENGTH = 64
 SECRET_KEY_ALPHABET = string.ascii_letters + string.digits + "-_"
 
@@ -144,6 +148,11 @@ def parse(text: str, passed_over: list[int] | None = None) -> dict[str, str]:
     if state not in ("pre_key", "comment", "comment_escape", "key"):
         assign()
     return variables
+
+
+def without_passwords(text: str) -> str:
+    """A text with user and password cut out of every URL in it: what is no secret as a whole may hold one."""
+    return _USER_INFO.sub(rf"\1{MASK}@", text)
 
 
 def new_secret_key() -> str:

@@ -5,9 +5,7 @@ This file is copied into a release as `djdeploy_settings.py`, beside a `site.jso
 DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
 replaced only where it would be unsafe in public, would point at another database than the site's,
 or would write into the release, which is read-only and will be pruned. What was replaced and why
-is in `DJDEPLOY_GAPS`; to see it:
-
-    djdeploy manage <site> shell -c "from django.conf import settings; print(settings.DJDEPLOY_GAPS)"
+is in `DJDEPLOY_GAPS`; to see it: djdeploy config <site>
 
 It runs inside the site's process: standard library only, no relative import, Python 3.10.
 """
@@ -40,6 +38,13 @@ _DATABASE_PLACE = frozenset(
     + ("sslmode", "sslrootcert", "sslcert", "sslkey")
 )
 _DATABASE_ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
+
+#: Settings whose new value holds no secret and may be shown.
+_SHOWN = (
+    ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECURE_PROXY_SSL_HEADER")
+    + ("STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "ADMINS", "MANAGERS")
+    + ("DEFAULT_FROM_EMAIL", "SERVER_EMAIL", "EMAIL_SUBJECT_PREFIX")
+)
 
 Gap = tuple[Any, str]
 
@@ -394,6 +399,7 @@ def _apply(namespace: dict[str, Any]) -> None:
     namespace.update(settings)
     namespace.update({name: value for name, (value, _reason) in gaps.items()})
     namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
+    namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
     namespace["DJDEPLOY_RELOCATED"] = relocations(settings, site)
     for directory in _written_to(settings, site):
         # Whoever may not write there gets Django's own error, which names the file.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import migrations, overlay, preflight, project, requirements, runner
+from . import config_shown, migrations, overlay, preflight, project, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -212,6 +212,7 @@ def build(
         import_paths=project.import_paths(tree, where.value),
         settings=settings.value,
         application=application.value,
+        choices=config_shown.choices(config, where, settings, application, choice, python),
     )
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
@@ -242,10 +243,15 @@ def build(
         digests={
             "settings": results["settings_digest"].facts["settings"],
             "environment": environment_digests(site.environment(), site_salt(site)),
-            "configuration": environment_digests(site.config, site_salt(site)),
+            "configuration": environment_digests(
+                {key: value for key, value in site.config.items() if key != "secret_names"}, site_salt(site)
+            ),
         },
     )
-    proposed = plan_of(site, release, live_release(site.name), repository, request)
+    live = live_release(site.name)
+    for line in config_shown.new_replacements(live.facts if live else {}, release.facts):
+        progress.say(line)
+    proposed = plan_of(site, release, live, repository, request)
     progress.emit({"event": "plan", "lines": plan_lines(proposed), "plan": proposed.as_dict()})
     release = replace(release, state="prepared", plan=proposed.as_dict())
     write_release(release, group=gid)

@@ -874,6 +874,11 @@ def resolve_for_host(
 
 
 def without_secrets(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved site as it may lie on the host's disk and in a diff."""
+    """A resolved site as it may lie on the host's disk and in a diff.
+
+    :returns: with `secret_names`: secret key -> the names in it, so that the host can tell where a value comes from.
+    """
     secret = {key.name for key in SITE_KEYS if key.secret}
-    return {name: copy.deepcopy(value) for name, value in resolved.items() if name not in secret}
+    record = {name: copy.deepcopy(value) for name, value in resolved.items() if name not in secret}
+    record["secret_names"] = {name: sorted(resolved[name]) for name in sorted(secret & resolved.keys())}
+    return record

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from ..engine import environment
 
-MASK = "********"
-ALWAYS_SECRET = frozenset({"SECRET_KEY", "DATABASE_URL"})
+MASK = environment.MASK
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def diff(path: str, site: Given, before: Mapping[str, str], after: Mapping[str, 
 
     What is a secret now or is not in `env` any more is masked, so a value never shows on its way out either.
     """
-    visible = (set(site.env) | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - ALWAYS_SECRET
+    visible = (set(site.env) | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - environment.ALWAYS_SECRET
 
     def line(name: str, value: str, note: str = "") -> str:
         return f"{name}={value if name in visible else MASK + note}\n"
