@@ -13,6 +13,8 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 
+from .environment import NO_CHARACTER
+
 Fault = tuple[str, str]
 """What is wrong (a phrase that follows the name of the key) and how to write it instead."""
 
@@ -395,6 +397,8 @@ def check_environment_value(name: str, value: object) -> Fault | None:
         size = len(f"{name}={value}".encode())
     except UnicodeEncodeError:
         return f"{name} cannot be written as UTF-8", "an environment variable is UTF-8 text; use base64"
+    if NO_CHARACTER.search(value):
+        return f"{name} holds a code point that is no character (such as U+FFFE)", "systemd refuses it; use base64"
     if size > ENVIRONMENT_ENTRY_BYTES:
         return f"{name} has {size} bytes; Linux allows {ENVIRONMENT_ENTRY_BYTES}", "put it into a file"
     return None

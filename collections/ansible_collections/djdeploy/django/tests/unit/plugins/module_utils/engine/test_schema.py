@@ -365,6 +365,7 @@ def test_value_in_section_refused(section: str, key: str, value: Any, says: str)
         ("A", ["x"], "A is a list, not text", ""),
         ("A", {"x": "y"}, "A is a mapping, not text", ""),
         ("A", "hunter2\0", "A holds a NUL character", "base64"),
+        ("A", "hunter2\ufffe", "A holds a code point that is no character", "base64"),
         ("A", "\udc80", "cannot be written as UTF-8", "base64"),
         ("A", "hunter2" * 20_000, "has 140002 bytes", "file"),
     ],
