@@ -108,6 +108,16 @@ class SitePaths:
         return SITES_CONFIG / f"{self.site}.env"
 
     @property
+    def secret_files(self) -> Path:
+        """Directory of the secrets the project reads from files; the site's user may."""
+        return SITES_CONFIG / f"{self.site}.secrets"
+
+    @property
+    def project_files(self) -> Path:
+        """What is laid into the tree of each release, as JSON: path -> text; root only."""
+        return SITES_CONFIG / f"{self.site}.files"
+
+    @property
     def gunicorn_config(self) -> Path:
         return SITES_CONFIG / f"{self.site}.gunicorn.py"
 

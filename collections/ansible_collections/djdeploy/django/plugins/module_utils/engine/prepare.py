@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import config_shown, migrations, overlay, preflight, project, requirements, runner
+from . import config_shown, migrations, overlay, preflight, project, project_files, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -179,6 +179,10 @@ def build(
         repository.export(release.revision, paths.code, user=site.paths.build_user)
         tree = project.DirectoryTree(paths.code)
         project.check_tree(tree)
+        if laid := site.project_files():
+            project_files.lay(laid, tree, paths.code, builder.pw_uid, gid)
+            tree = project.DirectoryTree(paths.code)
+            progress.say(f"laid into the tree by project_files: {', '.join(sorted(laid))}")
         where = project.find_project_path(tree, config["project_path"])
         settings = project.find_settings(tree, where.value, config["settings"])
         application = project.find_application(tree, where.value, settings.value, config["application"])
@@ -242,7 +246,7 @@ def build(
         migrations=[one.as_dict() for one in judged],
         digests={
             "settings": results["settings_digest"].facts["settings"],
-            "environment": environment_digests(site.environment(), site_salt(site)),
+            "environment": environment_digests({**site.environment(), **site.given_files()}, site_salt(site)),
             "configuration": environment_digests(
                 {key: value for key, value in site.config.items() if key != "secret_names"}, site_salt(site)
             ),
