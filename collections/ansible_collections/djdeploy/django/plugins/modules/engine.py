@@ -93,6 +93,8 @@ if TYPE_CHECKING:
         maintenance,
         migrations,
         overlay,
+        overlay_data,
+        overlay_speak,
         paths,
         plan,
         plan_facts,

@@ -13,10 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import config_shown, migrations, overlay, preflight, project, project_files, requirements, runner
+from . import (
+    config_shown,
+    migrations,
+    overlay,
+    overlay_data,
+    overlay_speak,
+    preflight,
+    project,
+    project_files,
+    requirements,
+    runner,
+)
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -65,6 +77,7 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
     """What the generated settings module reads beside itself."""
     paths = site.paths.release(release.id)
     return {
+        "name": site.name,
         "project_settings": release.settings,
         "domains": site.config["domains"],
         "https": False,
@@ -72,6 +85,7 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
         "shared": str(site.paths.shared),
         "code": str(paths.code / release.project_path),
         "database": site.config["database"],
+        "email": site.config.get("email", {}),
     }
 
 
@@ -288,11 +302,21 @@ def own_texts(site: Site, release: Release) -> list[str]:
     return [str(site.paths.release(release.id).root), release.id, release.revision]
 
 
+def overlay_parts() -> dict[str, ModuleType]:
+    """The files of the generated settings module: name in a release -> the engine's module."""
+    return {
+        "djdeploy_settings.py": overlay,
+        "djdeploy_data.py": overlay_data,
+        "djdeploy_speak.py": overlay_speak,
+    }
+
+
 def write_settings(site: Site, release: Release, gid: int) -> None:
     """The generated settings module (the same file for every release), its facts, and the variables."""
     paths = site.paths.release(release.id)
     make_directory(paths.settings, 0o750, gid=gid)
-    write_file(paths.settings / "djdeploy_settings.py", Path(overlay.__file__).read_text(), 0o640, gid)
+    for name, module in overlay_parts().items():
+        write_file(paths.settings / name, Path(module.__file__ or "").read_text(), 0o640, gid)
     write_file(paths.settings / "site.json", json.dumps(settings_facts(site, release), indent=1) + "\n", 0o640, gid)
     write_file(paths.env_file, serialize(release_environment(site, release)), 0o640, gid)
 
