@@ -228,7 +228,17 @@ def _mentions(settings: Mapping[str, Any], url: str) -> bool:
     if not place or place in ("localhost", "127.0.0.1"):
         place = url
     names = ("CACHES", "EMAIL_HOST", "MAILERS", "STORAGES", "AWS_STORAGE_BUCKET_NAME", "AWS_S3_ENDPOINT_URL")
-    return any(place in str(settings[name]) for name in names if settings.get(name))
+    return any(_holds(settings[name], place) for name in names if settings.get(name))
+
+
+def _holds(value: Any, place: str) -> bool:
+    """Whether a host or URL stands somewhere in a value; the name of a backend is no host, though it may hold one."""
+    if isinstance(value, Mapping):
+        return any(_holds(each, place) for each in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds(each, place) for each in value)
+    text = str(value)
+    return text == place or text.startswith((f"{place}:", f"{place}.")) or f"//{place}" in text or f"@{place}" in text
 
 
 # -- URLs ------------------------------------------------------------------------------------
