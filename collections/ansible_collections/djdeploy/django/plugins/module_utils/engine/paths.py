@@ -31,6 +31,7 @@ AUTHORIZED_KEYS = CONFIG_ROOT / "authorized_keys" / GIT_USER
 
 SYSTEMD_UNITS = Path("/etc/systemd/system")
 NGINX_SITES = Path("/etc/nginx/sites-enabled")
+NGINX_LOGS = Path("/var/log/nginx")
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,10 @@ class SitePaths:
     @property
     def socket_template(self) -> Path:
         return SYSTEMD_UNITS / f"{self.unit_prefix}@.socket"
+
+    @property
+    def access_log(self) -> Path:
+        return NGINX_LOGS / f"{self.unit_prefix}.access.log"
 
     @property
     def nginx_server(self) -> Path:
