@@ -142,11 +142,29 @@ def new_replacements(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     :param before: facts of the live release; empty when there is none.
     :param after: facts of the new one.
     """
+    told = []
+    if before and (places := another_database(before, after)):
+        told.append(
+            "the database is another one than the live release's, whose data stays behind: {} -> {}".format(*places)
+        )
     known, now = before.get("replaced", {}), after.get("replaced", {})
-    told = [f"setting {name}: {each['reason']}" for name, each in now.items() if name not in known]
+    told += [f"setting {name}: {each['reason']}" for name, each in now.items() if name not in known]
     unused = {name for name, _reason in before.get("unused", ())}
     told += [f"{name} is given: {reason}" for name, reason in after.get("unused", ()) if name not in unused]
     gone = [name for name in known if name not in now]
     if gone:
         told.append(f"as the project's settings have it again: {', '.join(sorted(gone))}")
     return told
+
+
+def another_database(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Where the default database was and is, when that is not the same place; by the facts of two releases."""
+
+    def place(facts: Mapping[str, Any]) -> str:
+        found = (facts.get("databases") or {}).get("default") or {}
+        kind = str(found.get("engine", "")).rpartition(".")[2].replace("postgis", "postgresql")
+        parts = (kind, found.get("host", ""), found.get("port", ""), found.get("name", ""))
+        return " ".join(part for part in parts if part)
+
+    was, now = place(before), place(after)
+    return (was, now) if was and now and was != now else None

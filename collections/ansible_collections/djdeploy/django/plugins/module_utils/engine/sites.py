@@ -89,7 +89,7 @@ class Site:
     def given_files(self) -> dict[str, str]:
         """The files of the site's configuration as a plan compares them: what they are for -> text."""
         secret = sorted(self.paths.secret_files.iterdir()) if self.paths.secret_files.is_dir() else []
-        found = {f"{path.name}_FILE (its text)": path.read_text() for path in secret}
+        found = {f"{path.name}_FILE (its text)": path.read_text(errors="surrogateescape") for path in secret}
         return {**found, **{f"{path} (project_files)": text for path, text in self.project_files().items()}}
 
     def fingerprint(self) -> str:

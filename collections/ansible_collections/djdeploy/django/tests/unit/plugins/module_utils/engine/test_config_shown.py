@@ -153,3 +153,23 @@ def test_choices() -> None:
 )
 def test_without_passwords(text: str, expected: str) -> None:
     assert environment.without_passwords(text) == expected
+
+
+POSTGRESQL = {"engine": "django.db.backends.postgresql", "name": "shop", "host": "db", "port": ""}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"engine": "x.sqlite3", "name": "/srv/shop/shared/db.sqlite3"}, POSTGRESQL, True),
+        (POSTGRESQL, {**POSTGRESQL, "host": "db2"}, True),
+        (POSTGRESQL, POSTGRESQL, False),
+        (POSTGRESQL, {**POSTGRESQL, "engine": "django.contrib.gis.db.backends.postgis"}, False),
+        ({}, POSTGRESQL, False),
+    ],
+    ids=["from SQLite", "another host", "the same", "PostGIS", "not known"],
+)
+def test_another_database_is_told(before: dict[str, str], after: dict[str, str], told: bool) -> None:
+    lines = config_shown.new_replacements({"databases": {"default": before}}, {"databases": {"default": after}})
+    assert any("another one than the live release's" in line for line in lines) is told
+    assert config_shown.new_replacements({}, {"databases": {"default": after}}) == []
