@@ -264,6 +264,7 @@ def logs(arguments: argparse.Namespace) -> int:
             except OSError as error:
                 if not isinstance(error, FileNotFoundError):
                     print(f"{name}: {error.strerror}", file=sys.stderr)
+        words[3:5] = []  # with --lines journalctl would tell the newest first
         words += ["--grep", f"^\\[{arguments.request}\\]", "--output", "cat"]
     if arguments.live:
         words[2] = f"{site.paths.unit_prefix}@{current_id(site.name) or '*'}.service"

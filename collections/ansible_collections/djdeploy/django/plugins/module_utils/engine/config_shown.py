@@ -148,12 +148,16 @@ def new_replacements(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
             "the database is another one than the live release's, whose data stays behind: {} -> {}".format(*places)
         )
     known, now = before.get("replaced", {}), after.get("replaced", {})
-    told += [f"setting {name}: {each['reason']}" for name, each in now.items() if name not in known]
+    grouped: dict[str, list[str]] = {}
+    for name, each in now.items():
+        if name not in known:
+            grouped.setdefault(each["reason"], []).append(name)
+    told += [f"set {', '.join(names)}: {reason}" for reason, names in grouped.items()]
     unused = {name for name, _reason in before.get("unused", ())}
     told += [f"{name} is given: {reason}" for name, reason in after.get("unused", ()) if name not in unused]
     gone = [name for name in known if name not in now]
     if gone:
-        told.append(f"as the project's settings have it again: {', '.join(sorted(gone))}")
+        told.append(f"left to the project again: {', '.join(sorted(gone))}")
     return told
 
 

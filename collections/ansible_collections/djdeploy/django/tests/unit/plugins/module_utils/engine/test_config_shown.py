@@ -111,13 +111,18 @@ def test_a_value_of_several_lines_stays_one_line() -> None:
     ("before", "after", "expected"),
     [
         ({}, {}, []),
-        ({}, {"replaced": {"DEBUG": {"reason": "live"}}}, ["setting DEBUG: live"]),
+        ({}, {"replaced": {"DEBUG": {"reason": "live"}}}, ["set DEBUG: live"]),
         ({"replaced": {"DEBUG": {"reason": "live"}}}, {"replaced": {"DEBUG": {"reason": "live"}}}, []),
-        ({"replaced": {"DEBUG": {}, "A": {}}}, {}, ["as the project's settings have it again: A, DEBUG"]),
+        (
+            {},
+            {"replaced": {"A": {"reason": "x"}, "B": {"reason": "y"}, "C": {"reason": "x"}}},
+            ["set A, C: x", "set B: y"],
+        ),
+        ({"replaced": {"DEBUG": {}, "A": {}}}, {}, ["left to the project again: A, DEBUG"]),
         ({}, {"unused": [["CACHE_URL", "not used"]]}, ["CACHE_URL is given: not used"]),
         ({"unused": [["CACHE_URL", "not used"]]}, {"unused": [["CACHE_URL", "not used"]]}, []),
     ],
-    ids=["nothing", "new", "as before", "gone", "unused", "unused as before"],
+    ids=["nothing", "new", "as before", "of one reason", "gone", "unused", "unused as before"],
 )
 def test_a_push_tells_what_is_new(before: dict[str, Any], after: dict[str, Any], expected: list[str]) -> None:
     assert config_shown.new_replacements(before, after) == expected
