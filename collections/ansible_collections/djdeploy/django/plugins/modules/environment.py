@@ -32,6 +32,19 @@ options:
         description: Variables nobody may see.
         type: dict
         default: {}
+      secret_files:
+        description:
+          - Names to texts of files only root and the site may read; the variable C(<name>_FILE) holds the path of each.
+        type: dict
+        default: {}
+      project_files:
+        description: Paths in the project's tree to texts; the engine lays them into each release.
+        type: dict
+        default: {}
+      secret_key_fallbacks:
+        description: How many earlier keys stay in C(SECRET_KEY_FALLBACKS) when C(SECRET_KEY) changes.
+        type: int
+        default: 2
       domains:
         description: Domain names the site is served under.
         type: list
@@ -47,7 +60,8 @@ attributes:
     description: Says what would change and changes nothing.
   diff_mode:
     support: full
-    description: Shows names and values, but only the names of O(sites[].secrets), C(SECRET_KEY) and C(DATABASE_URL).
+    description: Shows names and values, but only the names of O(sites[].secrets), C(SECRET_KEY),
+      C(SECRET_KEY_FALLBACKS) and C(DATABASE_URL), and of files only that they change.
 """
 
 EXAMPLES = r"""
@@ -63,12 +77,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_paths:
-  description: The environment files that differ.
+  description: The files that differ.
   returned: success
   type: list
   elements: str
   sample: [/etc/djdeploy/sites/shop.env]
 """
+
+import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
@@ -80,6 +96,9 @@ SITE = {
     "name": {"type": "str", "required": True},
     "env": {"type": "dict", "default": {}},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "secret_files": {"type": "dict", "default": {}, "no_log": True},
+    "project_files": {"type": "dict", "default": {}, "no_log": True},
+    "secret_key_fallbacks": {"type": "int", "default": 2, "no_log": False},
     "domains": {"type": "list", "elements": "str", "default": []},
     "database_url": {"type": "str", "default": "", "no_log": True},
 }
@@ -98,12 +117,17 @@ def main() -> None:
             after = site_environment.complete(site, before)
             wanted[path] = files.Wanted(path, content=site_environment.text(after), mode=0o600)
             diffs.append(site_environment.diff(path, site, before, after))
+            folder = SitePaths(site.name).secret_files
+            for file in site_environment.wanted_files(site, os.listdir(folder) if folder.is_dir() else ()):
+                wanted[file.dest], found[file.dest] = file, files.look(file.dest)
         changes = files.plan(wanted.values(), found)
         if not module.check_mode:
             files.apply(changes, run)
     except EngineError as error:
         module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
     changed = {change.wanted.dest for change in changes}
+    texts = {diff["before_header"] for diff in diffs}
+    diffs += [site_environment.diff_of_file(change) for change in changes if change.wanted.dest not in texts]
     module.exit_json(
         changed=bool(changes),
         changed_paths=sorted(changed),

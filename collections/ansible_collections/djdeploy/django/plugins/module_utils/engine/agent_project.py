@@ -34,7 +34,22 @@ def describe(request: Request, predict: bool) -> Outcome:
         databases=configured_databases(),
         installed_apps=len(settings.INSTALLED_APPS),
         migrations=migrations,
+        **generated(),
     )
+
+
+def generated() -> dict[str, Any]:
+    """What the site's generated settings module put in the place of the project's own; nothing for other projects."""
+    from django.conf import settings
+
+    reasons = getattr(settings, "DJDEPLOY_GAPS", None)
+    if reasons is None:
+        return {}
+    shown = getattr(settings, "DJDEPLOY_SHOWN", {})
+    return {
+        "replaced": {name: {"reason": reason, "value": shown.get(name)} for name, reason in reasons.items()},
+        "unused": list(getattr(settings, "DJDEPLOY_UNUSED", ())),
+    }
 
 
 def running() -> dict[str, Any]:

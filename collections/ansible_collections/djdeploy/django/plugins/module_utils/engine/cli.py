@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from . import __version__, client, doctor, history, recovery, snapshots, steps
+from . import __version__, client, config_shown, doctor, history, recovery, rotation, snapshots, steps
 from . import plan as planning
+from .environment import parse
 from .errors import EngineError
 from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
-from .releases import current_id
+from .releases import current_id, live_release
 from .request import DEPLOY, RECOVER, RESTORE, ROLLBACK, Request
 from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
@@ -251,14 +252,48 @@ def manage(arguments: argparse.Namespace) -> int:
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    """Be journalctl on all units of the site."""
+    """Be journalctl on all units of the site; of one request, tell first what nginx has of it."""
     site = load_site(arguments.site)
     words = ["journalctl", "--unit", f"{site.paths.unit_prefix}@*", "--lines", str(arguments.lines)]
+    if arguments.request:
+        for name in (f"{site.paths.access_log}.1", str(site.paths.access_log)):
+            try:
+                with open(name, errors="replace") as file:
+                    found = [line for line in file if line.rstrip().endswith(f" {arguments.request}")]
+                print("".join(found), end="", flush=True)
+            except OSError as error:
+                if not isinstance(error, FileNotFoundError):
+                    print(f"{name}: {error.strerror}", file=sys.stderr)
+        words[3:5] = []  # with --lines journalctl would tell the newest first
+        words += ["--grep", f"^\\[{arguments.request}\\]", "--output", "cat"]
     if arguments.live:
         words[2] = f"{site.paths.unit_prefix}@{current_id(site.name) or '*'}.service"
     words += ["--follow"] if arguments.follow else ["--no-pager"]
     words += ["--output", "json"] if arguments.json else []
     os.execvp("journalctl", words)
+
+
+def config(arguments: argparse.Namespace) -> int:
+    """What the site runs with, secrets masked."""
+    need_root()
+    site, live = load_site(arguments.site), live_release(arguments.site)
+    of_release = parse(site.paths.release(live.id).env_file.read_text()) if live else {}
+    told = config_shown.shown(site.name, site.config, asdict(live) if live else None, site.environment(), of_release)
+    print(json.dumps(told) if arguments.json else "\n".join(config_shown.lines(told)))
+    return 0
+
+
+def rotate_key(arguments: argparse.Namespace) -> int:
+    """Write the key first, then make a release of what is live: its processes start with the new one."""
+    need_root()
+    site, live = load_site(arguments.site), live_release(arguments.site)
+    kept = rotation.rotate(site, caller(), lambda text: print(text, file=sys.stderr))
+    if not arguments.json:
+        print(f"{site.name} has another SECRET_KEY; {kept} before it stay valid", flush=True)
+    if live is None:
+        return tell({"ok": True, "message": f"{site.name} waits for its first push"}, arguments.json)
+    request = Request(op=DEPLOY, site=site.name, door="host", who=caller(), revision=live.revision)
+    return follow(request, arguments.json)
 
 
 def examine(arguments: argparse.Namespace) -> int:
@@ -307,6 +342,13 @@ def declaration(text: str) -> list[tuple[str, str]]:
         return list(push_options([f"declare={text}"])[1].items())
     except EngineError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like app.name={'|'.join(DECLARABLE)}") from None
+
+
+def request_id(text: str) -> str:
+    """The id of a request, as the page of an error and nginx's access log show it."""
+    if not (8 <= len(text) <= 64 and text.replace("-", "").isalnum() and text.isascii()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no id of a request")
+    return text
 
 
 def count(text: str) -> int:
@@ -374,6 +416,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-f", "--follow", action="store_true", help="go on as it comes")
     sub.add_argument("-n", "--lines", type=int, default=100, help="how many lines (default: 100)")
     sub.add_argument("--live", action="store_true", help="only of the live release")
+    sub.add_argument("--request", metavar="ID", type=request_id, help="of one request, with nginx's line of it")
+    command("config", config, "what the site runs with, and where each of it comes from; secrets are masked")
+    command("rotate-key", rotate_key, "another SECRET_KEY for the site; sessions go on, by the keys before it")
     command("doctor", examine, "look for what is wrong, and say what to run", site="optional")
     command("recover", recover, "mend what a killed deploy left behind (systemd runs this after one)", site="optional")
     command("boot", boot, "start what is live (systemd runs this at boot)", as_json=False)

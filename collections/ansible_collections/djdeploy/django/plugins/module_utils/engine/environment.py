@@ -18,6 +18,14 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPED = '"\\`$'
 NEWLINE = "\n\r"
 WHITESPACE = " \t" + NEWLINE
+#: Unicode's noncharacters: systemd takes no text that holds one (its unichar_is_valid()).
+NO_CHARACTER = re.compile(
+    "[\ufdd0-\ufdef" + "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF)) + "]"
+)
+
+MASK = "********"
+ALWAYS_SECRET = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL"})
+_USER_INFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*:[^/?#\s]*@")
 
 SECRET_KEY_LENGTH = 64
 SECRET_KEY_ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -41,6 +49,12 @@ def serialize(mapping: Mapping[str, str]) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise EngineError(f"the environment variable {name} cannot be written as UTF-8") from None
+        if NO_CHARACTER.search(value):
+            raise EngineError(
+                f"the environment variable {name} holds a code point that is no character (such as U+FFFE),"
+                " and systemd refuses the whole file",
+                "give it as base64 and let the project decode it, or as one of secret_files",
+            )
         quoted = re.sub(r'(["\\`$])', r"\\\1", value)
         lines.append(f'{name}="{quoted}"\n')
     return "".join(lines)
@@ -144,6 +158,11 @@ def parse(text: str, passed_over: list[int] | None = None) -> dict[str, str]:
     if state not in ("pre_key", "comment", "comment_escape", "key"):
         assign()
     return variables
+
+
+def without_passwords(text: str) -> str:
+    """A text with user and password cut out of every URL in it: what is no secret as a whole may hold one."""
+    return _USER_INFO.sub(rf"\1{MASK}@", text)
 
 
 def new_secret_key() -> str:

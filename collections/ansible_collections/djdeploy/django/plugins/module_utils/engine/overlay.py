@@ -1,31 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The settings a release runs with: the project's own, with only the gaps closed.
 
-This file is copied into a release as `djdeploy_settings.py`, beside a `site.json`, and is what
+This file is copied into a release as `djdeploy_settings.py`, beside its parts `djdeploy_data.py` (URLs of the
+environment) and `djdeploy_speak.py` (log lines, error page) and a `site.json`, and is what
 DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
 replaced only where it would be unsafe in public, would point at another database than the site's,
 or would write into the release, which is read-only and will be pruned. What was replaced and why
-is in `DJDEPLOY_GAPS`; to see it:
+is in `DJDEPLOY_GAPS`; to see it: djdeploy config <site>
 
-    djdeploy manage <site> shell -c "from django.conf import settings; print(settings.DJDEPLOY_GAPS)"
-
-It runs inside the site's process: standard library only, no relative import, Python 3.10.
+It runs inside the site's process: standard library only, no import of the engine but its own parts, Python 3.10.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-POSTGRESQL = "django.db.backends.postgresql"
-POSTGIS = "django.contrib.gis.db.backends.postgis"
-FILE_STORAGE = "django.core.files.storage.FileSystemStorage"
+try:
+    from . import overlay_data as data
+    from . import overlay_speak as speak
+except ImportError:  # in a release this file is no part of a package, and its parts lie beside it
+    data, speak = importlib.import_module("djdeploy_data"), importlib.import_module("djdeploy_speak")
+
+POSTGRESQL = data.POSTGRESQL
+POSTGIS = data.POSTGIS
+FILE_STORAGE = data.FILE_STORAGE
+parse_database_url = data.parse_database_url
 
 #: How Django's check security.W009 knows a weak key.
 _INSECURE_PREFIX = "django-insecure-"
@@ -41,6 +47,13 @@ _DATABASE_PLACE = frozenset(
 )
 _DATABASE_ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 
+#: Settings whose new value holds no secret and may be shown.
+_SHOWN = (
+    ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECURE_PROXY_SSL_HEADER")
+    + ("STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "ADMINS", "MANAGERS")
+    + ("DEFAULT_FROM_EMAIL", "SERVER_EMAIL", "EMAIL_SUBJECT_PREFIX")
+)
+
 Gap = tuple[Any, str]
 
 
@@ -48,11 +61,13 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
     """What has to differ from the project's settings: name -> (new value, reason).
 
     :param settings: the project's upper-case names; never changed in place.
-    :param site: what site.json holds: domains, https, static_root, shared, code, database.
-    :param environ: the process's environment; SECRET_KEY and DATABASE_URL are looked up.
-    :raises ValueError: when the site's database is PostgreSQL and DATABASE_URL is missing or not one.
+    :param site: what site.json holds: name, domains, https, static_root, shared, code, database, email.
+    :param environ: the process's environment; SECRET_KEY, SECRET_KEY_FALLBACKS and the URLs of `overlay_data` count.
+    :raises ValueError: when the site's database is PostgreSQL and DATABASE_URL is missing or not one, or when
+        another URL is not understood.
     """
-    gaps: dict[str, Gap] = {}
+    gaps = data.close_gaps(settings, site, environ)
+    settings = _with(settings, gaps)
     for close in (
         _debug,
         _secret_key,
@@ -64,10 +79,16 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
         _databases,
         _apps,
         _caches,
+        _middleware,
         _logging,
     ):
-        gaps.update(close(settings, site, environ))
+        for name, (value, reason) in close(settings, site, environ):
+            gaps[name] = (value, f"{gaps[name][1]}; {reason}" if name in gaps else reason)
     return gaps
+
+
+def _with(settings: Mapping[str, Any], gaps: Mapping[str, Gap]) -> dict[str, Any]:
+    return {**settings, **{name: value for name, (value, _reason) in gaps.items()}}
 
 
 def relocations(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -98,16 +119,37 @@ def _secret_key(
     settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Gap]]:
     key, own = settings.get("SECRET_KEY") or "", environ.get("SECRET_KEY", "")
-    if not own or key == own:
+    if not own:
         return
+    if key != own:
+        reason = _weakness(key)
+        if not reason:
+            return
+        yield "SECRET_KEY", (own, reason)
+    earlier = _texts(environ.get("SECRET_KEY_FALLBACKS", ""))
+    if earlier and not settings.get("SECRET_KEY_FALLBACKS"):
+        yield "SECRET_KEY_FALLBACKS", (earlier, "the site's keys before this one stay valid for a while")
+
+
+def _weakness(key: Any) -> str:
+    """Why a project's SECRET_KEY must not be used; empty when it may."""
     if not key:
-        yield "SECRET_KEY", (own, "the project sets none")
-    elif not isinstance(key, str):
-        return
-    elif key.startswith(_INSECURE_PREFIX):
-        yield "SECRET_KEY", (own, "the project's is the one startproject wrote into its code")
-    elif len(key) < _KEY_LENGTH or len(set(key)) < _KEY_DISTINCT:
-        yield "SECRET_KEY", (own, "the project's is weak (security.W009)")
+        return "the project sets none"
+    if not isinstance(key, str):
+        return ""
+    if key.startswith(_INSECURE_PREFIX):
+        return "the project's is the one startproject wrote into its code"
+    weak = len(key) < _KEY_LENGTH or len(set(key)) < _KEY_DISTINCT
+    return "the project's is weak (security.W009)" if weak else ""
+
+
+def _texts(text: str) -> list[str]:
+    """The texts of a JSON list; none where it is something else, which the project may read in its own way."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [each for each in found if isinstance(each, str) and each] if isinstance(found, list) else []
 
 
 def _hosts(
@@ -218,6 +260,17 @@ def _caches(
         yield "CACHES", (new, "a release is read-only, a file cache cannot live in it")
 
 
+def _middleware(
+    settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Gap]]:
+    present = list(settings.get("MIDDLEWARE") or [])
+    if speak.MIDDLEWARE not in present:
+        yield (
+            "MIDDLEWARE",
+            ([speak.MIDDLEWARE, *present], "log lines and the bare page of an error get the id nginx gave the request"),
+        )
+
+
 def _logging(
     settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Gap]]:
@@ -233,7 +286,12 @@ def _logging(
                 {
                     "version": 1,
                     "disable_existing_loggers": False,
-                    "formatters": {"journal": {"format": "%(levelname)s %(name)s: %(message)s"}},
+                    "formatters": {
+                        "journal": {
+                            "()": "djdeploy_speak.JournalFormatter",
+                            "fmt": "%(levelname)s %(name)s: %(message)s",
+                        }
+                    },
                     "handlers": {"journal": {"class": "logging.StreamHandler", "formatter": "journal"}},
                     "root": {"handlers": ["journal"], "level": "WARNING"},
                 },
@@ -287,38 +345,6 @@ def _log_files(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 
 
 # -- the database ----------------------------------------------------------------------------
-
-
-def parse_database_url(url: str) -> dict[str, Any]:
-    """A DATABASES entry from 'postgresql://user:password@host:port/name?sslmode=...'.
-
-    Every part but the name may be missing (then libpq's defaults count: the unix socket, the unix
-    user) and may be percent-encoded; the query becomes OPTIONS; a host may be a socket's directory.
-
-    :raises ValueError: when it is no PostgreSQL URL. The message never holds the URL: it has a password.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgresql", "postgres", "postgis"):
-        raise ValueError(f"DATABASE_URL is of the kind {parts.scheme!r}, not postgresql (or set database: project)")
-    try:
-        port = str(parts.port or "")
-    except ValueError:
-        raise ValueError("DATABASE_URL: the port is not a number; percent-encode the password") from None
-    name = unquote(parts.path.removeprefix("/"))
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
-    # The authority itself may be `@%2Frun%2Fpostgresql`, and urlsplit lowers only `hostname`.
-    host = unquote(options.pop("host", "") or parts.hostname or "")
-    database: dict[str, Any] = {
-        "ENGINE": POSTGIS if parts.scheme == "postgis" else POSTGRESQL,
-        "NAME": name,
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": host,
-        "PORT": options.pop("port", "") or port,
-    }
-    if not name:
-        raise ValueError("DATABASE_URL names no database")
-    return {**database, "OPTIONS": options} if options else database
 
 
 def _speaks_postgresql(database: Mapping[str, Any]) -> bool:
@@ -384,18 +410,30 @@ def _written_to(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[st
     return list(dict.fromkeys(posixpath.dirname(moved) for _path, moved in _moves(files, site)))
 
 
+def _django_version() -> tuple[int, ...]:
+    import django
+
+    return tuple(django.VERSION[:2])
+
+
 def _apply(namespace: dict[str, Any]) -> None:
     """Fill a module with the project's settings and close the gaps."""
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "site.json"), encoding="utf-8") as file:
         site = json.load(file)
     project = importlib.import_module(site["project_settings"])
     settings = {name: getattr(project, name) for name in dir(project) if name.isupper()}
+    site["django"] = _django_version()
     gaps = close_gaps(settings, site, os.environ)
+    for name, module in data.missing(gaps, lambda module: importlib.util.find_spec(module) is not None):
+        raise ValueError(f"{gaps[name][1]}, which needs the package {module}: list it in the project's requirements")
     namespace.update(settings)
     namespace.update({name: value for name, (value, _reason) in gaps.items()})
     namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
-    namespace["DJDEPLOY_RELOCATED"] = relocations(settings, site)
-    for directory in _written_to(settings, site):
+    namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
+    namespace["DJDEPLOY_UNUSED"] = data.unused(settings, site, os.environ, gaps)
+    led = _with(settings, data.close_gaps(settings, site, os.environ))
+    namespace["DJDEPLOY_RELOCATED"] = relocations(led, site)
+    for directory in _written_to(led, site):
         # Whoever may not write there gets Django's own error, which names the file.
         with contextlib.suppress(OSError):
             os.makedirs(directory, exist_ok=True)

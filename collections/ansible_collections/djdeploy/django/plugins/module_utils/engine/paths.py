@@ -32,6 +32,7 @@ AUTHORIZED_KEYS = CONFIG_ROOT / "authorized_keys" / GIT_USER
 
 SYSTEMD_UNITS = Path("/etc/systemd/system")
 NGINX_SITES = Path("/etc/nginx/sites-enabled")
+NGINX_LOGS = Path("/var/log/nginx")
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,16 @@ class SitePaths:
         return SITES_CONFIG / f"{self.site}.env"
 
     @property
+    def secret_files(self) -> Path:
+        """Directory of the secrets the project reads from files; the site's user may."""
+        return SITES_CONFIG / f"{self.site}.secrets"
+
+    @property
+    def project_files(self) -> Path:
+        """What is laid into the tree of each release, as JSON: path -> text; root only."""
+        return SITES_CONFIG / f"{self.site}.files"
+
+    @property
     def gunicorn_config(self) -> Path:
         return SITES_CONFIG / f"{self.site}.gunicorn.py"
 
@@ -159,6 +170,10 @@ class SitePaths:
     @property
     def socket_template(self) -> Path:
         return SYSTEMD_UNITS / f"{self.unit_prefix}@.socket"
+
+    @property
+    def access_log(self) -> Path:
+        return NGINX_LOGS / f"{self.unit_prefix}.access.log"
 
     @property
     def nginx_server(self) -> Path:

@@ -12,10 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import lists, migrations, overlay, preflight, project, pythons, requirements, runner
+from . import (
+    config_shown,
+    lists,
+    migrations,
+    overlay,
+    overlay_data,
+    overlay_speak,
+    preflight,
+    project,
+    project_files,
+    pythons,
+    requirements,
+    runner,
+)
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -64,6 +78,7 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
     """What the generated settings module reads beside itself."""
     paths = site.paths.release(release.id)
     return {
+        "name": site.name,
         "project_settings": release.settings,
         "domains": site.config["domains"],
         "https": False,
@@ -71,6 +86,7 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
         "shared": str(site.paths.shared),
         "code": str(paths.code / release.project_path),
         "database": site.config["database"],
+        "email": site.config.get("email", {}),
     }
 
 
@@ -178,6 +194,10 @@ def build(
         repository.export(release.revision, paths.code, user=site.paths.build_user)
         tree = project.DirectoryTree(paths.code)
         project.check_tree(tree)
+        if laid := site.project_files():
+            project_files.lay(laid, tree, paths.code, builder.pw_uid, gid)
+            tree = project.DirectoryTree(paths.code)
+            progress.say(f"laid into the tree by project_files: {', '.join(sorted(laid))}")
         where = project.find_project_path(tree, config["project_path"])
         settings = project.find_settings(tree, where.value, config["settings"])
         application = project.find_application(tree, where.value, settings.value, config["application"])
@@ -218,6 +238,7 @@ def build(
         import_paths=project.import_paths(tree, where.value),
         settings=settings.value,
         application=application.value,
+        choices=config_shown.choices(config, where, settings, application, choice, python),
     )
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
@@ -247,11 +268,16 @@ def build(
         migrations=[one.as_dict() for one in judged],
         digests={
             "settings": results["settings_digest"].facts["settings"],
-            "environment": environment_digests(site.environment(), site_salt(site)),
-            "configuration": environment_digests(site.config, site_salt(site)),
+            "environment": environment_digests({**site.environment(), **site.given_files()}, site_salt(site)),
+            "configuration": environment_digests(
+                {key: value for key, value in site.config.items() if key != "secret_names"}, site_salt(site)
+            ),
         },
     )
-    proposed = plan_of(site, release, live_release(site.name), repository, request)
+    live = live_release(site.name)
+    for line in config_shown.new_replacements(live.facts if live else {}, release.facts):
+        progress.say(line)
+    proposed = plan_of(site, release, live, repository, request)
     progress.emit({"event": "plan", "lines": plan_lines(proposed), "plan": proposed.as_dict()})
     release = replace(release, state="prepared", plan=proposed.as_dict())
     write_release(release, group=gid)
@@ -284,11 +310,21 @@ def own_texts(site: Site, release: Release) -> list[str]:
     return [str(site.paths.release(release.id).root), release.id, release.revision]
 
 
+def overlay_parts() -> dict[str, ModuleType]:
+    """The files of the generated settings module: name in a release -> the engine's module."""
+    return {
+        "djdeploy_settings.py": overlay,
+        "djdeploy_data.py": overlay_data,
+        "djdeploy_speak.py": overlay_speak,
+    }
+
+
 def write_settings(site: Site, release: Release, gid: int) -> None:
     """The generated settings module (the same file for every release), its facts, and the variables."""
     paths = site.paths.release(release.id)
     make_directory(paths.settings, 0o750, gid=gid)
-    write_file(paths.settings / "djdeploy_settings.py", Path(overlay.__file__).read_text(), 0o640, gid)
+    for name, module in overlay_parts().items():
+        write_file(paths.settings / name, Path(module.__file__ or "").read_text(), 0o640, gid)
     write_file(paths.settings / "site.json", json.dumps(settings_facts(site, release), indent=1) + "\n", 0o640, gid)
     write_file(paths.env_file, serialize(release_environment(site, release)), 0o640, gid)
 

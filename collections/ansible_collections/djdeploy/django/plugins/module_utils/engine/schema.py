@@ -30,16 +30,20 @@ from .site_values import (
     check_group,
     check_health_path,
     check_host_name,
+    check_mailbox,
     check_memory,
     check_migration_class,
     check_module,
     check_package,
+    check_project_file,
     check_python,
     check_relative_path,
     check_repository,
     check_revision,
+    check_secret_file,
     check_site_name,
     check_status,
+    check_subject_prefix,
     describe,
 )
 
@@ -230,6 +234,67 @@ SITE_KEYS: tuple[Key, ...] = (
         example={"EMAIL_HOST_PASSWORD": "{{ vault_shop_email_password }}"},
         why="Passwords and tokens. SECRET_KEY is made on the host unless it is given here.",
         secret=True,
+    ),
+    Key(
+        "secret_files",
+        "mapping",
+        "Secrets the project reads from files, names to text: NAME is a file, and NAME_FILE a variable with its path.",
+        default={},
+        example={"JWT_SIGNING_KEY": "{{ vault_shop_jwt_signing_key }}"},
+        check_entry=check_secret_file,
+        why="A key or certificate of many lines, or a project made for Docker's secrets.",
+        secret=True,
+    ),
+    Key(
+        "project_files",
+        "mapping",
+        "Files laid into the project's tree that are not in its repository, paths to text.",
+        default={},
+        example={"shop/local_settings.py": "{{ lookup('template', 'local_settings.py.j2') }}"},
+        check_entry=check_project_file,
+        why="The project imports a local_settings.py, or opens a .env, that git does not have.",
+        secret=True,
+    ),
+    Key(
+        "secret_key_fallbacks",
+        "integer",
+        "Earlier SECRET_KEYs that go on being believed after a change of the key; 0: none.",
+        default=2,
+        example=0,
+        minimum=0,
+        why="0 after a key has leaked: all sessions end and all links sent by e-mail become void.",
+    ),
+    Key(
+        "email",
+        "section",
+        "E-mail of the site, where the project's settings say nothing; the server comes by EMAIL_URL in `secrets`.",
+        keys=(
+            Key(
+                "from_address",
+                "text",
+                "Address the site sends from: DEFAULT_FROM_EMAIL and SERVER_EMAIL; null: the project's.",
+                example="Shop <shop@example.com>",
+                why="Django's own is webmaster@localhost, which no mail server takes.",
+                check=check_mailbox,
+            ),
+            Key(
+                "admins",
+                "list",
+                "Who gets a message about each error: ADMINS and MANAGERS.",
+                default=[],
+                example=["Ann <ann@example.com>", "ops@example.com"],
+                why="Hear of errors before visitors tell.",
+                check=check_mailbox,
+            ),
+            Key(
+                "subject_prefix",
+                "text",
+                "What the subject of these messages begins with (EMAIL_SUBJECT_PREFIX); null: [<site>] and a blank.",
+                example="[shop staging] ",
+                why="Tell environments apart in a mailbox.",
+                check=check_subject_prefix,
+            ),
+        ),
     ),
     Key(
         "database",
@@ -744,14 +809,20 @@ def check_value(key: Key, value: object, path: KeyPath) -> Iterator[tuple[KeyPat
 
 
 def check_environment_overlap(site: Mapping[str, Any], where: str, path: KeyPath, host: str) -> list[Problem]:
-    env, secrets = site.get("env"), site.get("secrets")
-    if not isinstance(env, Mapping) or not isinstance(secrets, Mapping):
-        return []
-    return [
+    """A variable that is given twice: one of the two would be lost without a word."""
+    given = {key: names for key in ("env", "secrets", "secret_files") if isinstance(names := site.get(key), Mapping)}
+    problems = [
         Problem(f"{where}: {name} is both in env and in secrets", (*path, "env", name), "remove it from env", host)
-        for name in env
-        if name in secrets
+        for name in given.get("env", ())
+        if name in given.get("secrets", ())
     ]
+    for name in given.get("secret_files", ()):
+        for key in ("env", "secrets"):
+            for taken in (name, f"{name}_FILE"):
+                if taken in given.get(key, ()):
+                    message = f"{where}: {taken} is in {key}, and secret_files has {name}"
+                    problems.append(Problem(message, (*path, key, taken), f"remove it from {key}", host))
+    return problems
 
 
 def claimed_domains(sites: Mapping[Any, Any]) -> Iterator[tuple[str, str, int]]:
@@ -883,6 +954,11 @@ def resolve_for_host(
 
 
 def without_secrets(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved site as it may lie on the host's disk and in a diff."""
+    """A resolved site as it may lie on the host's disk and in a diff.
+
+    :returns: with `secret_names`: secret key -> the names in it, so that the host can tell where a value comes from.
+    """
     secret = {key.name for key in SITE_KEYS if key.secret}
-    return {name: copy.deepcopy(value) for name, value in resolved.items() if name not in secret}
+    record = {name: copy.deepcopy(value) for name, value in resolved.items() if name not in secret}
+    record["secret_names"] = {name: sorted(resolved[name]) for name in sorted(secret & resolved.keys())}
+    return record

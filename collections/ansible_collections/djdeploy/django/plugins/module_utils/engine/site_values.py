@@ -13,6 +13,8 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 
+from .environment import NO_CHARACTER
+
 Fault = tuple[str, str]
 """What is wrong (a phrase that follows the name of the key) and how to write it instead."""
 
@@ -382,6 +384,46 @@ def check_environment_name(name: object) -> Fault | None:
     return None
 
 
+def check_secret_file(name: object, value: object) -> Fault | None:
+    """A file of `secret_files`: its name is one of a variable, its text never repeated."""
+    return check_environment_name(name) or check_file_text(str(name), value)
+
+
+def check_project_file(path: object, value: object) -> Fault | None:
+    """A file of `project_files`: a path in the tree, and its text."""
+    if not isinstance(path, str):
+        return f"has the path {path!r}, which is {describe(path)}", f'quote it: "{path}"'
+    if fault := check_relative_path(path):
+        return fault
+    parts = path.split("/")
+    if parts[0] == ".git" or not all(part not in ("", ".") for part in parts):
+        return f"{path!r} is no plain path of a file", "write it as git shows it: shop/local_settings.py"
+    return check_file_text(path, value)
+
+
+def check_file_text(name: str, value: object) -> Fault | None:
+    if not isinstance(value, str):
+        return f"{name} is {describe(value)}, not text", "write the text of the file: name: |"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return f"{name} cannot be written as UTF-8", "give it as base64, and let the project decode it"
+    return None
+
+
+def check_mailbox(value: str) -> Fault | None:
+    """An address as RFC 5322 writes one: ann@example.com, or Ann <ann@example.com>."""
+    if has_control_characters(value) or not re.fullmatch(r"[^<>@]*<[^<>\s@]+@[^<>\s@]+>|[^<>\s@,]+@[^<>\s@,]+", value):
+        return f"{value!r} is no e-mail address", "write ann@example.com or Ann <ann@example.com>"
+    return None
+
+
+def check_subject_prefix(value: str) -> Fault | None:
+    if has_control_characters(value):
+        return "holds a line break or another control character", 'write it in one line: "[shop] "'
+    return None
+
+
 def check_environment_value(name: str, value: object) -> Fault | None:
     """The value of an environment variable; it is never repeated: it may be a secret."""
     if value is None:
@@ -401,6 +443,8 @@ def check_environment_value(name: str, value: object) -> Fault | None:
         size = len(f"{name}={value}".encode())
     except UnicodeEncodeError:
         return f"{name} cannot be written as UTF-8", "an environment variable is UTF-8 text; use base64"
+    if NO_CHARACTER.search(value):
+        return f"{name} holds a code point that is no character (such as U+FFFE)", "systemd refuses it; use base64"
     if size > ENVIRONMENT_ENTRY_BYTES:
         return f"{name} has {size} bytes; Linux allows {ENVIRONMENT_ENTRY_BYTES}", "put it into a file"
     return None

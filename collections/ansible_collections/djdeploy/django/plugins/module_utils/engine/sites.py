@@ -28,6 +28,8 @@ NOT_PART_OF_A_RELEASE = frozenset(
         "snapshots",
         "packages",
         "client_max_body_size",
+        "secret_key_fallbacks",
+        "secret_names",  # what they hold is in files, which the fingerprint reads
     }
 )
 
@@ -77,6 +79,19 @@ class Site:
                 f"{self.name} has no environment file ({self.paths.env_file})", "run site.yml: it writes it"
             ) from None
 
+    def project_files(self) -> dict[str, str]:
+        """What is laid into the tree of a release besides what was pushed: path -> text."""
+        try:
+            return dict(json.loads(self.paths.project_files.read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def given_files(self) -> dict[str, str]:
+        """The files of the site's configuration as a plan compares them: what they are for -> text."""
+        secret = sorted(self.paths.secret_files.iterdir()) if self.paths.secret_files.is_dir() else []
+        found = {f"{path.name}_FILE (its text)": path.read_text(errors="surrogateescape") for path in secret}
+        return {**found, **{f"{path} (project_files)": text for path, text in self.project_files().items()}}
+
     def fingerprint(self) -> str:
         """Changes when a release must be made anew although its revision is the same.
 
@@ -85,8 +100,13 @@ class Site:
         """
         wanted = {key: value for key, value in self.config.items() if key not in NOT_PART_OF_A_RELEASE}
         digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode())
+        secret_files = sorted(self.paths.secret_files.iterdir()) if self.paths.secret_files.is_dir() else []
+        ours = f"{self.paths.secret_files}/"
+        new_files = {Path(path) for path in self.changed_files if path.startswith(ours)}
         for path in (
             self.paths.env_file,
+            self.paths.project_files,
+            *sorted({*secret_files, *new_files}),
             self.paths.gunicorn_config,
             self.paths.service_template,
             self.paths.socket_template,

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..engine import environment
+from ..engine import environment, rotation
+from ..engine.paths import SitePaths
+from .files import Change, Wanted
 
-MASK = "********"
-ALWAYS_SECRET = frozenset({"SECRET_KEY", "DATABASE_URL"})
+MASK = environment.MASK
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,9 @@ class Given:
 
     :param secrets: wins over `env`.
     :param database_url: empty when the project says itself where its database is.
+    :param secret_files: name -> text of a file; NAME_FILE tells its path.
+    :param project_files: path in the tree -> text.
+    :param secret_key_fallbacks: how many earlier keys stay valid.
     """
 
     name: str
@@ -25,6 +30,9 @@ class Given:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     domains: tuple[str, ...] = ()
     database_url: str = field(default="", repr=False)
+    secret_files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    project_files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_key_fallbacks: int = 2
 
 
 def read(text: str) -> dict[str, str]:
@@ -40,11 +48,50 @@ def complete(site: Given, present: Mapping[str, str]) -> dict[str, str]:
     variables = {"ALLOWED_HOSTS": ",".join(site.domains), "DEBUG": "False"}
     if site.database_url:
         variables["DATABASE_URL"] = site.database_url
+    folder = SitePaths(site.name).secret_files
+    variables |= {f"{name}_FILE": str(folder / name) for name in site.secret_files}
     variables |= site.env
     variables |= site.secrets
     if "SECRET_KEY" not in variables:
         variables["SECRET_KEY"] = present.get("SECRET_KEY") or environment.new_secret_key()
+    if rotation.FALLBACKS not in variables:
+        earlier = rotation.fallbacks(present, variables["SECRET_KEY"], site.secret_key_fallbacks)
+        variables |= {rotation.FALLBACKS: earlier} if earlier else {}
     return variables
+
+
+def wanted_files(site: Given, present: Iterable[str]) -> list[Wanted]:
+    """The files beside the environment file: of `secret_files` and `project_files`.
+
+    :param present: names in the directory of `secret_files` now; what is not wanted any more goes.
+    """
+    places = SitePaths(site.name)
+    folder, group = places.secret_files, places.user
+    wanted = []
+    if site.secret_files:
+        wanted.append(Wanted(str(folder), "directory", group=group, mode=0o750))
+    for name in sorted({*present, *site.secret_files}):
+        text = site.secret_files.get(name)
+        state = "absent" if text is None else "file"
+        wanted.append(Wanted(str(folder / name), state, text or "", group=group, mode=0o640))
+    if site.project_files:
+        content = json.dumps(dict(site.project_files), indent=1, sort_keys=True) + "\n"
+        wanted.append(Wanted(str(places.project_files), "file", content, mode=0o600))
+    else:
+        wanted.append(Wanted(str(places.project_files), "absent"))
+    return wanted
+
+
+def diff_of_file(change: Change) -> dict[str, str]:
+    """A change of one of these files as Ansible shows it: that it changes, never what is in it."""
+    dest, found = change.wanted.dest, change.found.kind
+    note = " (another one)" if "content" in change.differs else ""
+    return {
+        "before_header": dest,
+        "after_header": dest,
+        "before": "" if found == "absent" else f"{found if found != 'file' else environment.MASK}\n",
+        "after": {"absent": "", "directory": "directory\n"}.get(change.wanted.state, f"{environment.MASK}{note}\n"),
+    }
 
 
 def text(variables: Mapping[str, str]) -> str:
@@ -60,7 +107,8 @@ def diff(path: str, site: Given, before: Mapping[str, str], after: Mapping[str, 
 
     What is a secret now or is not in `env` any more is masked, so a value never shows on its way out either.
     """
-    visible = (set(site.env) | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - ALWAYS_SECRET
+    of_files = {f"{name}_FILE" for name in site.secret_files}
+    visible = (set(site.env) | of_files | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - environment.ALWAYS_SECRET
 
     def line(name: str, value: str, note: str = "") -> str:
         return f"{name}={value if name in visible else MASK + note}\n"

@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils import engine
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import cli, client, doctor, plan
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import cli, client, doctor, paths, plan, rotation
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.migrations import Judged, Reason
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import Request
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
-COMMANDS = ["status", "releases", "history", "plan", "deploy", "rollback", "manage", "logs", "doctor", "boot"]
+COMMANDS = ["status", "releases", "history", "plan", "deploy", "rollback", "manage", "logs", "config", "rotate-key"]
+COMMANDS += ["doctor", "boot"]
 DONE = {"event": "result", "ok": True, "changed": True, "message": "shop: 1234567 is live"}
 FAILED = {
     "event": "result",
@@ -102,6 +104,9 @@ NO_ROOM = {**FAILED, "plan": made_plan("contract").as_dict()}
         ("logs shop", {"lines": 100, "follow": False, "live": False, "json": False}),
         ("logs shop -f -n 5 --live --json", {"lines": 5, "follow": True, "live": True, "json": True}),
         ("logs shop --follow --lines 7", {"lines": 7, "follow": True}),
+        ("logs shop --request 0123456789abcdef", {"request": "0123456789abcdef"}),
+        ("config shop --json", {"site": "shop", "json": True}),
+        ("rotate-key shop", {"site": "shop", "json": False}),
         ("doctor", {"site": None, "json": False}),
         ("doctor shop --json", {"site": "shop", "json": True}),
         ("boot shop", {"site": "shop"}),
@@ -359,7 +364,9 @@ def test_main_unknown_site(deployer: Deployer, capsys: pytest.CaptureFixture[str
     assert (said.out, deployer.requests) == ("", [])
 
 
-@pytest.mark.parametrize("line", ["status", "releases shop", "manage shop check", "doctor", "boot shop"])
+@pytest.mark.parametrize(
+    "line", [*["status", "releases shop", "manage shop check", "doctor", "boot shop", "config shop", "rotate-key shop"]]
+)
 def test_main_needs_root(
     deployer: Deployer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
@@ -515,6 +522,75 @@ def test_logs_is_journalctl(
     with pytest.raises(SystemExit):
         cli.main(line.split())
     assert " ".join(became) == words
+
+
+def test_logs_of_one_request(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    became: list[str] = []
+    monkeypatch.setattr(os, "execvp", lambda program, argv: became.extend(argv))
+    monkeypatch.setattr(paths, "NGINX_LOGS", tmp_path)
+    log = tmp_path / "djdeploy-shop.access.log"
+    log.write_text("GET /a 200 aaaaaaaaaaaa\nGET /b 500 bbbbbbbbbbbb\n")
+    log.with_name(log.name + ".1").write_text("GET /old 500 bbbbbbbbbbbb\n")
+    with pytest.raises(TypeError):  # execvp that came back gives no exit status
+        cli.main(["logs", "shop", "--request", "bbbbbbbbbbbb"])
+    assert capsys.readouterr().out == "GET /old 500 bbbbbbbbbbbb\nGET /b 500 bbbbbbbbbbbb\n"
+    assert became[-4:] == ["--grep", r"^\[bbbbbbbbbbbb\]", "--output", "cat"] or "--grep" in became
+
+
+@pytest.mark.parametrize("text", ["", "short", "a" * 65, "abcdefgh; id", "[abcdefgh]", "äbcdefgh"])
+def test_logs_of_what_is_no_request(deployer: Deployer, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["logs", "shop", "--request", text])
+    assert "is no id of a request" in capsys.readouterr().err
+
+
+def test_config_shows_no_secret(deployer: Deployer, shop: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.env_file.write_text('SECRET_KEY="hunter2"\nDEBUG="False"\n')
+    assert cli.main(["config", "shop"]) == 0
+    shown = capsys.readouterr().out
+    assert "DEBUG       False" in shown and "hunter2" not in shown
+    assert cli.main(["config", "shop", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["variables"]["SECRET_KEY"]["secret"] is True
+
+
+def test_rotate_key(deployer: Deployer, shop: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.env_file.write_text('SECRET_KEY="hunter2"\nDEBUG="False"\n')
+    for kept in (1, 2, 2):
+        assert cli.main(["rotate-key", "shop"]) == 0
+        assert f"{kept} before it stay valid" in capsys.readouterr().out
+    found = shop.environment()
+    assert len(found["SECRET_KEY"]) == 64 and "hunter2" not in found["SECRET_KEY_FALLBACKS"]
+    assert found["DEBUG"] == "False" and len(json.loads(found["SECRET_KEY_FALLBACKS"])) == 2
+    assert shop.paths.env_file.stat().st_mode & 0o777 == 0o600
+    assert deployer.requests == [], "nothing is live, so nothing is made anew"
+
+
+def test_rotate_key_makes_what_is_live_anew(
+    deployer: Deployer, shop: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.env_file.write_text('SECRET_KEY="hunter2"\n')
+    monkeypatch.setattr(cli, "live_release", lambda name: Release("r1", "shop", "a" * 40))
+    assert cli.main(["rotate-key", "shop"]) == 0
+    assert deployer.requests == [Request("deploy", "shop", "host", "ada", revision="a" * 40)]
+    assert "hunter2" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "present", "message"),
+    [
+        ({"secrets": ["SECRET_KEY"]}, {"SECRET_KEY": "a"}, "gets its SECRET_KEY from the inventory"),
+        ({"secrets": ["SECRET_KEY_FALLBACKS"]}, {"SECRET_KEY": "a"}, "gets its SECRET_KEY from the inventory"),
+        ({"secrets": []}, {}, "has no SECRET_KEY on this host"),
+    ],
+)
+def test_rotate_key_refused(names: dict[str, Any], present: dict[str, str], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        rotation.refuse("shop", names, present)
 
 
 def test_module_is_the_command() -> None:

@@ -15,7 +15,8 @@ from ansible_collections.djdeploy.django.plugins.module_utils import engine
 ENGINE = Path(engine.__file__).parent
 FILES = sorted(ENGINE.glob("*.py"))
 AGENT = {path.name for path in FILES if path.stem.startswith("agent")}  # sent together into a project's own Python
-ALONE = AGENT | {"overlay.py"}  # overlay.py is copied there by itself
+OVERLAY = {path.name for path in FILES if path.stem.startswith("overlay")}  # copied there, side by side
+ALONE = AGENT | OVERLAY
 PROGRAMS = {"__main__.py", "cli.py", "door.py", "deployer.py"}  # what people, sshd, git and systemd start
 LONGEST_WITHOUT_DOCSTRING = 8  # statements; what is shorter is told by its name
 
@@ -41,13 +42,15 @@ def imports(tree: ast.AST, within_function: bool = False) -> Iterator[tuple[str,
 def faults(name: str, tree: ast.Module) -> list[str]:
     """What a file of the engine imports and must not."""
     found = []
-    for module, level, _names, inside in imports(tree):
+    for module, level, names, inside in imports(tree):
         top = module.partition(".")[0]
         if level > 1:
             found.append(f"{'.' * level}{module} lies outside the engine")
+        elif level and not module and name == "overlay.py" and {f"{each}.py" for each in names} <= OVERLAY:
+            continue  # elsewhere it finds its parts by another name
         elif level and name in ALONE and not (name in AGENT and f"{module}.py" in AGENT):
             found.append(f".{module} is not there where {name} runs")
-        elif not level and top == "django" and name in ALONE and inside:
+        elif not level and top in ("django", "asgiref") and name in ALONE and inside:
             continue  # where it runs Django is, and reading the file must not ask for it
         elif not level and top not in sys.stdlib_module_names:
             found.append(f"{module} is not of the standard library")
@@ -78,6 +81,9 @@ def test_imports_are_of_the_standard_library_or_relative(path: Path) -> None:
         pytest.param("agent.py", "from .errors import EngineError", False, id="agent_is_alone"),
         pytest.param("agent.py", "from .agent_words import Failure", True, id="agent_is_several_files"),
         pytest.param("overlay.py", "from .agent_words import Failure", False, id="overlay_is_alone"),
+        pytest.param("overlay.py", "from . import overlay_data", True, id="overlay_is_several_files"),
+        pytest.param("overlay.py", "from . import git", False, id="overlay_and_nothing_else"),
+        pytest.param("overlay_data.py", "from . import overlay", False, id="part_of_overlay_is_alone"),
     ],
 )
 def test_rule_can_be_broken(name: str, source: str, allowed: bool) -> None:

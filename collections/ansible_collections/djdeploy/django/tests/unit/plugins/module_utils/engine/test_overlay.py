@@ -13,7 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import overlay
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    overlay,
+    overlay_data,
+    overlay_speak,
+    prepare,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.overlay import (
     POSTGIS,
     POSTGRESQL,
@@ -50,6 +55,7 @@ SOUND: dict[str, Any] = {
     "MEDIA_URL": "/media/",
     "DATABASES": {"default": {"ENGINE": "django.db.backends.mysql", "NAME": "shop"}},
     "LOGGING": {"version": 1},
+    "MIDDLEWARE": ["djdeploy_speak.RequestId"],
 }
 
 
@@ -340,12 +346,15 @@ def test_relocations() -> None:
 
 def test_overlay_needs_nothing_but_the_standard_library() -> None:
     """It runs in the site's process, where neither the engine nor djdeploy is."""
-    for node in ast.walk(ast.parse(Path(overlay.__file__).read_text())):
-        if isinstance(node, ast.Import):
-            assert all(alias.name.partition(".")[0] in sys.stdlib_module_names for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            assert (node.module or "").partition(".")[0] in sys.stdlib_module_names
+    allowed = {*sys.stdlib_module_names, "django", "asgiref"}
+    for module in (overlay, overlay_data, overlay_speak):
+        for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text())):
+            if isinstance(node, ast.Import):
+                assert all(alias.name.partition(".")[0] in allowed for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                assert node.module is None and {each.name for each in node.names} <= {"overlay_data", "overlay_speak"}
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").partition(".")[0] in allowed
 
 
 def lay_out(root: Path, settings: str, **site: Any) -> Path:
@@ -353,7 +362,8 @@ def lay_out(root: Path, settings: str, **site: Any) -> Path:
     release = root / "shop" / "releases" / "r1"
     (release / "settings").mkdir(parents=True)
     (root / "shop" / "shared").mkdir()
-    (release / "settings" / "djdeploy_settings.py").write_text(Path(overlay.__file__).read_text())
+    for name, module in prepare.overlay_parts().items():
+        (release / "settings" / name).write_text(Path(module.__file__ or "").read_text())
     facts = {
         **SITE,
         "project_settings": settings,

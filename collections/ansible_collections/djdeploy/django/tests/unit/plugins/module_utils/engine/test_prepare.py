@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, overlay, prepare, tree
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, prepare, tree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
@@ -71,6 +71,7 @@ def test_release_environment_is_of_the_release(shop: Site) -> None:
 def test_settings_facts(shop: Site, project_path: str, code: str) -> None:
     root = shop.paths.release(ID).root
     assert prepare.settings_facts(shop, release(project_path=project_path)) == {
+        "name": "shop",
         "project_settings": "mysite.settings",
         "domains": ["shop.example.com"],
         "https": False,
@@ -78,6 +79,7 @@ def test_settings_facts(shop: Site, project_path: str, code: str) -> None:
         "shared": str(shop.paths.shared),
         "code": str(root / code),
         "database": shop.config["database"],
+        "email": {"from_address": None, "admins": [], "subject_prefix": None},
     }
 
 
@@ -85,7 +87,8 @@ def test_write_settings_what_a_release_runs_with(shop: Site) -> None:
     made, paths = release(import_paths=["src"]), shop.paths.release(ID)
     paths.root.mkdir()
     prepare.write_settings(shop, made, os.getgid())
-    assert (paths.settings / "djdeploy_settings.py").read_text() == Path(overlay.__file__).read_text()
+    for name, module in prepare.overlay_parts().items():
+        assert (paths.settings / name).read_text() == Path(module.__file__ or "").read_text()
     assert json.loads((paths.settings / "site.json").read_text()) == prepare.settings_facts(shop, made)
     assert environment.parse(paths.env_file.read_text()) == prepare.release_environment(shop, made)
     assert paths.settings.stat().st_mode & 0o777 == 0o750

@@ -365,6 +365,7 @@ def test_value_in_section_refused(section: str, key: str, value: Any, says: str)
         ("A", ["x"], "A is a list, not text", ""),
         ("A", {"x": "y"}, "A is a mapping, not text", ""),
         ("A", "hunter2\0", "A holds a NUL character", "base64"),
+        ("A", "hunter2\ufffe", "A holds a code point that is no character", "base64"),
         ("A", "\udc80", "cannot be written as UTF-8", "base64"),
         ("A", "hunter2" * 20_000, "has 140002 bytes", "file"),
     ],
@@ -553,7 +554,59 @@ def test_resolve_for_host_honours_hosts(hosts: Any, served: bool) -> None:
 def test_without_secrets() -> None:
     resolved = schema.resolve("shop", {"domains": ["a.de"], "secrets": {"A": "hunter2"}})
     assert "hunter2" not in json.dumps(schema.without_secrets(resolved))
-    assert set(resolved) - set(schema.without_secrets(resolved)) == {"secrets"}
+    record = schema.without_secrets(resolved)
+    assert set(resolved) - set(record) == {"secrets", "secret_files", "project_files"}
+    assert record["secret_names"] == {"secrets": ["A"], "secret_files": [], "project_files": []}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("secret_files", {"A-B": "x"}, "has the name 'A-B'"),
+        ("secret_files", {"HOME": "x"}, "must not set HOME"),
+        ("secret_files", {"A": None}, "A is empty, not text"),
+        ("project_files", {"../x": "y"}, "leaves the project's tree"),
+        ("project_files", {"/etc/x": "y"}, "is not relative"),
+        ("project_files", {".git/hooks/x": "y"}, "is no plain path of a file"),
+        ("project_files", {"a//b": "y"}, "is no plain path of a file"),
+        ("project_files", {"a/": "y"}, "is no plain path of a file"),
+        ("project_files", {"./a": "y"}, "is no plain path of a file"),
+        ("project_files", {".env": 1}, ".env is a whole number, not text"),
+        ("project_files", {".env": "\ud800"}, "cannot be written as UTF-8"),
+        ("email", {"admins": ["ann"]}, "'ann' is no e-mail address"),
+        ("email", {"admins": ["Ann <ann@example.com"]}, "is no e-mail address"),
+        ("email", {"from_address": "a@b\nBcc: c@d"}, "is no e-mail address"),
+        ("email", {"subject_prefix": "a\nb"}, "holds a line break"),
+    ],
+)
+def test_files_and_email_are_refused(key: str, value: object, message: str) -> None:
+    problems = schema.validate_sites({"shop": {"domains": ["a.de"], key: value}}, {})
+    assert len(problems) == 1 and message in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("secret_files", {"TLS_KEY": "-----BEGIN\n", "EMPTY": ""}),
+        ("project_files", {".env": "A=1\n", "shop/local_settings.py": "\ufffe", "a b/ü.txt": ""}),
+        ("email", {"admins": ["ann@example.com", "Ann B. <ann@example.com>"], "from_address": "shop@example.com"}),
+    ],
+)
+def test_files_and_email_are_taken(key: str, value: object) -> None:
+    assert schema.validate_sites({"shop": {"domains": ["a.de"], key: value}}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"env": {"A": "x"}}, "A is in env, and secret_files has A"),
+        ({"secrets": {"A": "x"}}, "A is in secrets, and secret_files has A"),
+        ({"env": {"A_FILE": "x"}}, "A_FILE is in env, and secret_files has A"),
+    ],
+)
+def test_a_variable_given_twice(more: dict[str, Any], message: str) -> None:
+    problems = schema.validate_sites({"shop": {"domains": ["a.de"], "secret_files": {"A": "y"}, **more}}, {})
+    assert len(problems) == 1 and message in problems[0].message
 
 
 # --- the schema itself ----------------------------------------------------------------------------

@@ -29,6 +29,10 @@ ASKS_FOR_A_RELEASE = {
     "database": True,
     "env": True,
     "secrets": True,
+    "secret_files": True,
+    "project_files": True,
+    "secret_key_fallbacks": False,
+    "email": True,
     "branch": False,
     "deploy_keys": False,
     "hosts": False,
@@ -147,7 +151,9 @@ def test_fingerprint_of_a_changed_key(shop: Site, key: str, asks: bool) -> None:
     assert (changed.fingerprint() != shop.fingerprint()) is asks
 
 
-@pytest.mark.parametrize("name", ["env_file", "gunicorn_config", "service_template", "socket_template"])
+@pytest.mark.parametrize(
+    "name", ["env_file", "project_files", "gunicorn_config", "service_template", "socket_template"]
+)
 def test_fingerprint_of_changed_files(shop: Site, name: str) -> None:
     file: Path = getattr(shop.paths, name)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -180,3 +186,24 @@ def test_fingerprint_is_the_same_for_the_same(shop: Site) -> None:
     again = Site("shop", dict(reversed(json.loads(json.dumps(shop.config)).items())))
     assert again.fingerprint() == shop.fingerprint()
     assert len(shop.fingerprint()) == 16
+
+
+def test_fingerprint_of_secret_files(shop: Site) -> None:
+    folder = shop.paths.secret_files
+    folder.mkdir(parents=True)
+    before = shop.fingerprint()
+    wanted = replace(shop, changed_files=frozenset({str(folder / "TLS")}))
+    assert wanted.fingerprint() != before, "a check does not see a file that will be there"
+    (folder / "TLS").write_text("one")
+    assert (first := shop.fingerprint()) != before
+    (folder / "TLS").write_text("two")
+    assert shop.fingerprint() not in (before, first)
+
+
+def test_given_files(shop: Site) -> None:
+    assert shop.given_files() == {} and shop.project_files() == {}
+    shop.paths.secret_files.mkdir(parents=True)
+    (shop.paths.secret_files / "TLS").write_text("text")
+    shop.paths.project_files.write_text('{".env": "A=1"}')
+    assert shop.project_files() == {".env": "A=1"}
+    assert shop.given_files() == {"TLS_FILE (its text)": "text", ".env (project_files)": "A=1"}

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.provision import site_environment
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import files, site_environment
 from ansible_collections.djdeploy.django.plugins.module_utils.provision.site_environment import Given
 
 KEY = "k" * 64
@@ -27,8 +29,37 @@ KEY = "k" * 64
         pytest.param(
             Given("shop", {"DEBUG": "True", "X": "1"}, {"SECRET_KEY": "given"}, (), ""),
             {"SECRET_KEY": KEY, "OLD": "1"},
-            {"ALLOWED_HOSTS": "", "DEBUG": "True", "X": "1", "SECRET_KEY": "given"},
+            {
+                "ALLOWED_HOSTS": "",
+                "DEBUG": "True",
+                "X": "1",
+                "SECRET_KEY": "given",
+                "SECRET_KEY_FALLBACKS": f'["{KEY}"]',
+            },
             id="what was given wins, what is not wanted goes",
+        ),
+        pytest.param(
+            Given("shop", secrets={"SECRET_KEY": "given"}, secret_key_fallbacks=0),
+            {"SECRET_KEY": KEY, "SECRET_KEY_FALLBACKS": '["older"]'},
+            {"ALLOWED_HOSTS": "", "DEBUG": "False", "SECRET_KEY": "given"},
+            id="no key before is believed",
+        ),
+        pytest.param(
+            Given("shop", secrets={"SECRET_KEY": "c", "SECRET_KEY_FALLBACKS": "mine"}),
+            {"SECRET_KEY": "b"},
+            {"ALLOWED_HOSTS": "", "DEBUG": "False", "SECRET_KEY": "c", "SECRET_KEY_FALLBACKS": "mine"},
+            id="fallbacks that are given",
+        ),
+        pytest.param(
+            Given("shop", secret_files={"TLS": "text"}),
+            {"SECRET_KEY": KEY},
+            {
+                "ALLOWED_HOSTS": "",
+                "DEBUG": "False",
+                "SECRET_KEY": KEY,
+                "TLS_FILE": "/etc/djdeploy/sites/shop.secrets/TLS",
+            },
+            id="a secret in a file",
         ),
     ],
 )
@@ -58,3 +89,42 @@ def test_diff_shows_names_and_no_secret() -> None:
     assert "X=visible\n" in shown["after"]
     assert "TOKEN=******** (another one)\n" in shown["after"]
     assert "SECRET_KEY=********\n" in shown["after"]
+
+
+def test_files_of_secrets_and_of_the_project() -> None:
+    site = Given("shop", secret_files={"TLS": "text"}, project_files={"shop/local_settings.py": "X = 1\n"})
+    found = {item.dest: item for item in site_environment.wanted_files(site, ["TLS", "GONE"])}
+    folder = "/etc/djdeploy/sites/shop.secrets"
+    assert (found[folder].state, found[folder].group, found[folder].mode) == ("directory", "shop", 0o750)
+    assert (found[f"{folder}/TLS"].content, found[f"{folder}/TLS"].group, found[f"{folder}/TLS"].mode) == (
+        "text",
+        "shop",
+        0o640,
+    )
+    assert found[f"{folder}/GONE"].state == "absent"
+    laid = found["/etc/djdeploy/sites/shop.files"]
+    assert (laid.mode, laid.owner, laid.group) == (0o600, "root", "root")
+    assert json.loads(laid.content) == {"shop/local_settings.py": "X = 1\n"}
+
+
+def test_a_site_without_files_has_none() -> None:
+    wanted = site_environment.wanted_files(Given("shop"), [])
+    assert [(item.dest, item.state) for item in wanted] == [("/etc/djdeploy/sites/shop.files", "absent")]
+    assert files.plan(wanted, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (files.Found(), ("", "********\n")),
+        (
+            files.Found("file", b"hunter1", owner="root", group="root", mode=0o600),
+            ("********\n", "******** (another one)\n"),
+        ),
+    ],
+    ids=["new", "changed"],
+)
+def test_diff_of_a_file_never_shows_it(found: files.Found, expected: tuple[str, str]) -> None:
+    (change,) = files.plan([files.Wanted("/etc/x.files", content="hunter2", mode=0o600)], {"/etc/x.files": found})
+    shown = site_environment.diff_of_file(change)
+    assert (shown["before"], shown["after"]) == expected
