@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         restore,
         runner,
         schema,
+        servers,
         site_values,
         sites,
         snapshots,

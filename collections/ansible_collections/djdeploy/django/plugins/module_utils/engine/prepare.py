@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import migrations, overlay, preflight, project, requirements, runner
+from . import migrations, overlay, preflight, project, requirements, runner, servers
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -26,7 +26,7 @@ from .plan import lines as plan_lines
 from .plan_facts import environment_digests, plan_of, site_salt
 from .releases import Release, all_releases, current_id, live_release, new_release_id, write_release
 from .request import Request
-from .sites import Site
+from .sites import Site, site_names
 from .steps import StepResult, Target, run_steps
 from .tree import give, make_directory, point, remove_tree, write_file
 
@@ -181,17 +181,19 @@ def build(
         project.check_tree(tree)
         where = project.find_project_path(tree, config["project_path"])
         settings = project.find_settings(tree, where.value, config["settings"])
-        application = project.find_application(tree, where.value, settings.value, config["application"])
+        found = project.find_applications(tree, where.value, settings.value, config["application"])
         paths.project.symlink_to(os.path.join("code", where.value).removesuffix("/."))
         write_file(paths.revision, f"{release.revision}\n", 0o644)
-        note.text = f"settings {settings.value}, application {application.value}"
+        note.text = f"settings {settings.value}"
 
     with progress.phase("virtualenv") as note:
         python = interpreter(config["python"])
         choice = project.find_requirements(tree, where.value, config["requirements"])
+        serving = servers.Choosing(config["web"].get("server"), found)
         wanted = requirements.plan_environment(
-            tree, choice, python_version=python.identity, database=config["database"]
+            tree, choice, python_version=python.identity, database=config["database"], needs=serving.needs
         )
+        server, many = serving.server, servers.here(len(site_names()), config["web"])
         directory = site.paths.environments / wanted.fingerprint
         is_new = not requirements.is_complete(directory)
         if is_new:
@@ -203,6 +205,9 @@ def build(
             )
         point(paths.environment, os.path.relpath(directory, paths.root))
         packages = requirements.installed_packages(directory)
+        progress.say(servers.told(server, many))
+        for told in servers.warnings(server, packages):
+            progress.say(told)
         note.text = f"{'built' if is_new else 'unchanged'}, {len(packages)} packages ({wanted.fingerprint[:7]})"
 
     release = replace(
@@ -211,14 +216,20 @@ def build(
         project_path=where.value,
         import_paths=project.import_paths(tree, where.value),
         settings=settings.value,
-        application=application.value,
+        application=server.application,
+        server=server.name,
     )
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
+        words = servers.command(
+            server, many, config["web"], environment=paths.environment, settings=site.paths.gunicorn_config
+        )
+        write_file(paths.serve, servers.script(words), 0o755)
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
         with compiling(paths.code, paths.root / ".compiled", python.executable, site.paths.build_user):
             results = checked(site, release, progress)
         give(paths.code, 0, gid)
+        servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
         give(paths.static, 0, 0)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)

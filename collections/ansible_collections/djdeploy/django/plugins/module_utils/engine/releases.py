@@ -40,6 +40,7 @@ class Release:
     :param fingerprint: `Site.fingerprint()` when it was made.
     :param environment: name of the virtualenv in `venvs/`.
     :param import_paths: directories of the tree that manage.py alone would put on sys.path.
+    :param server: the program that serves it (see `servers`); empty of early releases, which gunicorn serves.
     :param facts: what Django answered when asked (settings, application, static, media, ...).
     :param pending: migrations that were not applied when it was prepared, as `app.name`.
     :param known: app label -> names of the migrations its code has.
@@ -66,6 +67,7 @@ class Release:
     import_paths: list[str] = field(default_factory=list)
     settings: str = ""
     application: str = ""
+    server: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
     known: dict[str, list[str]] = field(default_factory=dict)
