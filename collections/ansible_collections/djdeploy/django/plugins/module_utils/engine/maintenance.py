@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from . import health, runner, servers
+from . import health, requirements, runner, servers
 from .errors import EngineError
 from .paths import ReleasePaths
 from .releases import current_id, read_release
@@ -69,7 +69,8 @@ def drain(
 
     nginx opens a connection for each request, so an open connection is a request, or a websocket, which may stay open
     for days. Where the server speaks those, its workers are asked to end after `HASTE`: they close websockets (1012,
-    the client comes again), finish requests, and their master starts others in case that the release serves on.
+    the client comes again), finish requests, and their master starts others in case that the release serves on. What
+    is still open then is no request that could be waited for.
 
     :param end_workers: asks the workers of a unit to end.
     :raises EngineError: when requests still run after the site's `web.graceful_timeout`.
@@ -78,16 +79,19 @@ def drain(
     if live is None:
         return
     paths, record = ReleasePaths(site.name, live), read_release(site.paths.releases / live)
-    speaks_websockets = record is not None and record.server == servers.UVICORN
+    websockets = record is not None and record.server == servers.UVICORN
+    may_end = websockets and servers.respawns(requirements.installed_packages(paths.environment))
     patience = max(site.config["web"]["timeout"], site.config["web"]["graceful_timeout"]) + 5
     calm, began = 0, time.monotonic()
     while calm < CALM:
         under_way = requests_under_way(run(["ss", "-xnH", "src", str(paths.socket)]).stdout)
         calm = calm + 1 if under_way == 0 else 0
         passed = time.monotonic() - began
-        if speaks_websockets and passed > HASTE:
-            speaks_websockets, began = False, time.monotonic()  # they get the whole time from now on
+        if may_end and passed > HASTE:
+            may_end, began = False, time.monotonic()  # they get the whole time from now on
             end_workers(paths.service_unit)
+        elif passed > patience and websockets:
+            return
         elif passed > patience:
             raise EngineError(
                 f"{under_way} requests are still under way after {patience} s",
