@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         site_values,
         sites,
         snapshots,
+        static_files,
         status,
         steps,
         tree,

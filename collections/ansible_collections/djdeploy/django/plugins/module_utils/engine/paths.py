@@ -208,6 +208,11 @@ class ReleasePaths:
         return self.root / "public"
 
     @property
+    def uploads(self) -> Path:
+        """Uploads in the same way, apart: beside a visitor's file nginx must not look for a compressed one."""
+        return self.root / "uploads"
+
+    @property
     def settings(self) -> Path:
         """The generated settings module and what it reads."""
         return self.root / "settings"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import migrations, overlay, preflight, project, requirements, runner, servers
+from . import migrations, overlay, preflight, project, requirements, runner, servers, static_files
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -29,6 +29,8 @@ from .request import Request
 from .sites import Site, site_names
 from .steps import StepResult, Target, run_steps
 from .tree import give, make_directory, point, remove_tree, write_file
+
+STATIC_FACTS = ("static_elsewhere", "static_hashed")  # what collectstatic tells of the storage
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,14 @@ def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> di
 
 
 def lay_out_public(links: dict[str, str], paths: ReleasePaths) -> None:
-    """Make `public/` of what `public_links` says, with the directories its URLs need."""
-    make_directory(paths.public, 0o755)
+    """Make `public/` and `uploads/` of what `public_links` says, with the directories its URLs need."""
+    for place in (paths.public, paths.uploads):
+        make_directory(place, 0o755)
     for name, target in links.items():
-        link = paths.public / name
-        for parent in reversed(link.relative_to(paths.public).parents[:-1]):
-            make_directory(paths.public / parent, 0o755)
+        place = paths.uploads if os.path.isabs(target) else paths.public  # static files go with the release
+        link = place / name
+        for parent in reversed(link.relative_to(place).parents[:-1]):
+            make_directory(place / parent, 0o755)
         if not link.is_symlink():
             link.symlink_to(target)
 
@@ -232,10 +236,15 @@ def build(
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
         give(paths.static, 0, 0)
+        before = current_id(site.name)
+        static_files.finish(paths.static, site.paths.release(before).static if before else None)
+        protected = config.get("protected_media", {})
+        static_files.refuse_public(protected, describe.facts.get("media_root"), site.paths.shared)
+        static_files.make_protected(site.paths.shared, protected.values(), owner.pw_uid, nginx_group(protected))
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
         paths.socket_link.symlink_to(paths.socket)
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
-        note.text = f"{counted(pending, 'migration')} pending, {static.facts.get('copied', 0)} static files"
+        note.text = f"{counted(pending, 'migration')} pending, {static_told(static.facts)}"
 
     judged = migrations.judge(
         migrate.facts["plan"],
@@ -246,7 +255,7 @@ def build(
     )
     release = replace(
         release,
-        facts=describe.facts,
+        facts={**describe.facts, **{name: static.facts[name] for name in STATIC_FACTS if name in static.facts}},
         pending=pending,
         known=migrate.facts.get("known", {}),
         migrations=[one.as_dict() for one in judged],
@@ -263,6 +272,16 @@ def build(
     return Prepared(release, results, is_new)
 
 
+def static_told(facts: dict[str, Any]) -> str:
+    elsewhere = static_files.elsewhere_told(facts)
+    return f"static files go to {elsewhere}" if elsewhere else f"{facts.get('copied', 0)} static files"
+
+
+def nginx_group(protected: dict[str, str]) -> int:
+    """The group that reads protected files; asked for only where there are any."""
+    return grp.getgrnam("www-data").gr_gid if protected else 0
+
+
 def counted(things: list[Any], name: str) -> str:
     return f"{len(things) or 'no'} {name}{'' if len(things) == 1 else 's'}"
 
@@ -275,7 +294,7 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
         {"name": "check", "deploy": False, "fail_level": "ERROR"},
         {"name": "application", "path": release.application},
         {"name": "migrate", "plan_only": True, "detail": True},
-        {"name": "collectstatic"},
+        {"name": "collectstatic", "local_only": True},
         {"name": "settings_digest", "salt": site_salt(site), "strip": own_texts(site, release)},
     ]
     results = run_steps(site_target(site, release), steps, timeout=600)

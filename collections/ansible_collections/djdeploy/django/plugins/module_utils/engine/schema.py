@@ -33,6 +33,7 @@ from .site_values import (
     check_migration_class,
     check_module,
     check_package,
+    check_protected_media,
     check_python,
     check_relative_path,
     check_repository,
@@ -323,6 +324,15 @@ SITE_KEYS: tuple[Key, ...] = (
                 check=check_memory,
             ),
         ),
+    ),
+    Key(
+        "protected_media",
+        "mapping",
+        "Files only the application may hand out, by X-Accel-Redirect: URL prefix to a directory below shared/.",
+        default={},
+        example={"/protected/": "private"},
+        check_entry=check_protected_media,
+        why="Invoices and paid downloads: Django decides who gets one, and nginx sends it.",
     ),
     Key(
         "health",

@@ -180,7 +180,8 @@ def test_site_server(render: Render) -> None:
     assert directives(text, "server_name") == ["shop.example.com www.shop.example.com"]
     assert directives(text, "server")[0].startswith("unix:/srv/shop/current/.sock")
     assert directives(text, "client_max_body_size") == ["1g"]
-    assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @application"
+    assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @uploads"
+    assert directives(text, "try_files")[1] == "/current/uploads$uri @application"
     assert set(directives(text, "proxy_next_upstream")) == {"off"}
     assert directives(text, "keepalive") == []
     assert directives(text, "proxy_intercept_errors") == [], "pages of the application are the application's"
@@ -210,6 +211,21 @@ def test_site_server_gives_up_after_the_application(render: Render, timeout: int
     request, websocket = (int(value.removesuffix("s")) for value in directives(text, "proxy_read_timeout"))
     assert request > max(timeout, graceful)
     assert websocket == 3600
+
+
+@pytest.mark.parametrize("brotli", [True, False])
+def test_compressed_forms_are_looked_for_beside_static_files_only(render: Render, brotli: bool) -> None:
+    """Beside a visitor's upload they could be another visitor's."""
+    text = render("nginx/site.conf.j2", nginx_brotli=brotli)
+    static = text[text.index("location / {") : text.index("location @uploads")]
+    for form, wanted in (("gzip_static", True), ("brotli_static", brotli)):
+        assert directives(text, form) == directives(static, form) == (["on"] if wanted else [])
+
+
+def test_protected_files_are_the_applications_to_hand_out(render: Render) -> None:
+    assert "internal" not in render("nginx/site.conf.j2")
+    text = render("nginx/site.conf.j2", shop(protected_media={"/protected/": "private"}))
+    assert re.search(r"location \^~ /protected/ \{\s+internal;\s+alias /srv/shop/shared/private/;", text)
 
 
 def test_closed_site_is_closed_to_websockets(render: Render) -> None:
