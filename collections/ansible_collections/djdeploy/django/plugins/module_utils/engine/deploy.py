@@ -289,6 +289,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
             database.close(site, f"going back to {target.short}", target.id, progress)
             database.take_back(site, live, found.breaks, progress)
             taken_back = True
+        static_files.send_again(site, target, site_target, progress)
         activate.go_live(site, target, progress, closed=taken_back, watched=False)
     except Exception as error:
         told = failed(site, f"{target.short} did not go live", error)

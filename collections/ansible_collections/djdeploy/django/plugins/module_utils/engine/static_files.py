@@ -208,3 +208,14 @@ def send(site: Site, release: Release, target: Callable[[Site, Release], Target]
     release = replace(release, static_sent=True)
     write_release(release)
     return release
+
+
+def send_again(site: Site, release: Release, target: Callable[[Site, Release], Target], progress: Progress) -> None:
+    """The same for a release that is gone back to: the list of names with digests is the newer one's, meanwhile.
+
+    A storage that does not answer is no reason to stay with a release that somebody wants to leave.
+    """
+    try:
+        send(site, replace(release, static_sent=False), target, progress)
+    except EngineError as error:
+        progress.say(f"static files of {release.short} could not be sent again: {error.message}")

@@ -176,3 +176,18 @@ def test_send(
     assert ("no digest" in str(said)) == warned
     if asked:
         assert steps[0]["any_age"] is warned
+
+
+def test_send_again_when_the_storage_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, shop: Site, progress: Progress, said: list[dict[str, Any]]
+) -> None:
+    """It is told, and the rollback goes on."""
+
+    def run_steps(*_arguments: Any, **_options: Any) -> None:
+        raise EngineError("the bucket is gone")
+
+    monkeypatch.setattr(static_files, "run_steps", run_steps)
+    facts = {"static_elsewhere": "a.S3", "static_hashed": True}
+    before = Release("r", "shop", "a" * 40, facts=facts, static_sent=True)
+    static_files.send_again(shop, before, lambda *_of: Target(Path(), Path(), {}), progress)
+    assert "could not be sent again: the bucket is gone" in str(said)
