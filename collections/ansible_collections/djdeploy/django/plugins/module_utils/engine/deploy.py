@@ -175,6 +175,7 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         raise failed(site, f"{revision[:7]} did not go live", error) from error
     try:
         release = database.migrate(site, release, progress, closed=admitted.maintenance)
+        static_files.protect(site)
         release = static_files.send(site, release, site_target, progress)
         release = activate.go_live(site, release, progress, closed=admitted.maintenance or left_closed)
     except Exception as error:

@@ -238,9 +238,8 @@ def build(
         give(paths.static, 0, 0)
         before = current_id(site.name)
         static_files.finish(paths.static, site.paths.release(before).static if before else None)
-        protected = config.get("protected_media", {})
-        static_files.refuse_public(protected, describe.facts.get("media_root"), site.paths.shared)
-        static_files.make_protected(site.paths.shared, protected.values(), owner.pw_uid, nginx_group(protected))
+        media_root = describe.facts.get("media_root")
+        static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
         paths.socket_link.symlink_to(paths.socket)
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
@@ -275,11 +274,6 @@ def build(
 def static_told(facts: dict[str, Any]) -> str:
     elsewhere = static_files.elsewhere_told(facts)
     return f"static files go to {elsewhere}" if elsewhere else f"{facts.get('copied', 0)} static files"
-
-
-def nginx_group(protected: dict[str, str]) -> int:
-    """The group that reads protected files; asked for only where there are any."""
-    return grp.getgrnam("www-data").gr_gid if protected else 0
 
 
 def counted(things: list[Any], name: str) -> str:

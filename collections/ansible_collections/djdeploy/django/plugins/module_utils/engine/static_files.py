@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import filecmp
+import grp
 import gzip
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Callable, Collection, Sequence
@@ -29,6 +31,7 @@ WORTH = 0.95  # of the size, above which the compressed form is not kept
 FORMS = (".gz", ".br")  # as nginx's gzip_static and brotli_static look for them
 BROTLI_QUALITY = 9  # of 11, which takes ten times as long for some percent
 ARGUMENTS = 200  # files for one start of brotli
+NGINX_GROUP = "www-data"
 SEND_TIMEOUT = 1800.0  # seconds
 
 
@@ -144,6 +147,16 @@ def refuse_public(protected: dict[str, str], media_root: str | None, shared: Pat
                 f"protected_media {url} names {place}, which lies in MEDIA_ROOT, and that everybody can read",
                 f"keep protected files beside it: a storage of their own with location {shared / 'private'}",
             )
+
+
+def protect(site: Site) -> None:
+    """Make the directories of the site's `protected_media`; done when a release goes live.
+
+    :raises EngineError: as `make_protected`.
+    """
+    if directories := site.config.get("protected_media"):
+        owner, reader = pwd.getpwnam(site.paths.user).pw_uid, grp.getgrnam(NGINX_GROUP).gr_gid
+        make_protected(site.paths.shared, directories.values(), owner, reader)
 
 
 def make_protected(shared: Path, directories: Collection[str], uid: int, group: int) -> None:
