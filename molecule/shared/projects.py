@@ -52,7 +52,8 @@ def commit(project: Path, message: str) -> str:
     return git(project, "rev-parse", "HEAD")
 
 
-WITH_NOTES = {"notes", "file", "broken", "watched", "left", "many"}  # kinds that are startproject with the app `notes`
+# Kinds that are startproject with the app `notes`.
+WITH_NOTES = {"notes", "file", "broken", "watched", "left", "many", "uvicorn", "uwsgi"}
 
 
 def make(kind: str, project: Path) -> Path:

@@ -14,11 +14,16 @@ from hosts import eventually
 from load import Visitors
 
 
-def test_no_request_fails_during_deploys(pushed_notes):
-    with Visitors(pushed_notes, threads=4) as seen:
+@pytest.mark.parametrize("name", ["notes", "uvicorn", "uwsgi"])
+def test_no_request_fails_during_deploys(site, name):
+    """Whatever serves the project: gunicorn, uvicorn or uWSGI."""
+    served = site(name)
+    first = served.push()
+    assert first.status == 0, first.output
+    with Visitors(served, threads=4) as seen:
         for number in range(3):
-            pushed_notes.change("notes/static/notes/style.css", f"h1 {{ margin: {number}px; }}\n", append=True)
-            pushed = pushed_notes.push()
+            served.change("notes/static/notes/style.css", f"h1 {{ margin: {number}px; }}\n", append=True)
+            pushed = served.push()
             assert pushed.status == 0, pushed.output
             time.sleep(2)  # the old release drains and stops after the push has returned
     assert set(seen) == {200}, seen

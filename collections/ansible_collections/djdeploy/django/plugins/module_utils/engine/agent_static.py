@@ -30,6 +30,16 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
         )  # fmt: skip
     owner = get_commands()["collectstatic"]
     command = load_command_class(owner, "collectstatic") if isinstance(owner, str) else owner
+    if request.get("local_only") and not command.is_local_storage():
+        kind = type(getattr(command.storage, "_wrapped", command.storage))
+        return outcome(
+            False, copied=0, unmodified=0, deleted=0, post_processed=0,
+            reason=f"{kind.__name__} is not on this host",
+            static_elsewhere=f"{kind.__module__}.{kind.__qualname__}",
+            static_hashed=hasattr(command.storage, "hashed_name"),
+        )  # fmt: skip
+    if request.get("any_age"):
+        command.storage.get_modified_time = unknown_age
     clear = bool(request.get("clear"))
     deleted = sorted(stored_files(command.storage)) if clear else []
     call_command(
@@ -58,6 +68,11 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
         deleted=len(deleted),
         post_processed=processed,
     )
+
+
+def unknown_age(_name: str) -> Any:
+    """In the place of a storage's `get_modified_time`: Django then takes each of its files for an old one."""
+    raise NotImplementedError
 
 
 def stored_files(storage: Any, folder: str = "") -> Iterator[str]:

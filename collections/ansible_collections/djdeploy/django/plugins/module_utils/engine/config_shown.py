@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from .environment import ALWAYS_SECRET, MASK, without_passwords
 
 if TYPE_CHECKING:
-    from .project import Choice, Requirements
+    from .lists import Requirements
+    from .project import Choice
     from .requirements import Python
+    from .servers import Server
 
 #: Variables nobody has to give: name -> where they come from.
 MADE = {
@@ -29,18 +31,20 @@ def choices(
     config: Mapping[str, Any],
     where: Choice,
     settings: Choice,
-    application: Choice,
+    server: Server,
     requirements: Requirements,
     python: Python,
 ) -> dict[str, list[str]]:
     """What was found out about a project, as its release keeps it: name -> [value, reason]."""
+    why = f"python: {config['python']}" if config["python"] else "it fits the project"
     listed = requirements.path or " ".join(requirements.lines)
     return {
         "project_path": [where.value, where.reason],
         "settings": [settings.value, settings.reason],
-        "application": [application.value, application.reason],
+        "application": [server.application, server.reason],
+        "server": [server.name, server.reason],
         "requirements": [listed, requirements.reason],
-        "python": [f"{python.executable} ({python.version})", f"python: {config['python']}"],
+        "python": [f"{python.executable} ({python.version})", why],
         "database": [str(config["database"]), "the site's key `database`"],
     }
 

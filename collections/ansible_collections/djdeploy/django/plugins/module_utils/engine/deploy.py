@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate, database, maintenance, migrations, queue, recovery, snapshots
+from . import activate, database, maintenance, migrations, queue, recovery, snapshots, static_files
 from .errors import EngineError, in_words
 from .events import Progress
 from .git import Repository
@@ -175,6 +175,8 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         raise failed(site, f"{revision[:7]} did not go live", error) from error
     try:
         release = database.migrate(site, release, progress, closed=admitted.maintenance)
+        static_files.protect(site)
+        release = static_files.send(site, release, site_target, progress)
         release = activate.go_live(site, release, progress, closed=admitted.maintenance or left_closed)
     except Exception as error:
         told = failed(site, f"{revision[:7]} did not go live", error)
@@ -288,6 +290,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
             database.close(site, f"going back to {target.short}", target.id, progress)
             database.take_back(site, live, found.breaks, progress)
             taken_back = True
+        static_files.send_again(site, target, site_target, progress)
         activate.go_live(site, target, progress, closed=taken_back, watched=False)
     except Exception as error:
         told = failed(site, f"{target.short} did not go live", error)

@@ -8,15 +8,18 @@ waiting in the socket systemd holds.
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from . import units
+from . import servers, units
 from .errors import EngineError
 from .paths import ReleasePaths
 
@@ -103,7 +106,7 @@ def ask(
         "Accept-Encoding: identity",
         "Connection: close",
     )
-    import http.client  # takes as long as all else of this program, so it is had while gunicorn starts
+    import http.client  # takes as long as all else of this program, so it is had while the server starts
 
     family, where = (socket.AF_UNIX, str(address)) if isinstance(address, Path) else (socket.AF_INET, None)
     end = time.monotonic() + seconds
@@ -144,7 +147,7 @@ def is_healthy(status: int | None, statuses: list[int] | None = None) -> bool:
 class Look:
     """The processes of a release at one moment.
 
-    :param master: pid of gunicorn; 0 when there is none.
+    :param master: pid of the server; 0 when there is none.
     :param workers: pids of its workers.
     :param oom_kills: processes the kernel has ended for want of memory since the unit started; None where
         nobody counts.
@@ -163,23 +166,21 @@ def parse_oom_kills(text: str) -> int | None:
 
 
 def workers(master: int, proc: Path = Path("/proc")) -> frozenset[int]:
-    """The workers of a gunicorn: children that are called like it.
+    """The workers of a server: those of its children that `servers.is_worker` says are such."""
 
-    A preloaded application may have other children, whose end is its own business.
-    """
-
-    def name(pid: int) -> str:
-        return (proc / str(pid) / "comm").read_text()[:8]  # setproctitle changes what follows
+    def process(pid: int) -> servers.Process:
+        words = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        return servers.Process((proc / str(pid) / "comm").read_text().strip(), tuple(words))
 
     found = set()
     try:
         children = map(int, (proc / str(master) / "task" / str(master) / "children").read_text().split())
-        called = name(master)
+        leader = process(master)
     except OSError:
         return frozenset()
     for pid in children:
         try:
-            if name(pid) == called:
+            if servers.is_worker(leader, process(pid)):
                 found.add(pid)
         except OSError:
             continue  # it ended while we looked
@@ -195,6 +196,13 @@ def look(unit: str) -> Look:
     return Look(units.parse_show(told), master, workers(master) if master else frozenset(), kills)
 
 
+def end_workers(unit: str) -> None:
+    """Ask the workers of a unit to finish what they have and to end; their master starts others in their place."""
+    for pid in look(unit).workers:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
 def oom_kills(group: str) -> int | None:
     """What the kernel counts for a cgroup, unified or of the memory controller's own; None where it does not."""
     for path in (CGROUPS / group / "memory.events", CGROUPS / "memory" / group / "memory.oom_control"):
@@ -203,11 +211,6 @@ def oom_kills(group: str) -> int | None:
         except OSError:
             continue
     return None
-
-
-def announced(journal: str) -> frozenset[int]:
-    """Workers that ended by agreement: they had served `web.max_requests` requests, and gunicorn says so."""
-    return frozenset(int(pid) for pid in re.findall(r"\[(\d+)\] \[\w+\] Autorestarting worker", journal))
 
 
 def ended_workers(before: Look, now: Look) -> frozenset[int]:
@@ -228,7 +231,7 @@ def last_cause(journal: str) -> str:
 def out_of_memory(first: Look, now: Look, journal: str) -> bool:
     """Whether the kernel ended processes of a release.
 
-    It counts them itself, as long as the unit lives. Else there is systemd's word for it, or gunicorn's, which
+    It counts them itself, as long as the unit lives. Else there is systemd's word for it, or the server's, which
     only knows that somebody killed its worker.
     """
     if now.state.result == "oom-kill":
@@ -312,7 +315,7 @@ class Vigil:
         gone = ended_workers(before, self.last)
         more_oom_kills = (self.last.oom_kills or 0) > (self.first.oom_kills or 0)
         said = self.senses.journal(unit) if gone or more_oom_kills or self.last.state.broken else ""
-        self.died |= gone - announced(said)
+        self.died |= gone - servers.announced(said)
         wrong = trouble(self.first, self.last, frozenset(self.died), said, bearable=self.bearable)
         if wrong:
             raise self.failure(f"{wrong} {self.when()}", mend(wrong, unit), said)

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from . import runner
+from . import health, requirements, runner, servers
 from .errors import EngineError
 from .paths import ReleasePaths
-from .releases import current_id
+from .releases import current_id, read_release
 from .sites import Site
 from .tree import flush_directory, write_file
 
 CALM = 3  # looks in a row without a request under way
 PAUSE = 0.1  # seconds between two looks
+HASTE = 3.0  # seconds that connections to an ASGI server get before its workers are asked to end
 
 
 def on(site: Site, reason: str, *, release: str = "") -> None:
@@ -60,23 +62,37 @@ def requests_under_way(text: str) -> int:
     return sum(1 for line in text.splitlines() if line.split()[1:2] == ["ESTAB"])
 
 
-def drain(site: Site, *, run: runner.Runner = runner.run) -> None:
+def drain(
+    site: Site, *, run: runner.Runner = runner.run, end_workers: Callable[[str], None] = health.end_workers
+) -> None:
     """Wait until the live release has no request under way any more; call it when the page is up.
 
-    nginx opens a connection for each request, so an open connection is a request.
+    nginx opens a connection for each request, so an open connection is a request, or a websocket, which may stay open
+    for days. Where the server speaks those, its workers are asked to end after `HASTE`: they close websockets (1012,
+    the client comes again), finish requests, and their master starts others in case that the release serves on. What
+    is still open then is no request that could be waited for.
 
+    :param end_workers: asks the workers of a unit to end.
     :raises EngineError: when requests still run after the site's `web.graceful_timeout`.
     """
     live = current_id(site.name)
     if live is None:
         return
-    socket = ReleasePaths(site.name, live).socket
+    paths, record = ReleasePaths(site.name, live), read_release(site.paths.releases / live)
+    websockets = record is not None and record.server == servers.UVICORN
+    may_end = websockets and servers.respawns(requirements.installed_packages(paths.environment))
     patience = max(site.config["web"]["timeout"], site.config["web"]["graceful_timeout"]) + 5
-    calm, end = 0, time.monotonic() + patience
+    calm, began = 0, time.monotonic()
     while calm < CALM:
-        under_way = requests_under_way(run(["ss", "-xnH", "src", str(socket)]).stdout)
+        under_way = requests_under_way(run(["ss", "-xnH", "src", str(paths.socket)]).stdout)
         calm = calm + 1 if under_way == 0 else 0
-        if time.monotonic() > end:
+        passed = time.monotonic() - began
+        if may_end and passed > HASTE:
+            may_end, began = False, time.monotonic()  # they get the whole time from now on
+            end_workers(paths.service_unit)
+        elif passed > patience and websockets:
+            return
+        elif passed > patience:
             raise EngineError(
                 f"{under_way} requests are still under way after {patience} s",
                 "see what they do, or raise web.graceful_timeout of the site; nothing was changed",

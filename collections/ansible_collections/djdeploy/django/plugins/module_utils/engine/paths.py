@@ -12,6 +12,7 @@ from pathlib import Path
 SITES_ROOT = Path("/srv")
 CONFIG_ROOT = Path("/etc/djdeploy")
 SITES_CONFIG = CONFIG_ROOT / "sites"
+HOST_CONFIG = CONFIG_ROOT / "host.json"  # what Ansible said about the host itself
 STATE_ROOT = Path("/var/lib/djdeploy")
 CACHE_ROOT = Path("/var/cache/djdeploy")
 RUN_ROOT = Path("/run/djdeploy")
@@ -223,6 +224,11 @@ class ReleasePaths:
         return self.root / "public"
 
     @property
+    def uploads(self) -> Path:
+        """Uploads in the same way, apart: beside a visitor's file nginx must not look for a compressed one."""
+        return self.root / "uploads"
+
+    @property
     def settings(self) -> Path:
         """The generated settings module and what it reads."""
         return self.root / "settings"
@@ -230,6 +236,11 @@ class ReleasePaths:
     @property
     def env_file(self) -> Path:
         return self.root / "release.env"
+
+    @property
+    def serve(self) -> Path:
+        """The command that serves it. Releases made by early versions have none, and are served by gunicorn."""
+        return self.root / "serve"
 
     @property
     def record(self) -> Path:

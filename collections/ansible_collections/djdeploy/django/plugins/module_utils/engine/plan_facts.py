@@ -20,6 +20,7 @@ from .plan import Plan, compute
 from .releases import Release
 from .request import Request
 from .sites import Site
+from .static_files import FORMS
 
 SALT_BYTES = 32
 DIGEST_LENGTH = 16  # hexadecimal digits kept of a digest: enough to tell two values of one name apart
@@ -85,7 +86,7 @@ def static_trees(before: Path | None, after: Path) -> tuple[dict[str, tuple[int,
 
     :param before: directory of the live release's files; None when nothing is live.
     """
-    old, new = {} if before is None else files_of(before), files_of(after)
+    old, new = {} if before is None else uncompressed(files_of(before)), uncompressed(files_of(after))
     undecided = {
         name
         for name in old.keys() & new.keys()
@@ -96,6 +97,11 @@ def static_trees(before: Path | None, after: Path) -> tuple[dict[str, tuple[int,
         return {name: (file.stat.st_size, file.digest() if name in undecided else "") for name, file in files.items()}
 
     return tree(old), tree(new)
+
+
+def uncompressed(files: dict[str, StaticFile]) -> dict[str, StaticFile]:
+    """Without the compressed forms of files that are there as well: they say nothing new."""
+    return {name: file for name, file in files.items() if not name.endswith(FORMS) or name[:-3] not in files}
 
 
 def files_of(root: Path) -> dict[str, StaticFile]:

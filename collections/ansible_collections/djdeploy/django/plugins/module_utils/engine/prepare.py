@@ -29,6 +29,8 @@ from . import (
     pythons,
     requirements,
     runner,
+    servers,
+    static_files,
 )
 from .environment import serialize
 from .errors import EngineError
@@ -39,9 +41,11 @@ from .plan import lines as plan_lines
 from .plan_facts import environment_digests, plan_of, site_salt
 from .releases import Release, all_releases, current_id, live_release, new_release_id, write_release
 from .request import Request
-from .sites import Site
+from .sites import Site, site_names
 from .steps import StepResult, Target, run_steps
 from .tree import give, make_directory, point, remove_tree, write_file
+
+STATIC_FACTS = ("static_elsewhere", "static_hashed")  # what collectstatic tells of the storage
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,14 @@ def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> di
 
 
 def lay_out_public(links: dict[str, str], paths: ReleasePaths) -> None:
-    """Make `public/` of what `public_links` says, with the directories its URLs need."""
-    make_directory(paths.public, 0o755)
+    """Make `public/` and `uploads/` of what `public_links` says, with the directories its URLs need."""
+    for place in (paths.public, paths.uploads):
+        make_directory(place, 0o755)
     for name, target in links.items():
-        link = paths.public / name
-        for parent in reversed(link.relative_to(paths.public).parents[:-1]):
-            make_directory(paths.public / parent, 0o755)
+        place = paths.uploads if os.path.isabs(target) else paths.public  # static files go with the release
+        link = place / name
+        for parent in reversed(link.relative_to(place).parents[:-1]):
+            make_directory(place / parent, 0o755)
         if not link.is_symlink():
             link.symlink_to(target)
 
@@ -200,12 +206,12 @@ def build(
             progress.say(f"laid into the tree by project_files: {', '.join(sorted(laid))}")
         where = project.find_project_path(tree, config["project_path"])
         settings = project.find_settings(tree, where.value, config["settings"])
-        application = project.find_application(tree, where.value, settings.value, config["application"])
+        applications = project.find_applications(tree, where.value, settings.value, config["application"])
         paths.project.symlink_to(os.path.join("code", where.value).removesuffix("/."))
         groups = config.get("dependency_groups")
         choice = lists.find_requirements(tree, where.value, config["requirements"], groups)
         write_file(paths.revision, f"{release.revision}\n", 0o644)
-        note.text = f"settings {settings.value}, application {application.value}"
+        note.text = f"settings {settings.value}"
 
     with progress.phase("python") as note:
         found = pythons.find(config["python"], tree, where.value)
@@ -215,9 +221,16 @@ def build(
         note.text = f"{python.version}, {python.executable}"
 
     with progress.phase("virtualenv") as note:
+        serving = servers.Choosing(config["web"].get("server"), applications)
         wanted = requirements.plan_environment(
-            tree, choice, python_version=python.identity, database=config["database"], groups=groups
+            tree,
+            choice,
+            python_version=python.identity,
+            database=config["database"],
+            needs=serving.needs,
+            groups=groups,
         )
+        server, many = serving.server, servers.here(len(site_names()), config["web"])
         directory = site.paths.environments / wanted.fingerprint
         is_new = not requirements.is_complete(directory)
         if is_new:
@@ -229,6 +242,9 @@ def build(
             )
         point(paths.environment, os.path.relpath(directory, paths.root))
         packages = requirements.installed_packages(directory)
+        progress.say(servers.told(server, many))
+        for told in servers.warnings(server, packages):
+            progress.say(told)
         note.text = f"{'built' if is_new else 'unchanged'}, {len(packages)} packages ({wanted.fingerprint[:7]})"
 
     release = replace(
@@ -237,21 +253,31 @@ def build(
         project_path=where.value,
         import_paths=project.import_paths(tree, where.value),
         settings=settings.value,
-        application=application.value,
-        choices=config_shown.choices(config, where, settings, application, choice, python),
+        application=server.application,
+        server=server.name,
+        choices=config_shown.choices(config, where, settings, server, choice, python),
     )
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
+        words = servers.command(
+            server, many, config["web"], environment=paths.environment, settings=site.paths.gunicorn_config
+        )
+        write_file(paths.serve, servers.script(words), 0o755)
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
         with compiling(paths.code, paths.root / ".compiled", python.executable, site.paths.build_user):
             results = checked(site, release, progress)
         give(paths.code, 0, gid)
+        servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
         give(paths.static, 0, 0)
+        before = current_id(site.name)
+        static_files.finish(paths.static, site.paths.release(before).static if before else None)
+        media_root = describe.facts.get("media_root")
+        static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
         paths.socket_link.symlink_to(paths.socket)
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
-        note.text = f"{counted(pending, 'migration')} pending, {static.facts.get('copied', 0)} static files"
+        note.text = f"{counted(pending, 'migration')} pending, {static_told(static.facts)}"
 
     judged = migrations.judge(
         migrate.facts["plan"],
@@ -262,7 +288,7 @@ def build(
     )
     release = replace(
         release,
-        facts=describe.facts,
+        facts={**describe.facts, **{name: static.facts[name] for name in STATIC_FACTS if name in static.facts}},
         pending=pending,
         known=migrate.facts.get("known", {}),
         migrations=[one.as_dict() for one in judged],
@@ -284,6 +310,11 @@ def build(
     return Prepared(release, results, is_new)
 
 
+def static_told(facts: dict[str, Any]) -> str:
+    elsewhere = static_files.elsewhere_told(facts)
+    return f"static files go to {elsewhere}" if elsewhere else f"{facts.get('copied', 0)} static files"
+
+
 def counted(things: list[Any], name: str) -> str:
     return f"{len(things) or 'no'} {name}{'' if len(things) == 1 else 's'}"
 
@@ -296,7 +327,7 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
         {"name": "check", "deploy": False, "fail_level": "ERROR"},
         {"name": "application", "path": release.application},
         {"name": "migrate", "plan_only": True, "detail": True},
-        {"name": "collectstatic"},
+        {"name": "collectstatic", "local_only": True},
         {"name": "settings_digest", "salt": site_salt(site), "strip": own_texts(site, release)},
     ]
     results = run_steps(site_target(site, release), steps, timeout=600)

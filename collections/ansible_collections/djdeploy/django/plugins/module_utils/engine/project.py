@@ -23,6 +23,7 @@ from .errors import EngineError
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 #: What Django's own `runserver` falls back to; gunicorn calls a factory written like this.
 DJANGO_APPLICATION = "django.core.wsgi:get_wsgi_application()"
+DJANGO_ASGI_APPLICATION = "django.core.asgi:get_asgi_application()"
 LFS_POINTER = "version https://git-lfs"
 
 _DEVELOPMENT = re.compile(r"(?P<before>settings_)?(dev|develop|development|local|debug)(?P<after>_settings)?")
@@ -302,6 +303,59 @@ def _production_siblings(module: str) -> Iterator[str]:
 
 
 # -- the WSGI application --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Applications:
+    """What of a project can be served.
+
+    :param wsgi: of `find_application`; what the site names when it is `given`, whatever it is.
+    :param asgi: None where the project has none.
+    :param declared: whether the settings name an ASGI_APPLICATION; startproject writes none.
+    :param only_asgi: whether it has an asgi.py and nothing for WSGI.
+    """
+
+    wsgi: Choice
+    asgi: Choice | None = None
+    given: bool = False
+    declared: bool = False
+    only_asgi: bool = False
+
+
+def find_applications(tree: Tree, project_path: str, settings: str, wanted: str | None = None) -> Applications:
+    """What of a project can be served, as WSGI and as ASGI.
+
+    :param wanted: the site's `application`.
+    :raises EngineError: as `find_application`.
+    """
+    wsgi = find_application(tree, project_path, settings, wanted)
+    asgi, declared = _find_asgi(tree, project_path, settings)
+    absent = not any(posixpath.basename(path) == "wsgi.py" for path in _below(tree, project_path))
+    only = asgi is not None and absent and wsgi.value == DJANGO_APPLICATION
+    return Applications(wsgi, asgi, wanted is not None, declared, only)
+
+
+def _find_asgi(tree: Tree, project_path: str, settings: str) -> tuple[Choice | None, bool]:
+    """The ASGI application, and whether the settings name it."""
+    literal = setting_literal(tree, project_path, settings, "ASGI_APPLICATION")
+    if literal and _APPLICATION.fullmatch(literal):
+        choice = Choice(_application(literal), f"ASGI_APPLICATION of {settings}")
+        module = choice.value.partition(":")[0]
+        if module_file(tree, project_path, module) or not _package_in_tree(tree, project_path, module):
+            return choice, True
+    parts = settings.split(".")
+    near = [".".join([*parts[:length], "asgi"]) for length in range(len(parts) - 1, -1, -1)]
+    files = [path for path in _below(tree, project_path) if posixpath.basename(path) == "asgi.py"]
+    others = [posixpath.relpath(path, project_path).removesuffix(".py").replace("/", ".") for path in files]
+    for module in [*near, *(others if len(others) == 1 else [])]:
+        path = module_file(tree, project_path, module)
+        if path and sets_settings_itself(tree.read(path)):
+            return Choice(
+                DJANGO_ASGI_APPLICATION, f"{path} assigns {SETTINGS_VARIABLE}, so Django's own is served"
+            ), False
+        if path:
+            return Choice(f"{module}:application", f"{module} belongs to {settings}"), False
+    return None, False
 
 
 def find_application(tree: Tree, project_path: str, settings: str, wanted: str | None = None) -> Choice:

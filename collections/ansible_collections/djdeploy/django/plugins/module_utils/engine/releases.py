@@ -41,7 +41,9 @@ class Release:
     :param environment: name of the virtualenv in `venvs/`.
     :param import_paths: directories of the tree that manage.py alone would put on sys.path.
     :param choices: what was found out about the project: name -> [value, reason].
+    :param server: the program that serves it (see `servers`); empty of early releases, which gunicorn serves.
     :param facts: what Django answered when asked (settings, application, static, media, ...).
+    :param static_sent: whether its static files are where the project keeps them, if that is not on this host.
     :param pending: migrations that were not applied when it was prepared, as `app.name`.
     :param known: app label -> names of the migrations its code has.
     :param migrations: what was planned to be applied for it, each as `migrations.Judged` told it.
@@ -68,7 +70,9 @@ class Release:
     settings: str = ""
     application: str = ""
     choices: dict[str, list[str]] = field(default_factory=dict)
+    server: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    static_sent: bool = False
     pending: list[str] = field(default_factory=list)
     known: dict[str, list[str]] = field(default_factory=dict)
     migrations: list[dict[str, Any]] = field(default_factory=list)

@@ -23,7 +23,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from . import lists, locks
 from .errors import EngineError
@@ -35,13 +35,14 @@ from .runner import Runner, run, user_arguments
 #: Raise it when the way an environment is laid out or built changes: all are then built anew.
 LAYOUT = 1
 MARKER = ".complete"
-#: 22 and 23 closed request smuggling; older ones must not face a proxy.
-GUNICORN = "gunicorn>=23"
 PSYCOPG = "psycopg[binary]>=3.2"
 #: Directory beside the inputs for files that are ours.
 GENERATED = ".djdeploy"
 
 BUILD_TIMEOUT = 1800.0  # seconds for one command; a package built from source takes minutes
+
+#: Packages a project lists -> requirement lines to add, each with what to tell.
+Needs: TypeAlias = Callable[[Mapping[str, set[str]]], Iterable[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def plan_environment(
     *,
     python_version: str,
     database: str,
-    server: str = "gunicorn",
+    needs: Needs = lambda _names: (),
     groups: Sequence[str] | None = None,
 ) -> EnvironmentPlan:
     """Decide what goes into the virtualenv of this tree.
@@ -112,12 +113,12 @@ def plan_environment(
     :param choice: of `lists.find_requirements`.
     :param python_version: `Python.identity`; whatever distinguishes interpreters for the fingerprint.
     :param database: the site's `database`; 'postgresql' needs a driver.
-    :param server: the package that serves the site; '' for none.
+    :param needs: tells, of the packages the project lists, which lines to add for what serves it, and why.
     :param groups: the site's `dependency_groups`.
     :raises EngineError: when a file cannot be read as what it is, or names a file that is not in the tree.
     """
     content = _CONTENT[choice.kind](tree, choice, groups)
-    extras, told = _missing(content.names, database, server)
+    extras, told = _missing(content.names, database, needs)
     configuration = _uv_configuration(tree, choice)
     inputs = {**content.inputs, **configuration}
     reason = f"requirements: {choice.path}, {choice.reason}" if choice.path else f"requirements: {choice.reason}"
@@ -185,12 +186,10 @@ class _Content:
                 self.names.setdefault(parsed[0], set()).update(parsed[1])
 
 
-def _missing(names: Mapping[str, set[str]], database: str, server: str) -> tuple[list[str], list[str]]:
+def _missing(names: Mapping[str, set[str]], database: str, needs: Needs) -> tuple[list[str], list[str]]:
     """Requirement lines to add for what the site needs and the project does not bring, and why."""
-    extras, told = [], []
-    if server == "gunicorn" and "gunicorn" not in names:
-        extras.append(GUNICORN)
-        told.append("added gunicorn: the project does not bring it")
+    added = list(needs(names))
+    extras, told = [line for line, _why in added], [why for _line, why in added]
     if database == "postgresql":
         if not names.keys() & {"psycopg", "psycopg2", "psycopg2-binary"}:
             extras.append(PSYCOPG)

@@ -36,6 +36,7 @@ from .site_values import (
     check_module,
     check_package,
     check_project_file,
+    check_protected_media,
     check_python,
     check_relative_path,
     check_repository,
@@ -213,7 +214,7 @@ SITE_KEYS: tuple[Key, ...] = (
     Key(
         "application",
         "text",
-        "WSGI application as module:name; null: Django's WSGI_APPLICATION.",
+        "WSGI or ASGI application as module:name; null: Django's WSGI_APPLICATION or ASGI_APPLICATION.",
         example="shop.wsgi:application",
         why="The settings do not name it.",
         check=check_application,
@@ -320,9 +321,17 @@ SITE_KEYS: tuple[Key, ...] = (
         "Processes that answer requests.",
         keys=(
             Key(
+                "server",
+                "text",
+                "Program that serves the project: gunicorn and uwsgi by WSGI, uvicorn by ASGI; null: found.",
+                example="uvicorn",
+                choices=("gunicorn", "uvicorn", "uwsgi"),
+                why="Websockets in a project whose settings name no ASGI_APPLICATION; or another one than is found.",
+            ),
+            Key(
                 "workers",
                 "integer",
-                "Worker processes; null: CPU cores + 1, at least 2, at most 8.",
+                "Worker processes; null: CPU cores + 1, at least 2, at most 8, and no more than memory is enough for.",
                 example=4,
                 minimum=1,
                 why="A host with little memory, or one that serves several sites.",
@@ -330,7 +339,7 @@ SITE_KEYS: tuple[Key, ...] = (
             Key(
                 "threads",
                 "integer",
-                "Threads per worker process.",
+                "Threads per worker process of gunicorn and uWSGI.",
                 default=4,
                 example=8,
                 minimum=1,
@@ -353,6 +362,15 @@ SITE_KEYS: tuple[Key, ...] = (
                 example=60,
                 minimum=1,
                 why="Requests of an old release that last longer are cut off.",
+            ),
+            Key(
+                "websocket_timeout",
+                "integer",
+                "Seconds a websocket may be silent before nginx closes it.",
+                default=3600,
+                example=86400,
+                minimum=1,
+                why="Clients that send nothing for longer, of a project whose server sends no pings (uvicorn does).",
             ),
             Key(
                 "max_requests",
@@ -380,6 +398,15 @@ SITE_KEYS: tuple[Key, ...] = (
                 check=check_memory,
             ),
         ),
+    ),
+    Key(
+        "protected_media",
+        "mapping",
+        "Files only the application may hand out, by X-Accel-Redirect: URL prefix to a directory below shared/.",
+        default={},
+        example={"/protected/": "private"},
+        check_entry=check_protected_media,
+        why="Invoices and paid downloads: Django decides who gets one, and nginx sends it.",
     ),
     Key(
         "health",

@@ -366,6 +366,17 @@ def check_declared_migration(name: object, value: object) -> Fault | None:
     return None
 
 
+def check_protected_media(name: object, value: object) -> Fault | None:
+    """A prefix of URLs, and the directory below `shared` it stands for."""
+    if not isinstance(name, str) or not re.fullmatch(r"(/[A-Za-z0-9_][\w.-]*)+/", name):
+        return f"has the prefix {name!r}", "write it with a slash at both ends: /protected/"
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][\w-]*(/[A-Za-z0-9_][\w-]*)*", value):
+        return f"says {value!r} for {name}", "write a directory relative to shared/: private"
+    if value.split("/")[0] == "media":
+        return f"says {value!r} for {name}, and everybody can read shared/media", "write a directory beside it: private"
+    return None
+
+
 def check_environment_entry(name: object, value: object) -> Fault | None:
     """A variable of the environment with its value."""
     return check_environment_name(name) or check_environment_value(str(name), value)

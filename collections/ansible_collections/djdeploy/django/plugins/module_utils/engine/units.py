@@ -68,7 +68,7 @@ def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) ->
 def start(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
     """Start a release on its own socket; the service is only asked for, proving it is another matter.
 
-    gunicorn says READY before it has loaded the application, so waiting for systemd proves nothing.
+    It counts as started as soon as it runs, so waiting for systemd proves nothing.
 
     :raises EngineError: when systemd refuses, with what it said.
     """
@@ -105,7 +105,7 @@ def stop(release: ReleasePaths, *, block: bool, run: runner.Runner = runner.run)
 def spare(release: ReleasePaths, *, proc: Path = Path("/proc"), run: runner.Runner = runner.run) -> None:
     """Let a release that is live now no longer be the first the kernel ends when memory runs out.
 
-    Its processes marked themselves when they started beside a live one (gunicorn's settings); what they start
+    Its processes marked themselves when they started beside a live one; what they start
     from now on takes after them. A mark that stays is no reason to undo a switch.
     """
     answer = systemctl("show", release.service_unit, "-p", "MainPID", "--value", run=run).stdout.strip()
@@ -157,7 +157,7 @@ def parse_backlog(text: str) -> int:
 def drain(release: ReleasePaths, *, timeout: float = 10.0, run: runner.Runner = runner.run) -> None:
     """Wait until nothing waits in the backlog of a release any more.
 
-    gunicorn closes its listener first when it stops; what sits in the backlog then is reset.
+    Servers close their listener first when they stop; what sits in the backlog then is reset.
     Three looks at an empty backlog in a row were enough to lose nothing under load.
     """
     calm, end = 0, time.monotonic() + timeout

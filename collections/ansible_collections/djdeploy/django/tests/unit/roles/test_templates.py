@@ -105,22 +105,30 @@ def test_gunicorn_preload_does_not_share_connections(render: Render) -> None:
 
 
 @pytest.mark.parametrize(
-    ("release", "marked"),
+    ("release", "says", "ran", "score"),
     [
-        pytest.param("20260301T120000-aaaaaaa", False, id="live"),
-        pytest.param("20260302T120000-bbbbbbb", True, id="new"),
+        pytest.param("20260301T120000-aaaaaaa", True, "as it says", "0", id="live"),
+        pytest.param("20260302T120000-bbbbbbb", True, "as it says", "500", id="new"),
+        pytest.param("20260301T120000-aaaaaaa", False, "gunicorn -c settings.py shop.wsgi", "0", id="made before"),
     ],
 )
-def test_gunicorn_marks_a_release_that_is_not_live(
-    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, marked: bool
+def test_serve_starts_what_the_release_says(
+    render: Render, tmp_path: Path, release: str, says: bool, ran: str, score: str
 ) -> None:
+    """And marks one that is not live for the kernel, which may have to end a process."""
     (tmp_path / "current").symlink_to("releases/20260301T120000-aaaaaaa")
-    monkeypatch.setenv("DJDEPLOY_RELEASE", release)
-    opened = settings(render("gunicorn/gunicorn.py.j2").replace("/srv/shop/current", str(tmp_path / "current")))["open"]
-    assert opened.called == marked
-    if marked:
-        opened.assert_called_once_with("/proc/self/oom_score_adj", "w")
-        opened().write.assert_called_once_with("500")
+    programs = {".venv/bin/gunicorn": 'echo "gunicorn $@"', **({"serve": "echo as it says"} if says else {})}
+    for name, does in programs.items():
+        program = tmp_path / "releases" / release / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    marks = tmp_path / "score"
+    marks.write_text("0")
+    text = render("gunicorn/serve.sh.j2").replace("/proc/self/oom_score_adj", str(marks))
+    words = ["/bin/sh", "-c", text, "serve", str(tmp_path), release, "settings.py"]
+    done = subprocess.run(words, env={"DJDEPLOY_APPLICATION": "shop.wsgi"}, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), marks.read_text().strip(), done.stderr) == (ran, score, "")
 
 
 def test_release_service(render: Render) -> None:
@@ -128,9 +136,7 @@ def test_release_service(render: Render) -> None:
     service = found["Service"]
     assert service["User"] == service["Group"] == ["shop"]
     assert service["EnvironmentFile"] == ["/etc/djdeploy/sites/shop.env", "/srv/shop/releases/%i/release.env"]
-    assert service["ExecStart"] == [
-        "/srv/shop/releases/%i/.venv/bin/gunicorn -c /etc/djdeploy/sites/shop.gunicorn.py ${DJDEPLOY_APPLICATION}"
-    ]
+    assert service["ExecStart"] == ["/usr/local/lib/djdeploy/serve /srv/shop %i /etc/djdeploy/sites/shop.gunicorn.py"]
     assert int(service["TimeoutStopSec"][0]) > 90
     assert service["KillMode"] == ["mixed"]
     assert service["ProtectSystem"] == ["strict"]
@@ -174,8 +180,9 @@ def test_site_server(render: Render) -> None:
     assert directives(text, "server_name") == ["shop.example.com www.shop.example.com"]
     assert directives(text, "server")[0].startswith("unix:/srv/shop/current/.sock")
     assert directives(text, "client_max_body_size") == ["1g"]
-    assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @application"
-    assert directives(text, "proxy_next_upstream") == ["off"]
+    assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @uploads"
+    assert directives(text, "try_files")[1] == "/current/uploads$uri @application"
+    assert set(directives(text, "proxy_next_upstream")) == {"off"}
     assert directives(text, "keepalive") == []
     assert directives(text, "proxy_intercept_errors") == [], "pages of the application are the application's"
     assert text.count("{") == text.count("}")
@@ -193,14 +200,37 @@ def test_site_server_lets_no_claim_of_a_client_pass(render: Render) -> None:
         "Forwarded": '""',
         "Proxy": '""',
         "X-Request-ID": "$request_id",
-        "Connection": "close",
+        "Upgrade": "$djdeploy_upgrade",
+        "Connection": "$djdeploy_connection",
     }
 
 
 @pytest.mark.parametrize(("timeout", "graceful"), [(30, 30), (120, 30), (30, 300)])
 def test_site_server_gives_up_after_the_application(render: Render, timeout: int, graceful: int) -> None:
     text = render("nginx/site.conf.j2", shop(web={"timeout": timeout, "graceful_timeout": graceful}))
-    assert int(directives(text, "proxy_read_timeout")[0].removesuffix("s")) > max(timeout, graceful)
+    request, websocket = (int(value.removesuffix("s")) for value in directives(text, "proxy_read_timeout"))
+    assert request > max(timeout, graceful)
+    assert websocket == 3600
+
+
+@pytest.mark.parametrize("brotli", [True, False])
+def test_compressed_forms_are_looked_for_beside_static_files_only(render: Render, brotli: bool) -> None:
+    """Beside a visitor's upload they could be another visitor's."""
+    text = render("nginx/site.conf.j2", nginx_brotli=brotli)
+    static = text[text.index("location / {") : text.index("location @uploads")]
+    for form, wanted in (("gzip_static", True), ("brotli_static", brotli)):
+        assert directives(text, form) == directives(static, form) == (["on"] if wanted else [])
+
+
+def test_protected_files_are_the_applications_to_hand_out(render: Render) -> None:
+    assert "internal" not in render("nginx/site.conf.j2")
+    text = render("nginx/site.conf.j2", shop(protected_media={"/protected/": "private"}))
+    assert re.search(r"location \^~ /protected/ \{\s+internal;\s+alias /srv/shop/shared/private/;", text)
+
+
+def test_closed_site_is_closed_to_websockets(render: Render) -> None:
+    text = render("nginx/site.conf.j2")
+    assert text.index("return 503;") < text.index("return 555;") < text.index("return 556;")
 
 
 def test_unknown_names_get_no_answer(render: Render) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import config_shown, environment
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import Choice, Requirements
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.lists import Requirements
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import Choice
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import Python
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.servers import Server
 
 SECRETS = ("hunter2", "k" * 64, "old-key", "pw-of-the-db", "pw-in-a-url")
 CONFIG: dict[str, Any] = {
@@ -128,6 +130,9 @@ def test_a_push_tells_what_is_new(before: dict[str, Any], after: dict[str, Any],
     assert config_shown.new_replacements(before, after) == expected
 
 
+SERVER = Server("gunicorn", "shop.wsgi:application", "wsgi", "it is WSGI")
+
+
 def test_choices() -> None:
     python = Python("/usr/bin/python3.13", "3.13")
     choice = Choice("a", "because")
@@ -135,15 +140,16 @@ def test_choices() -> None:
         {"database": "project", "python": "python3"},
         choice,
         choice,
-        choice,
+        SERVER,
         Requirements("file", "r.txt", "it is"),
         python,
     )
     assert found["requirements"] == ["r.txt", "it is"]
     assert found["python"] == ["/usr/bin/python3.13 (3.13)", "python: python3"]
     derived = Requirements("derived", "", "nothing listed", ".", ("Django",))
-    found = config_shown.choices({"database": "p", "python": "p"}, choice, choice, choice, derived, python)
+    found = config_shown.choices({"database": "p", "python": "p"}, choice, choice, SERVER, derived, python)
     assert found["requirements"][0] == "Django"
+    assert found["application"] == ["shop.wsgi:application", "it is WSGI"] and found["server"][0] == "gunicorn"
 
 
 @pytest.mark.parametrize(

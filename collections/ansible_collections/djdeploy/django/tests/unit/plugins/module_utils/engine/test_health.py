@@ -341,6 +341,7 @@ def test_parse_oom_kills(text: str, kills: int | None) -> None:
 def test_workers(tmp_path: Path, names: dict[int, str], children: str | None, found: set[int]) -> None:
     for pid, name in names.items():
         (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text(f"python\0/venv/bin/{name}\0")
         (tmp_path / str(pid) / "comm").write_text(f"{name}\n")
     if children is not None:
         (tmp_path / "7/task/7").mkdir(parents=True)
@@ -361,18 +362,6 @@ def test_workers(tmp_path: Path, names: dict[int, str], children: str | None, fo
 )
 def test_ended_workers(before: health.Look, now: health.Look, gone: set[int]) -> None:
     assert health.ended_workers(before, now) == gone
-
-
-@pytest.mark.parametrize(
-    ("journal", "pids"),
-    [
-        ("[2026-03-01 12:00:00 +0000] [11] [INFO] Autorestarting worker after current request.", {11}),
-        ("[2026-03-01 12:00:00 +0000] [11] [INFO] Worker exiting (pid: 11)", set()),
-        ("", set()),
-    ],
-)
-def test_announced(journal: str, pids: set[int]) -> None:
-    assert health.announced(journal) == pids
 
 
 @pytest.mark.parametrize(

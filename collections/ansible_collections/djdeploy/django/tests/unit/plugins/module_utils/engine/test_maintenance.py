@@ -84,5 +84,30 @@ def test_drain_gives_up_on_a_request_that_does_not_end(
     assert "nothing was changed" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("version", "texts", "asked"),
+    [
+        pytest.param("0.35.0", [OPEN] * 8 + [""], True, id="websockets close when they are asked to"),
+        pytest.param("0.35.0", [OPEN], True, id="what stays open is not waited for"),
+        pytest.param("0.35.0", [OPEN, ""], False, id="requests that end by themselves"),
+        pytest.param("0.20.0", [OPEN], False, id="its master would not start others"),
+    ],
+)
+def test_drain_does_not_wait_for_websockets(
+    shop: Site,
+    keep: Callable[..., Release],
+    answers: Callable[[list[str]], Callable[..., Completed]],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    texts: list[str],
+    asked: bool,
+) -> None:
+    keep(LIVE, "live", server="uvicorn")
+    monkeypatch.setattr(maintenance.requirements, "installed_packages", lambda _path: {"uvicorn": version})
+    ended: list[str] = []
+    maintenance.drain(shop, run=answers(texts), end_workers=ended.append)
+    assert ended == ([f"djdeploy-shop@{LIVE}.service"] if asked else [])
+
+
 def test_drain_of_a_site_without_a_release(shop: Site) -> None:
     maintenance.drain(shop)

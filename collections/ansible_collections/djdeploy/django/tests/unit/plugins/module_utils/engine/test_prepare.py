@@ -202,7 +202,7 @@ def test_lay_out_public_files_are_found_by_url(shop: Site, static_url: str, medi
     finally:
         os.umask(before)
     assert (paths.public / static_url.strip("/") / "site.css").read_text() == "css"
-    assert (paths.public / media_url.strip("/") / "cat.jpg").read_text() == "cat"
+    assert (paths.uploads / media_url.strip("/") / "cat.jpg").read_text() == "cat"
     for folder, _folders, _files in os.walk(paths.public):
         assert Path(folder).stat().st_mode & 0o777 == 0o755, folder
     moved = paths.root.rename(paths.root.with_name("moved"))
@@ -217,14 +217,14 @@ def test_lay_out_public_media_within_static(shop: Site) -> None:
     (paths.static / "site.css").write_text("css")
     (shop.paths.media / "cat.jpg").write_text("cat")
     assert (paths.public / "static/site.css").read_text() == "css"
-    assert (paths.public / "static/media/cat.jpg").read_text() == "cat"
+    assert (paths.uploads / "static/media/cat.jpg").read_text() == "cat"
 
 
 def test_lay_out_public_nothing(shop: Site) -> None:
     paths = shop.paths.release(ID)
     paths.root.mkdir()
     prepare.lay_out_public({}, paths)
-    assert list(paths.public.iterdir()) == []
+    assert [*paths.public.iterdir(), *paths.uploads.iterdir()] == []
 
 
 # --- small things ---------------------------------------------------------------------------------

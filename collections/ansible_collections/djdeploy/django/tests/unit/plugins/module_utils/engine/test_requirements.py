@@ -17,7 +17,6 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.lists impor
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import TextTree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import (
-    GUNICORN,
     PSYCOPG,
     EnvironmentPlan,
     Python,
@@ -36,7 +35,9 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirement
     uv_environment,
 )
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.servers import PACKAGES, additions
 
+GUNICORN = PACKAGES["gunicorn"]
 PYTHON = Python("/usr/bin/python3.13", "3.13").identity
 
 UV_LOCK = """
@@ -93,7 +94,13 @@ version = "2"
 
 def plan(files: dict[str, str], database: str = "project", server: str = "", python: str = PYTHON) -> EnvironmentPlan:
     tree = TextTree(files)
-    return plan_environment(tree, find_requirements(tree, "."), python_version=python, database=database, server=server)
+    return plan_environment(
+        tree,
+        find_requirements(tree, "."),
+        python_version=python,
+        database=database,
+        needs=lambda names: additions(server, names) if server else (),
+    )
 
 
 # -- lines -----------------------------------------------------------------------------------
@@ -412,7 +419,7 @@ def test_build_commands(files: dict[str, str], expected: list[list[str]]) -> Non
 
 def test_build_commands_below_the_top() -> None:
     tree = TextTree({"src/uv.lock": "", "src/pyproject.toml": ""})
-    found = plan_environment(tree, find_requirements(tree, "src"), python_version="", database="project", server="")
+    found = plan_environment(tree, find_requirements(tree, "src"), python_version="", database="project")
     assert found.commands("/py", VENV, INPUTS, UV) == [MAKE, [*SYNC, "/in/src"]]
 
 

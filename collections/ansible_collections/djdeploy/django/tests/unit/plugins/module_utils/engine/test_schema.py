@@ -486,10 +486,12 @@ def test_resolve_fills_in_every_key() -> None:
     resolved = schema.resolve("shop", {"domains": ["Shop.example.com"]})
     assert list(resolved) == ["name", *(key.name for key in schema.SITE_KEYS)]
     assert list(resolved["web"]) == [
+        "server",
         "workers",
         "threads",
         "timeout",
         "graceful_timeout",
+        "websocket_timeout",
         "max_requests",
         "preload",
         "memory_max",

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Static files after they are collected: compressed once for each content, or sent to where the project keeps them."""
+
+from __future__ import annotations
+
+import filecmp
+import grp
+import gzip
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import runner
+from .errors import EngineError
+from .events import Progress
+from .releases import Release, write_release
+from .sites import Site
+from .steps import Target, run_steps
+
+COMPRESSIBLE = frozenset(
+    {".css", ".csv", ".eot", ".geojson", ".htm", ".html", ".ico", ".js", ".json", ".map", ".md", ".mjs", ".otf"}
+    | {".svg", ".ttf", ".txt", ".wasm", ".webmanifest", ".xml"}
+)
+SMALLEST = 512  # bytes; below, nothing is gained
+WORTH = 0.95  # of the size, above which the compressed form is not kept
+FORMS = (".gz", ".br")  # as nginx's gzip_static and brotli_static look for them
+BROTLI_QUALITY = 9  # of 11, which takes ten times as long for some percent
+ARGUMENTS = 200  # files for one start of brotli
+NGINX_GROUP = "www-data"
+SEND_TIMEOUT = 1800.0  # seconds
+
+
+# --- compressed ---------------------------------------------------------------------------------------
+
+
+def worth(name: str, size: int) -> bool:
+    """Whether a file of so many bytes is to be compressed."""
+    return size >= SMALLEST and os.path.splitext(name)[1].lower() in COMPRESSIBLE
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What was done: files that are the same as in the release before, and files that were compressed."""
+
+    linked: int = 0
+    compressed: int = 0
+
+
+def finish(root: Path, before: Path | None) -> Finished:
+    """Link what did not change to the files of the release before, its compressed forms with it; compress the rest.
+
+    A linked file keeps its time, too, so a browser that has it is told so. Everything below `root` must be root's
+    already. Links are not followed, and nothing but files is opened.
+
+    :param before: the static files of the live release.
+    """
+    new, old = sizes(root), sizes(before) if before else {}
+    linked, fresh = 0, []
+    for name, size in new.items():
+        forms = {form for form in FORMS if f"{name}{form}" in new}  # the project made these itself
+        if before and old.get(name) == size and filecmp.cmp(before / name, root / name, shallow=False):
+            link(before / name, root / name)
+            linked += 1
+            for form in FORMS:
+                if form not in forms and f"{name}{form}" in old:
+                    link(before / f"{name}{form}", root / f"{name}{form}")
+                    forms.add(form)
+        if not forms and worth(name, size):
+            fresh.append(name)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda name: compress(root / name), fresh))
+    with_brotli([root / name for name in fresh])
+    return Finished(linked, len(fresh))
+
+
+def sizes(root: Path) -> dict[str, int]:
+    """The files below a directory and their bytes, by relative path; links and everything else are left out."""
+    found = {}
+    for folder, _folders, files in os.walk(root):
+        for name in files:
+            path = os.path.join(folder, name)
+            told = os.lstat(path)
+            if stat.S_ISREG(told.st_mode):
+                found[os.path.relpath(path, root)] = told.st_size
+    return found
+
+
+def link(origin: Path, place: Path) -> None:
+    """Let `place` be the same file as `origin`, at once."""
+    aside = place.with_name(f".{place.name}.new")
+    aside.unlink(missing_ok=True)
+    os.link(origin, aside)
+    os.rename(aside, place)
+    aside.unlink(missing_ok=True)  # rename(2) leaves it when both were the same file already
+
+
+def compress(path: Path) -> None:
+    content = path.read_bytes()
+    packed = gzip.compress(content, 9, mtime=0)
+    if len(packed) < len(content) * WORTH:
+        write_like(path, path.with_name(f"{path.name}.gz"), packed)
+
+
+def write_like(path: Path, place: Path, content: bytes) -> None:
+    """Write a file with the time of another one: nginx tells both as one."""
+    with open(place, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o644)) as file:
+        file.write(content)
+    os.chmod(place, 0o644)
+    told = path.stat()
+    os.utime(place, ns=(told.st_atime_ns, told.st_mtime_ns))
+
+
+def with_brotli(paths: Sequence[Path], run: runner.Runner = runner.run) -> None:
+    """Make the `.br` of files, with their times, where the host has the program. No error of it stops a release."""
+    if not paths or shutil.which("brotli", path=runner.BASE_ENVIRONMENT["PATH"]) is None:
+        return
+    cores = os.cpu_count() or 1
+    share = max(1, min(ARGUMENTS, -(-len(paths) // cores)))
+    batches = [paths[start : start + share] for start in range(0, len(paths), share)]
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(lambda batch: run(["brotli", f"--quality={BROTLI_QUALITY}", "--keep", *batch]), batches))
+    for path in paths:
+        packed = path.with_name(f"{path.name}.br")
+        if packed.exists() and packed.stat().st_size >= path.stat().st_size * WORTH:
+            packed.unlink()
+
+
+# --- protected ----------------------------------------------------------------------------------------
+
+
+def refuse_public(protected: dict[str, str], media_root: str | None, shared: Path) -> None:
+    """Protected files must not lie where uploads are served from.
+
+    :param protected: the site's `protected_media`.
+    :raises EngineError: when MEDIA_ROOT holds them.
+    """
+    root = Path(os.path.normpath(media_root or ""))
+    for url, directory in protected.items():
+        place = Path(os.path.normpath(shared / directory))
+        if root.is_absolute() and (place == root or root in place.parents):
+            raise EngineError(
+                f"protected_media {url} names {place}, which lies in MEDIA_ROOT, and that everybody can read",
+                f"keep protected files beside it: a storage of their own with location {shared / 'private'}",
+            )
+
+
+def protect(site: Site) -> None:
+    """Make the directories of the site's `protected_media`; done when a release goes live.
+
+    :raises EngineError: as `make_protected`.
+    """
+    if directories := site.config.get("protected_media"):
+        owner, reader = pwd.getpwnam(site.paths.user).pw_uid, grp.getgrnam(NGINX_GROUP).gr_gid
+        make_protected(site.paths.shared, directories.values(), owner, reader)
+
+
+def make_protected(shared: Path, directories: Collection[str], uid: int, group: int) -> None:
+    """Make directories that the site's user writes and only nginx reads besides.
+
+    The site's user owns `shared`: so each step is taken from an open directory, and no link of that user is followed.
+
+    :param group: of nginx.
+    :raises EngineError: where something else than a directory is in the way.
+    """
+    for directory in directories:
+        handle = os.open(shared, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for part in Path(directory).parts:
+                try:
+                    os.mkdir(part, 0o750, dir_fd=handle)
+                except FileExistsError:
+                    pass
+                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+                os.close(handle)
+                handle = inner
+                os.fchown(handle, uid, group)
+                os.fchmod(handle, 0o750)
+        except OSError as error:
+            raise EngineError(
+                f"protected_media: {shared / directory} cannot be made a directory: {error.strerror}",
+                "move away what is there, or name another directory",
+            ) from error
+        finally:
+            os.close(handle)
+
+
+# --- kept elsewhere -----------------------------------------------------------------------------------
+
+
+def elsewhere_told(facts: dict[str, object]) -> str:
+    """What to say of static files that the project keeps elsewhere; empty when they are on this host."""
+    storage = facts.get("static_elsewhere")
+    return str(storage).rpartition(".")[2] if storage else ""
+
+
+def send(site: Site, release: Release, target: Callable[[Site, Release], Target], progress: Progress) -> Release:
+    """Collect static files for real where the project's storage is not on this host: once for each release.
+
+    It is done when the release is about to start, and not when it is made: a plan or a refused push must change
+    nothing that visitors see.
+
+    :param target: says where Django work of a release runs.
+    :raises EngineError: when the storage refuses; what was live is live.
+    """
+    if not release.facts.get("static_elsewhere") or release.static_sent:
+        return release
+    if not release.facts.get("static_hashed"):
+        progress.say("static files have no digest in their names: those of the live release are replaced as well")
+    with progress.phase("static") as note:
+        # Without digests a file is sent whatever its age: a checkout's times say nothing of what the storage holds.
+        step = {"name": "collectstatic", "any_age": not release.facts.get("static_hashed")}
+        (done,) = run_steps(target(site, release), [step], timeout=SEND_TIMEOUT)
+        note.text = (
+            f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged in {elsewhere_told(release.facts)}"
+        )
+    release = replace(release, static_sent=True)
+    write_release(release)
+    return release
+
+
+def send_again(site: Site, release: Release, target: Callable[[Site, Release], Target], progress: Progress) -> None:
+    """The same for a release that is gone back to: the list of names with digests is the newer one's, meanwhile.
+
+    A storage that does not answer is no reason to stay with a release that somebody wants to leave.
+    """
+    try:
+        send(site, replace(release, static_sent=False), target, progress)
+    except EngineError as error:
+        progress.say(f"static files of {release.short} could not be sent again: {error.message}")
