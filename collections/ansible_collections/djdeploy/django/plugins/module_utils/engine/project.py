@@ -195,6 +195,7 @@ def find_settings(tree: Tree, project_path: str, wanted: str | None = None) -> C
         return Choice(wanted, "the site says so (settings)")
     manage = _join(project_path, "manage.py")
     servers = [path for path in _below(tree, project_path) if posixpath.basename(path) in ("wsgi.py", "asgi.py")]
+    servers.sort(key=lambda path: posixpath.basename(path) != "wsgi.py")  # asgi.py is often as startproject left it
     named = [(module, path) for path in (manage, *servers) for module in settings_named_in(tree.read(path))]
     for module, source in _without_testing(named):
         if not _is_development(module):

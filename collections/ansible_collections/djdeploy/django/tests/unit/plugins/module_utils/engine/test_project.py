@@ -155,6 +155,14 @@ def test_find_settings(files: TextTree, wanted: str | None, expected: str | None
     assert choice.reason
 
 
+def test_find_settings_believes_wsgi_before_asgi() -> None:
+    """asgi.py is often as startproject left it: it names what has become a package since."""
+    settings = ("s/settings/__init__.py", "s/settings/dev.py", "s/settings/live.py")
+    named = {"s/asgi.py": manage("s.settings"), "s/wsgi.py": manage("s.settings.live")}
+    files = TextTree({**dict.fromkeys(settings, ""), **named, "manage.py": manage("s.settings.dev")})
+    assert find_settings(files, ".").value == "s.settings.live"
+
+
 def test_find_settings_below_the_top() -> None:
     files = TextTree({"src/manage.py": manage("shop.settings"), "src/shop/settings.py": ""})
     assert find_settings(files, "src").value == "shop.settings"
