@@ -43,6 +43,7 @@ ASKS_FOR_A_RELEASE = {
     "migrations": False,
     "snapshots": False,
     "packages": False,
+    "protected_media": True,
     "client_max_body_size": False,
 }
 
