@@ -229,7 +229,7 @@ cache = ["redis"]
 def test_groups_of_a_pyproject(groups: list[str] | None, options: tuple[str, ...], names: set[str]) -> None:
     tree = TextTree({"pyproject.toml": GROUPS})
     choice = find_requirements(tree, ".", None, groups)
-    found = plan_environment(tree, choice, python_version="", database="project", server="", groups=groups)
+    found = plan_environment(tree, choice, python_version="", database="project", groups=groups)
     assert found.options == options
     assert set(found.names) == names
     words = found.commands("/py", VENV, INPUTS, UV)[1]
