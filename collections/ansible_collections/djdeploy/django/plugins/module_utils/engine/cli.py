@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from . import __version__, client, doctor, history, recovery, snapshots, steps
+from . import __version__, client, doctor, history, process_units, recovery, schedules, snapshots, steps
 from . import plan as planning
 from .errors import EngineError
 from .events import Event, Progress, rendered, rendered_result
@@ -253,12 +253,33 @@ def manage(arguments: argparse.Namespace) -> int:
 def logs(arguments: argparse.Namespace) -> int:
     """Be journalctl on all units of the site."""
     site = load_site(arguments.site)
+    release = current_id(site.name) if arguments.live else None
     words = ["journalctl", "--unit", f"{site.paths.unit_prefix}@*", "--lines", str(arguments.lines)]
     if arguments.live:
         words[2] = f"{site.paths.unit_prefix}@{current_id(site.name) or '*'}.service"
+    words += [word for name in process_units.log_patterns(site.name, release) for word in ("--unit", name)]
     words += ["--follow"] if arguments.follow else ["--no-pager"]
     words += ["--output", "json"] if arguments.json else []
     os.execvp("journalctl", words)
+
+
+def schedule(arguments: argparse.Namespace) -> int:
+    """The jobs of a site: when each ran last and runs next, and how it ended."""
+    need_root()
+    site = load_site(arguments.site)
+    jobs = schedules.overview(site)
+    if arguments.json:
+        print(json.dumps(jobs))
+    else:
+        print("\n".join(schedules.lines(jobs)) or f"{site.name} has no jobs; they come from its key `schedule`")
+    return 0
+
+
+def due(arguments: argparse.Namespace) -> int:
+    """Start a job whose time has come; a timer runs this."""
+    need_root()
+    schedules.run_due(load_site(arguments.site), arguments.job, print)
+    return 0
 
 
 def examine(arguments: argparse.Namespace) -> int:
@@ -374,6 +395,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-f", "--follow", action="store_true", help="go on as it comes")
     sub.add_argument("-n", "--lines", type=int, default=100, help="how many lines (default: 100)")
     sub.add_argument("--live", action="store_true", help="only of the live release")
+    command("schedule", schedule, "the jobs of a site: when each ran last and runs next, and how it ended")
+    sub = command("due", due, "start a job whose time has come (its timer runs this)", as_json=False)
+    sub.add_argument("job", metavar="NAME", help="name of the job in the site's schedule")
     command("doctor", examine, "look for what is wrong, and say what to run", site="optional")
     command("recover", recover, "mend what a killed deploy left behind (systemd runs this after one)", site="optional")
     command("boot", boot, "start what is live (systemd runs this at boot)", as_json=False)

@@ -8,7 +8,7 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import migrations, overlay, preflight, project, requirements, runner
+from . import migrations, overlay, preflight, processes, project, requirements, runner
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
@@ -213,6 +213,13 @@ def build(
         settings=settings.value,
         application=application.value,
     )
+    beside = processes_of(site, release, tree, packages, progress)
+    release = replace(
+        release,
+        processes=[each.as_dict() for each in beside.processes],
+        jobs=[each.as_dict() for each in beside.jobs],
+        release_command=beside.release_command,
+    )
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
@@ -222,6 +229,7 @@ def build(
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
         give(paths.static, 0, 0)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
+        processes.lay_out(beside, paths, gid)
         paths.socket_link.symlink_to(paths.socket)
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
         note.text = f"{counted(pending, 'migration')} pending, {static.facts.get('copied', 0)} static files"
@@ -250,6 +258,39 @@ def build(
     release = replace(release, state="prepared", plan=proposed.as_dict())
     write_release(release, group=gid)
     return Prepared(release, results, is_new)
+
+
+def processes_of(
+    site: Site, release: Release, tree: project.DirectoryTree, packages: Mapping[str, str], progress: Progress
+) -> processes.Layout:
+    """What the release runs beside its web server, told to who pushed.
+
+    :raises EngineError: when something of it could not run.
+    """
+    beside_manage = os.path.normpath(os.path.join(release.project_path, processes.PROCFILE))
+    procfile = next((path for path in (beside_manage, processes.PROCFILE) if path in tree.paths), None)
+    within = "project" if procfile == beside_manage else "code"
+    said, schedule = site.config.get("processes") or {}, site.config.get("schedule") or {}
+    told_of = {name for name in processes.QUEUES if name in packages}
+    if procfile is None and not said and not schedule and not told_of:
+        return processes.Layout()
+    paths = site.paths.release(release.id)
+    found = processes.plan(
+        said,
+        schedule,
+        tree.read(procfile) if procfile else None,
+        first=not site.paths.not_first.exists(),
+        within=within,
+        shared=str(site.paths.shared),
+        packages=told_of,
+        environment=site.environment(),
+    )
+    for line in found.told:
+        progress.say(line)
+    processes.require_programs([*found.processes, *found.jobs], paths)
+    if found.release_command and within == "code":
+        found = replace(found, release_command=f"cd {paths.code} && {found.release_command}")
+    return found
 
 
 def counted(things: list[Any], name: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, queue, requirements, snapshots, units
+from . import database, process_units, queue, requirements, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -75,6 +75,8 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
     queue.waiting(site.paths.queue)  # who looks clears the tickets of the dead away
     closed = why_closed(site, progress)
     end_orphans(site, current_id(site.name), progress)  # opening it may have put another release live
+    if closed is None and process_units.concerned(records):
+        process_units.keep(site, live_release(site.name))
     take_branches_back(site, {update.new for update in pushed}, progress)
     return closed
 
