@@ -407,7 +407,7 @@ def run_release_command(
 # --- told -----------------------------------------------------------------------------------------
 
 
-def states(site: Site, release: Release, found: Collection[Unit]) -> list[dict[str, object]]:
+def states(site: Site, release: Release, found: Collection[Unit]) -> list[dict[str, str]]:
     """Each process of a release and how it is, for `djdeploy status`."""
     by_name = {unit.name: unit for unit in found}
     told = []

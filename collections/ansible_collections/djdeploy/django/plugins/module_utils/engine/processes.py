@@ -319,7 +319,7 @@ def shell_line(command: str) -> str:
         return f"exec {shlex.join(shlex.split(command))}"
     head, _and, last = (part.strip() for part in command.rpartition("&&"))
     if not re.search(r"[|;(\n]|&\s*$", last) and not last.startswith("exec "):
-        last = f"exec {'env ' if re.match(r'[A-Za-z_]\w*=', last) else ''}{last}"
+        last = f"exec env {last}" if re.match(r"[A-Za-z_]\w*=", last) else f"exec {last}"
     return f"{head} && {last}" if head else last
 
 
@@ -379,9 +379,3 @@ def lay_out(layout: Layout, paths: ReleasePaths, gid: int) -> None:
                 write_file(place / "stop", stop_text(each), 0o755, gid)
                 (place / "project").symlink_to(f"../../{each.within}")
                 (place / "release.env").symlink_to("../../release.env")
-
-
-def in_words(layout: Layout) -> str:
-    """`worker x2, beat; 1 job`: for the line of a phase."""
-    said = ", ".join(f"{each.name} x{each.count}" if each.count > 1 else each.name for each in layout.processes)
-    return said

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs at their times: a timer of systemd asks for each, and a small program starts it in the release that is live then.
+"""Jobs at their times: a timer of systemd asks for each, and a small program starts it in the live release.
 
 The job runs in a unit of its own, made from a template like that of a process; so a deploy, which only moves the
 pointer, neither cuts a job that runs nor starts it again.

@@ -681,7 +681,7 @@ def key_names(keys: Sequence[Key] = SITE_KEYS) -> list[str]:
     names = []
     for key in keys:
         names.append(key.name)
-        names.extend(f"{key.name}.{inner.name}" for inner in key.keys)
+        names.extend(f"{key.name}.{inner.name}" for inner in key.keys if key.kind == "section")
     return names
 
 
@@ -863,7 +863,8 @@ def check_table(key: Key, given: Mapping[Any, Any], where: str, path: KeyPath, h
 
 
 def suggest_key(name: str, keys: Sequence[Key], *, top: bool) -> str:
-    inner = [f"{key.name}.{sub.name}" for key in SITE_KEYS for sub in key.keys if sub.name == name]
+    sections = [key for key in SITE_KEYS if key.kind == "section"]
+    inner = [f"{key.name}.{sub.name}" for key in sections for sub in key.keys if sub.name == name]
     if top and inner:
         return "did you mean " + " or ".join(f"'{dotted}'" for dotted in inner) + "?"
     if not top and name in key_names() and "." not in name:

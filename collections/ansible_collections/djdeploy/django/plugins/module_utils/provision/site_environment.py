@@ -18,6 +18,7 @@ class Given:
 
     :param secrets: wins over `env`.
     :param database_url: empty when the project says itself where its database is.
+    :param redis_socket: of the site's own redis; empty when it has none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Given:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     domains: tuple[str, ...] = ()
     database_url: str = field(default="", repr=False)
+    redis_socket: str = ""
 
 
 def read(text: str) -> dict[str, str]:
@@ -40,6 +42,9 @@ def complete(site: Given, present: Mapping[str, str]) -> dict[str, str]:
     variables = {"ALLOWED_HOSTS": ",".join(site.domains), "DEBUG": "False"}
     if site.database_url:
         variables["DATABASE_URL"] = site.database_url
+    if site.redis_socket:  # redis-py and Celery spell a unix socket differently
+        variables["REDIS_URL"] = f"unix://{site.redis_socket}?db=0"
+        variables["CELERY_BROKER_URL"] = f"redis+socket://{site.redis_socket}?virtual_host=0"
     variables |= site.env
     variables |= site.secrets
     if "SECRET_KEY" not in variables:
@@ -60,7 +65,8 @@ def diff(path: str, site: Given, before: Mapping[str, str], after: Mapping[str, 
 
     What is a secret now or is not in `env` any more is masked, so a value never shows on its way out either.
     """
-    visible = (set(site.env) | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - ALWAYS_SECRET
+    ours = {"ALLOWED_HOSTS", "DEBUG"} | ({"REDIS_URL", "CELERY_BROKER_URL"} if site.redis_socket else set())
+    visible = (set(site.env) | ours) - set(site.secrets) - ALWAYS_SECRET
 
     def line(name: str, value: str, note: str = "") -> str:
         return f"{name}={value if name in visible else MASK + note}\n"
