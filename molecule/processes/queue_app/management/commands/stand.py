@@ -5,6 +5,7 @@ import signal
 import time
 
 from django.core.management.base import BaseCommand
+
 from queue_app.tasks import DONE, tell
 
 

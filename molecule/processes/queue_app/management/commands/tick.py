@@ -2,6 +2,7 @@
 import time
 
 from django.core.management.base import BaseCommand
+
 from queue_app.tasks import tell
 
 

@@ -186,8 +186,8 @@ class SitePaths:
 
     @property
     def redis_config(self) -> Path:
-        """Of the site's own instance of Debian's redis-server@.service."""
-        return Path("/etc/redis") / f"redis-{self.site}.conf"
+        """Of the site's own instance of Debian's redis-server@.service; nobody but redis may enter /etc/redis."""
+        return SITES_CONFIG / f"{self.site}.redis.conf"
 
     @property
     def redis_unit(self) -> str:
