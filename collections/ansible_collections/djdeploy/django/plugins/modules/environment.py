@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: djdeploy contributors (@djdeploy)
 description:
   - Writes the file systemd gives to every process of a site, readable by root only.
-  - Besides what is given, it sets C(ALLOWED_HOSTS), C(DEBUG=False), C(DATABASE_URL), C(REDIS_URL), C(CELERY_BROKER_URL) and C(SECRET_KEY),
-    unless they are given. C(SECRET_KEY) is made once on the host and kept.
+  - Besides what is given, it sets C(ALLOWED_HOSTS), C(DEBUG=False), C(DATABASE_URL), C(REDIS_URL),
+    C(CELERY_BROKER_URL) and C(SECRET_KEY), unless they are given. C(SECRET_KEY) is made once on the host and kept.
 options:
   sites:
     description: The sites.

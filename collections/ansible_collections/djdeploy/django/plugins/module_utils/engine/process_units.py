@@ -333,7 +333,12 @@ def pause(site: Site, progress: Progress, run: runner.Runner = runner.run) -> No
         hold_jobs(site)
         found = look(site.name, run)
         wanted = [unit.name for unit in found if unit.what == PROCESSES and unit.active in HOLDS]
-        stop(wanted, wait=max([float(each.stop_timeout) for each in processes_of(live)], default=0.0) + 1, run=run)
+        patience = max([float(each.stop_timeout) for each in processes_of(live)], default=0.0) + 1
+        try:
+            stop(wanted, wait=patience, run=run)
+        except EngineError:
+            go_on(site, run)
+            raise
         end = time.monotonic() + JOB_PATIENCE
         while at_work := [unit for unit in look(site.name, run) if unit.what == JOBS and unit.active in HOLDS]:
             if time.monotonic() > end:

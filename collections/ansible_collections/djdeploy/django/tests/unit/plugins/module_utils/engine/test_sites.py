@@ -38,6 +38,9 @@ ASKS_FOR_A_RELEASE = {
     "migrations": False,
     "snapshots": False,
     "packages": False,
+    "processes": True,
+    "schedule": True,
+    "redis": False,
     "client_max_body_size": False,
 }
 
@@ -146,7 +149,18 @@ def test_fingerprint_of_a_changed_key(shop: Site, key: str, asks: bool) -> None:
     assert (changed.fingerprint() != shop.fingerprint()) is asks
 
 
-@pytest.mark.parametrize("name", ["env_file", "gunicorn_config", "service_template", "socket_template"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "env_file",
+        "gunicorn_config",
+        "service_template",
+        "socket_template",
+        "process_template",
+        "job_template",
+        "not_first",
+    ],
+)
 def test_fingerprint_of_changed_files(shop: Site, name: str) -> None:
     file: Path = getattr(shop.paths, name)
     file.parent.mkdir(parents=True, exist_ok=True)
