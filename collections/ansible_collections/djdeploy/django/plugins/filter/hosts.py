@@ -45,7 +45,7 @@ def site_environments(sites: Sites, remote: Mapping[str, Any]) -> list[dict[str,
             "secrets": site["secrets"],
             "domains": site["domains"],
             "database_url": database_url(name, remote) if site["database"] == "postgresql" else "",
-            "redis_socket": str(SitePaths(name).redis_socket) if site["redis"]["enabled"] else "",
+            "redis_socket": str(SitePaths(name).redis_socket) if site.get("redis", {}).get("enabled") else "",
         }
         for name, site in sites.items()
     ]

@@ -359,7 +359,7 @@ CALENDAR = re.compile(
 
 def check_calendar(value: str) -> Fault | None:
     """The shape of systemd's OnCalendar (systemd.time(7)); the host itself is asked before anything is written."""
-    text = value.strip()
+    text = value.strip(" ")
     if CALENDAR_WORD.fullmatch(text) or (
         re.search(r"\d|\*|(?i:mon|tue|wed|thu|fri|sat|sun)", text) and CALENDAR.fullmatch(text)
     ):

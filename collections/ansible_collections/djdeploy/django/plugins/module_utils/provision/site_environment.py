@@ -65,8 +65,7 @@ def diff(path: str, site: Given, before: Mapping[str, str], after: Mapping[str, 
 
     What is a secret now or is not in `env` any more is masked, so a value never shows on its way out either.
     """
-    ours = {"ALLOWED_HOSTS", "DEBUG"} | ({"REDIS_URL", "CELERY_BROKER_URL"} if site.redis_socket else set())
-    visible = (set(site.env) | ours) - set(site.secrets) - ALWAYS_SECRET
+    visible = (set(site.env) | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - ALWAYS_SECRET
 
     def line(name: str, value: str, note: str = "") -> str:
         return f"{name}={value if name in visible else MASK + note}\n"
