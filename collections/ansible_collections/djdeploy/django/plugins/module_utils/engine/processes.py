@@ -270,7 +270,10 @@ def default_hosts(each: Process) -> str:
 
 
 def job(name: str, said: Mapping[str, Any], shared: str) -> Process:
-    """One entry of `schedule` as it will run."""
+    """One entry of `schedule` as it will run.
+
+    :raises EngineError: for a command whose quotation does not end.
+    """
     command = str(said["command"]).strip()
     try:
         shlex.split(command)

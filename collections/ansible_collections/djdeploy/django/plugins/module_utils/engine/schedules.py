@@ -76,7 +76,10 @@ def run_due(
 
 
 def start_due(site: Site, name: str, policy: str, say: Callable[[str], None], run: runner.Runner) -> None:
-    """Start a job in the release that is live, or leave it, as its policy says."""
+    """Start a job in the release that is live, or leave it, as its policy says.
+
+    :raises EngineError: when systemd refuses.
+    """
     live = live_release(site.name)
     job = next((each for each in jobs_of(live) if each.name == name), None)
     if live is None or job is None:

@@ -1021,6 +1021,10 @@ def merge_table(key: Key, base: Mapping[str, Any], overlay: Mapping[str, Any]) -
 
 
 def with_defaults(keys: Sequence[Key], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key with what was given or its default; those of sections and of each section of a table, too.
+
+    A text in the place of a table's section becomes that section, `false` stays, and null says nothing.
+    """
     result: dict[str, Any] = {}
     for key in keys:
         value = given.get(key.name)
