@@ -65,6 +65,7 @@ def run_due(
         say(f"{name} is no job of {site.name} any more; its timer goes")
         forget(site.name, name, run)
         return
+    site.paths.run.mkdir(parents=True, exist_ok=True)  # no release was made since the boot
     while True:
         with open(site.paths.hold, "a+") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
