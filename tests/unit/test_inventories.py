@@ -95,8 +95,8 @@ def test_what_is_commented_is_the_default_where_there_is_one(environment: str) -
     site, live_site = given["djdeploy_sites"]["shop"], live["djdeploy_sites"]["shop"]
     shown = {}
     for key in schema.SITE_KEYS:
-        for inner in key.keys or (key,):
-            value = site[key.name][inner.name] if key.keys else site[key.name]
+        for inner in key.keys if key.kind == "section" else (key,):
+            value = site[key.name][inner.name] if key.kind == "section" else site[key.name]
             if key.name not in live_site and inner.default not in (None, [], {}):
                 shown[inner.name] = (value, inner.default)
     for spec in script_docs().role_specs(ROOT / "collections/ansible_collections/djdeploy/django/roles").values():

@@ -48,6 +48,7 @@ def site_environments(sites: Sites, remote: Mapping[str, Any]) -> list[dict[str,
             "secret_key_fallbacks": site.get("secret_key_fallbacks", 2),
             "domains": site["domains"],
             "database_url": database_url(name, remote) if site["database"] == "postgresql" else "",
+            "redis_socket": str(SitePaths(name).redis_socket) if site.get("redis", {}).get("enabled") else "",
         }
         for name, site in sites.items()
     ]
@@ -112,6 +113,18 @@ def database_sites(
     return found
 
 
+def site_hosts(hostvars: Mapping[str, Any], web_hosts: Sequence[str], sites: Sites) -> dict[str, list[str]]:
+    """The hosts that serve each site, in the order of the inventory; see site_hosts.yml."""
+    found: dict[str, list[str]] = {}
+    for host in web_hosts:
+        variables = hostvars[host]
+        for name in schema.resolve_for_host(
+            sites, variables.get("djdeploy_host_sites"), host, variables.get("group_names") or []
+        ):
+            found.setdefault(name, []).append(host)
+    return found
+
+
 class FilterModule:
     """What Ansible looks for."""
 
@@ -123,4 +136,5 @@ class FilterModule:
             "host_address": host_address,
             "database_host": database_host,
             "database_sites": database_sites,
+            "site_hosts": site_hosts,
         }

@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: djdeploy contributors (@djdeploy)
 description:
   - Writes the file systemd gives to every process of a site, readable by root only.
-  - Besides what is given, it sets C(ALLOWED_HOSTS), C(DEBUG=False), C(DATABASE_URL) and C(SECRET_KEY), unless
-    they are given. C(SECRET_KEY) is made once on the host and kept.
+  - Besides what is given, it sets C(ALLOWED_HOSTS), C(DEBUG=False), C(DATABASE_URL), C(REDIS_URL),
+    C(CELERY_BROKER_URL) and C(SECRET_KEY), unless they are given. C(SECRET_KEY) is made once on the host and kept.
 options:
   sites:
     description: The sites.
@@ -52,6 +52,10 @@ options:
         default: []
       database_url:
         description: How the site reaches its database. Empty when the project says so itself.
+        type: str
+        default: ""
+      redis_socket:
+        description: Path of the socket of the site's own redis. Empty when it has none.
         type: str
         default: ""
 attributes:
@@ -101,6 +105,7 @@ SITE = {
     "secret_key_fallbacks": {"type": "int", "default": 2, "no_log": False},
     "domains": {"type": "list", "elements": "str", "default": []},
     "database_url": {"type": "str", "default": "", "no_log": True},
+    "redis_socket": {"type": "str", "default": ""},
 }
 ARGUMENTS = {"sites": {"type": "list", "elements": "dict", "required": True, "options": SITE}}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
-from . import health, maintenance, pythons, units
+from . import health, maintenance, process_units, pythons, units
 from .errors import in_words
 from .events import Progress
 from .prepare import url_path
@@ -41,18 +42,24 @@ def go_live(site: Site, release: Release, progress: Progress, *, closed: bool = 
             units.start(paths)
         with progress.phase("prove") as note:
             note.text = health.prove(paths, site.domain, settings) + " over its own socket"
+        beside: dict[str, Any] = {}
+        if release.processes:
+            with progress.phase("processes") as note:
+                beside["beside"] = process_units.hand_over(site, release, note).check
         with progress.phase("switch"):
             keep_static(site, release)
             point(site.paths.current, f"releases/{release.id}")
             if closed:
                 maintenance.off(site)
+                if process_units.concerned([release]):
+                    process_units.release_jobs(site)
         with progress.phase("verify") as note:
             note.text = health.through_nginx(site.domain, settings)
         release = record_switch(site, release, before)
         if watched and before and settings["watch"]:
             progress.say(f"{site.name} {release.short} is live: {site.url}")
             with progress.phase("watch") as note:
-                note.text = health.watch(paths, site.domain, settings, settings["watch"])
+                note.text = health.watch(paths, site.domain, settings, settings["watch"], **beside)
         units.spare(paths)
     except Exception as error:
         if current_id(site.name) == release.id:
@@ -62,6 +69,8 @@ def go_live(site: Site, release: Release, progress: Progress, *, closed: bool = 
         try:
             fail(site, proposed, in_words(error).message)
             take_up_again(site, before)
+            if proposed.processes:
+                process_units.give_back(site, proposed, before, resume=not closed)
         except Exception as also:  # the first cause is the one to tell; the next run stops and removes what is left
             progress.say(f"and it could not be stopped: {in_words(also).message}")
         raise
@@ -130,7 +139,9 @@ def settle(site: Site, progress: Progress) -> None:
             paths = site.paths.release(release_id)
             units.drain(paths)
             units.stop(paths, block=False)
-        gone = releases_to_prune(all_releases(site.name), live, site.config["keep_releases"])
+        records = all_releases(site.name)
+        spared = process_units.settle(site, live) | stopped if process_units.concerned(records) else stopped
+        gone = releases_to_prune(records, live, site.config["keep_releases"], spared)
         for release in gone:
             remove_tree(site.paths.release(release.id).root)
         if gone:

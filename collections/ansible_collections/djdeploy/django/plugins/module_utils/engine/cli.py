@@ -14,7 +14,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from . import __version__, client, config_shown, doctor, history, recovery, rotation, snapshots, steps
+from . import (
+    __version__,
+    client,
+    config_shown,
+    doctor,
+    history,
+    process_units,
+    recovery,
+    rotation,
+    schedules,
+    snapshots,
+    steps,
+)
 from . import plan as planning
 from .environment import parse
 from .errors import EngineError
@@ -254,6 +266,7 @@ def manage(arguments: argparse.Namespace) -> int:
 def logs(arguments: argparse.Namespace) -> int:
     """Be journalctl on all units of the site; of one request, tell first what nginx has of it."""
     site = load_site(arguments.site)
+    release = current_id(site.name) if arguments.live else None
     words = ["journalctl", "--unit", f"{site.paths.unit_prefix}@*", "--lines", str(arguments.lines)]
     if arguments.request:
         for name in (f"{site.paths.access_log}.1", str(site.paths.access_log)):
@@ -268,6 +281,7 @@ def logs(arguments: argparse.Namespace) -> int:
         words += ["--grep", f"^\\[{arguments.request}\\]", "--output", "cat"]
     if arguments.live:
         words[2] = f"{site.paths.unit_prefix}@{current_id(site.name) or '*'}.service"
+    words += [word for name in process_units.log_patterns(site.name, release) for word in ("--unit", name)]
     words += ["--follow"] if arguments.follow else ["--no-pager"]
     words += ["--output", "json"] if arguments.json else []
     os.execvp("journalctl", words)
@@ -294,6 +308,25 @@ def rotate_key(arguments: argparse.Namespace) -> int:
         return tell({"ok": True, "message": f"{site.name} waits for its first push"}, arguments.json)
     request = Request(op=DEPLOY, site=site.name, door="host", who=caller(), revision=live.revision)
     return follow(request, arguments.json)
+
+
+def schedule(arguments: argparse.Namespace) -> int:
+    """The jobs of a site: when each ran last and runs next, and how it ended."""
+    need_root()
+    site = load_site(arguments.site)
+    jobs = schedules.overview(site)
+    if arguments.json:
+        print(json.dumps(jobs))
+    else:
+        print("\n".join(schedules.lines(jobs)) or f"{site.name} has no jobs; they come from its key `schedule`")
+    return 0
+
+
+def due(arguments: argparse.Namespace) -> int:
+    """Start a job whose time has come; a timer runs this."""
+    need_root()
+    schedules.run_due(load_site(arguments.site), arguments.job, print)
+    return 0
 
 
 def examine(arguments: argparse.Namespace) -> int:
@@ -419,6 +452,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--request", metavar="ID", type=request_id, help="of one request, with nginx's line of it")
     command("config", config, "what the site runs with, and where each of it comes from; secrets are masked")
     command("rotate-key", rotate_key, "another SECRET_KEY for the site; sessions go on, by the keys before it")
+    command("schedule", schedule, "the jobs of a site: when each ran last and runs next, and how it ended")
+    sub = command("due", due, "start a job whose time has come (its timer runs this)", as_json=False)
+    sub.add_argument("job", metavar="NAME", help="name of the job in the site's schedule")
     command("doctor", examine, "look for what is wrong, and say what to run", site="optional")
     command("recover", recover, "mend what a killed deploy left behind (systemd runs this after one)", site="optional")
     command("boot", boot, "start what is live (systemd runs this at boot)", as_json=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import activate, maintenance, migrations, snapshots
+from . import activate, maintenance, migrations, process_units, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .plan import judged
@@ -103,13 +103,15 @@ def bounds(site: Site) -> dict[str, Any]:
 
 
 def close(site: Site, reason: str, release: str, progress: Progress) -> None:
-    """Put the maintenance page up and let the requests under way finish."""
+    """Put the maintenance page up and let the requests under way finish; the site's other processes before it."""
+    process_units.pause(site, progress)
     with progress.phase("maintenance") as note:
         maintenance.on(site, reason, release=release)
         try:
             maintenance.drain(site)
         except EngineError:
             maintenance.off(site)
+            process_units.go_on(site)
             raise
         note.text = "the page is up, no request under way"
 
@@ -245,6 +247,7 @@ def after_failure(site: Site, release: Release, progress: Progress) -> str:
     """
     if not breaking(release.migrations):
         maintenance.off(site)
+        process_units.go_on(site)
         return ""
     try:
         (state,) = run_steps(site_target(site, release), [{"name": "migration_state"}], timeout=600)
@@ -261,6 +264,7 @@ def after_failure(site: Site, release: Release, progress: Progress) -> str:
             f"{told.message}" + (f"\n  -> {told.hint}" if told.hint else "")
         )
     maintenance.off(site)
+    process_units.go_on(site)
     return ""
 
 
@@ -297,5 +301,6 @@ def go_forward(site: Site, newer: Release, progress: Progress) -> None:
     """A run was killed between migrations that cannot be taken back without loss and the switch: do the rest of it."""
     progress.say(f"there is no way back that loses nothing, so {newer.short} goes live as it was to")
     apply(site, newer, progress)
+    newer = process_units.run_release_command(newer, site_target(site, newer), progress)
     activate.go_live(site, newer, progress, closed=True, watched=False)
     progress.say("the maintenance page is gone")

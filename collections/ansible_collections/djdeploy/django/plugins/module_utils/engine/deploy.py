@@ -10,7 +10,17 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate, database, maintenance, migrations, queue, recovery, snapshots, static_files
+from . import (
+    activate,
+    database,
+    maintenance,
+    migrations,
+    process_units,
+    queue,
+    recovery,
+    snapshots,
+    static_files,
+)
 from .errors import EngineError, in_words
 from .events import Progress
 from .git import Repository
@@ -177,6 +187,8 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
         release = database.migrate(site, release, progress, closed=admitted.maintenance)
         static_files.protect(site)
         release = static_files.send(site, release, site_target, progress)
+        if release.release_command:
+            release = process_units.run_release_command(release, site_target(site, release), progress)
         release = activate.go_live(site, release, progress, closed=admitted.maintenance or left_closed)
     except Exception as error:
         told = failed(site, f"{revision[:7]} did not go live", error)
@@ -300,6 +312,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
             told = told.with_hint(forward_again(site, live, progress))
         elif not taken_back:
             maintenance.off(site)
+            process_units.go_on(site)
         raise told from error
     if live:
         again = f"djdeploy deploy {site.name} {live.short}"
@@ -340,6 +353,7 @@ def forward_again(site: Site, live: Release, progress: Progress) -> str:
     except Exception as error:
         return f"the maintenance page stays up: {in_words(error).message}"
     maintenance.off(site)
+    process_units.go_on(site)
     return ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import health, preflight, units
+from . import health, preflight, process_units, units
 from .errors import EngineError
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
 from .releases import current_id, live_release, serve_again
@@ -85,6 +85,13 @@ def site_findings(site: Site) -> Iterator[Finding]:
         site.name, service.active == "active", f"{paths.service_unit} is {service.active} ({service.sub})",
         f"journalctl -u {paths.service_unit} -n 50; systemctl restart {paths.service_unit}",
     )  # fmt: skip
+    if live.processes:
+        for each in process_units.states(site, live, process_units.look(site.name)):
+            name = next(iter(process_units.log_patterns(site.name, live.id)))
+            yield Finding(
+                site.name, each["state"] == "active", f"process {each['name']} is {each['state']} ({each['sub']})",
+                f"journalctl -u '{name}' -n 50; djdeploy recover {site.name}",
+            )  # fmt: skip
     whole = is_complete(site.paths.environments / live.environment)
     yield Finding(
         site.name, whole, f"virtualenv {live.environment[:7]} is {'complete' if whole else 'damaged'}",

@@ -412,6 +412,7 @@ def watch(
     *,
     port: int = 80,
     senses: Senses = SENSES,
+    beside: Callable[[], None] | None = None,
 ) -> str:
     """Look at a release for some seconds after the switch: at its processes, and at what visitors are answered.
 
@@ -419,6 +420,7 @@ def watch(
     place, or none, is believed the second time.
 
     :param health: the site's `health` (path, statuses).
+    :param beside: looks at what runs beside the web server; raises when something is wrong with it.
     :returns: what to tell: `healthy for 10 s`.
     :raises EngineError: at the first clear failure, with the cause and the unit's last lines; the caller points back.
     """
@@ -436,5 +438,7 @@ def watch(
             doubts[where] += 1
             if answer.status not in IN_DOUBT or answer.error == NO_ANSWER or doubts[where] > 1:
                 raise vigil.failure(f"{unhealthy(answer, path, PATIENCE)}{where}, {vigil.when()}", hint)
+        if beside is not None:
+            beside()
         senses.sleep(2 * TICK)
     return f"healthy for {seconds:g} s"

@@ -177,6 +177,48 @@ class SitePaths:
         return NGINX_LOGS / f"{self.unit_prefix}.access.log"
 
     @property
+    def process_template(self) -> Path:
+        """Of what runs beside the web server. No name of a site holds a dot, so no other site's unit is called so."""
+        return SYSTEMD_UNITS / f"{self.unit_prefix}.process@.service"
+
+    @property
+    def job_template(self) -> Path:
+        """Of what runs at its times (`schedule`)."""
+        return SYSTEMD_UNITS / f"{self.unit_prefix}.job@.service"
+
+    @property
+    def not_first(self) -> Path:
+        """Is there when this is not the first of the site's hosts: what may run only once does not run here."""
+        return SITES_CONFIG / f"{self.site}.not-first"
+
+    @property
+    def hold(self) -> Path:
+        """While it says something, no job begins: a migration needs the database for itself."""
+        return self.run / "hold"
+
+    @property
+    def job_results(self) -> Path:
+        """How the jobs of `schedule` ended last, a file for each."""
+        return self.state / "jobs"
+
+    @property
+    def redis_config(self) -> Path:
+        """Of the site's own instance of Debian's redis-server@.service; nobody but redis may enter /etc/redis."""
+        return SITES_CONFIG / f"{self.site}.redis.conf"
+
+    @property
+    def redis_unit(self) -> str:
+        return f"redis-server@{self.site}.service"
+
+    @property
+    def redis_data(self) -> Path:
+        return Path("/var/lib") / f"redis-{self.site}"
+
+    @property
+    def redis_socket(self) -> Path:
+        return Path("/run") / f"redis-{self.site}" / "redis.sock"
+
+    @property
     def nginx_server(self) -> Path:
         return NGINX_SITES / f"djdeploy-{self.site}.conf"
 
@@ -249,6 +291,15 @@ class ReleasePaths:
     @property
     def revision(self) -> Path:
         return self.root / "REVISION"
+
+    @property
+    def processes(self) -> Path:
+        """What the units beside the web server start, a directory for each."""
+        return self.root / "processes"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
 
     @property
     def socket_link(self) -> Path:

@@ -7,7 +7,7 @@ import grp
 import json
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from . import (
     overlay_data,
     overlay_speak,
     preflight,
+    processes,
     project,
     project_files,
     pythons,
@@ -257,6 +258,13 @@ def build(
         server=server.name,
         choices=config_shown.choices(config, where, settings, server, choice, python),
     )
+    beside = processes_of(site, release, tree, packages, progress)
+    release = replace(
+        release,
+        processes=[each.as_dict() for each in beside.processes],
+        jobs=[each.as_dict() for each in beside.jobs],
+        release_command=beside.release_command,
+    )
     with progress.phase("checks") as note:
         write_settings(site, release, gid)
         words = servers.command(
@@ -275,6 +283,7 @@ def build(
         media_root = describe.facts.get("media_root")
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
+        processes.lay_out(beside, paths, gid)
         paths.socket_link.symlink_to(paths.socket)
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
         note.text = f"{counted(pending, 'migration')} pending, {static_told(static.facts)}"
@@ -313,6 +322,39 @@ def build(
 def static_told(facts: dict[str, Any]) -> str:
     elsewhere = static_files.elsewhere_told(facts)
     return f"static files go to {elsewhere}" if elsewhere else f"{facts.get('copied', 0)} static files"
+
+
+def processes_of(
+    site: Site, release: Release, tree: project.DirectoryTree, packages: Mapping[str, str], progress: Progress
+) -> processes.Layout:
+    """What the release runs beside its web server, told to who pushed.
+
+    :raises EngineError: when something of it could not run.
+    """
+    beside_manage = os.path.normpath(os.path.join(release.project_path, processes.PROCFILE))
+    procfile = next((path for path in (beside_manage, processes.PROCFILE) if path in tree.paths), None)
+    within = "project" if procfile == beside_manage else "code"
+    said, schedule = site.config.get("processes") or {}, site.config.get("schedule") or {}
+    told_of = {name for name in processes.QUEUES if name in packages}
+    if procfile is None and not said and not schedule and not told_of:
+        return processes.Layout()
+    paths = site.paths.release(release.id)
+    found = processes.plan(
+        said,
+        schedule,
+        tree.read(procfile) if procfile else None,
+        first=not site.paths.not_first.exists(),
+        within=within,
+        shared=str(site.paths.shared),
+        packages=told_of,
+        environment=site.environment(),
+    )
+    for line in found.told:
+        progress.say(line)
+    processes.require_programs([*found.processes, *found.jobs], paths)
+    if found.release_command and within == "code":
+        found = replace(found, release_command=f"cd {paths.code} && {found.release_command}")
+    return found
 
 
 def counted(things: list[Any], name: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, queue, requirements, snapshots, units
+from . import database, process_units, queue, requirements, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -75,6 +75,8 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
     queue.waiting(site.paths.queue)  # who looks clears the tickets of the dead away
     closed = why_closed(site, progress)
     end_orphans(site, current_id(site.name), progress)  # opening it may have put another release live
+    if closed is None and process_units.concerned(records):
+        keep_processes(site, progress)
     take_branches_back(site, {update.new for update in pushed}, progress)
     return closed
 
@@ -90,6 +92,14 @@ def why_closed(site: Site, progress: Progress) -> EngineError | None:
         progress.say(f"the maintenance page stays up: {error.message}")
         return error
     return None
+
+
+def keep_processes(site: Site, progress: Progress) -> None:
+    """Let the processes of the live release run, and no others. A deploy may be what mends those that cannot."""
+    try:
+        process_units.keep(site, live_release(site.name))
+    except EngineError as error:
+        progress.say(f"its processes do not all run: {error.message}")
 
 
 def orphans(states: Mapping[str, set[str]], live: str | None, served: Iterable[str]) -> tuple[list[str], list[str]]:

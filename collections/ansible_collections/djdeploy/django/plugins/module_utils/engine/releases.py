@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,6 +51,10 @@ class Release:
     :param snapshot: name of the snapshot made before they were applied.
     :param digests: what the next release is compared with: of `settings`, `environment` and `configuration`.
     :param plan: what going live with it was to change, as `plan.Plan` told it.
+    :param processes: what runs beside the web server as long as it is live, each as `processes.Process`.
+    :param jobs: what runs at its times, the same.
+    :param release_command: what runs once, after its migrations and before its start; empty: nothing.
+    :param release_command_ran: whether it did.
     :param prepared_beside: id of the release that was live when it was prepared.
     :param replaced: id of the release that was live before this one.
     """
@@ -80,6 +84,10 @@ class Release:
     snapshot: str = ""
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    release_command: str = ""
+    release_command_ran: bool = False
     prepared_beside: str = ""
     live_since: str = ""
     live_until: str = ""
@@ -248,12 +256,16 @@ def rollback_target(records: Sequence[Release], current: str | None, wanted: str
     raise EngineError("no earlier release that served is kept", "see: djdeploy releases SITE")
 
 
-def releases_to_prune(records: Sequence[Release], current: str | None, keep: int) -> list[Release]:
+def releases_to_prune(
+    records: Sequence[Release], current: str | None, keep: int, spared: Collection[str] = ()
+) -> list[Release]:
     """What may go: all but the newest `keep` that served, and never the live one nor the one to go back to.
 
     Of those that failed the newest few stay as evidence, and take no place from the others. A
     release that was prepared and never went live was prepared beside another live one; it can
     never be used, so it goes at once.
+
+    :param spared: releases with processes that still run, which need their code; a later run removes them.
     """
     stale = [record for record in records if record.state == "prepared" and record.id != current]
     records = [record for record in records if record not in stale]
@@ -264,4 +276,4 @@ def releases_to_prune(records: Sequence[Release], current: str | None, keep: int
         safe.add(rollback_target(records, current).id)
     except EngineError:
         pass
-    return stale + [record for record in records if record.id not in safe]
+    return [record for record in stale + [each for each in records if each.id not in safe] if record.id not in spared]

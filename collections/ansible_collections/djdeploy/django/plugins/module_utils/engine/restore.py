@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate, database, maintenance, snapshots
+from . import activate, database, maintenance, process_units, snapshots
 from .errors import EngineError
 from .events import Progress
 from .prepare import site_target
@@ -79,6 +79,7 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
         snapshots.put_back(site, present, snapshot, progress)
     except Exception:
         maintenance.off(site)
+        process_units.go_on(site)
         raise
     target = target_of(site, snapshot)
     try:
@@ -89,6 +90,7 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
         hint = f"the page stays up; what was there before: {snapshots.restore_command(site.name, told)} --yes"
         raise error.with_hint(hint) from error
     maintenance.off(site)
+    process_units.go_on(site)
     now = live_release(site.name)
     return {
         **found,

@@ -23,6 +23,8 @@ from .site_values import (
     check_application,
     check_body_size,
     check_branch,
+    check_calendar,
+    check_command,
     check_declared_migration,
     check_deploy_key,
     check_domain,
@@ -35,9 +37,11 @@ from .site_values import (
     check_migration_class,
     check_module,
     check_package,
+    check_process_name,
     check_project_file,
     check_protected_media,
     check_python,
+    check_redis_memory,
     check_relative_path,
     check_repository,
     check_revision,
@@ -74,7 +78,8 @@ class Problem:
 class Key:
     """One key of a site.
 
-    :param kind: "text", "integer", "boolean", "list", "mapping" (names to text) or "section" (named keys).
+    :param kind: "text", "integer", "boolean", "list", "mapping" (names to text), "section" (named keys) or
+        "table" (names of the user's own to sections; `false` switches one off).
     :param description: one line; names the unit when there is one.
     :param default: what it is when nobody says anything; None also means "found out" where the description says so.
     :param why: why one would change it.
@@ -84,7 +89,9 @@ class Key:
     :param items: kind of a list's elements.
     :param check: judges one text or integer (of a list: one element).
     :param check_entry: judges one name and its value in a mapping.
-    :param keys: the keys of a section.
+    :param keys: the keys of a section, or of each section of a table.
+    :param short: the key that a text in the place of a table's section means.
+    :param check_name: judges a name in a table.
     :param per_host: whether a host may say it differently.
     """
 
@@ -100,6 +107,8 @@ class Key:
     check: Callable[[Any], Fault | None] | None = None
     check_entry: Callable[[object, object], Fault | None] = check_environment_entry
     keys: tuple[Key, ...] = ()
+    short: str = ""
+    check_name: Callable[[str], Fault | None] | None = None
     required: bool = False
     secret: bool = False
     per_host: bool = True
@@ -546,6 +555,147 @@ SITE_KEYS: tuple[Key, ...] = (
         ),
     ),
     Key(
+        "processes",
+        "table",
+        "What runs beside the web server as long as a release is live: names to a command, or to these keys.",
+        default={},
+        example={"worker": "celery -A shop worker", "beat": {"command": "celery -A shop beat"}},
+        why="Queue workers, clocks, daemons. They win over those of the same name in the project's Procfile;"
+        " `false` switches one of it off.",
+        short="command",
+        check_name=check_process_name,
+        keys=(
+            Key(
+                "command",
+                "text",
+                "The command, started where manage.py is; programs of the virtualenv are found by their name.",
+                required=True,
+                example="celery -A shop worker",
+                check=check_command,
+            ),
+            Key(
+                "count",
+                "integer",
+                "How many of it run; of a clock (celery beat) only one can.",
+                default=1,
+                example=4,
+                minimum=1,
+                why="More jobs at once than one process does.",
+            ),
+            Key(
+                "stop_timeout",
+                "integer",
+                "Seconds it gets to finish what it has when it is stopped; null: 600 for a queue worker, else 60.",
+                example=3600,
+                minimum=1,
+                why="Jobs that last longer are cut off when a release is replaced.",
+            ),
+            Key(
+                "memory_max",
+                "text",
+                "Memory (MemoryMax of systemd: '512M', '2G', '50%') of each of them; null: no limit.",
+                example="512M",
+                why="A job that eats the host's memory.",
+                check=check_memory,
+            ),
+            Key(
+                "hosts",
+                "text",
+                "On which web hosts of the site it runs: all or first; null: queue workers on all, else on the first.",
+                example="all",
+                choices=("all", "first"),
+                why="A daemon that every host needs.",
+            ),
+        ),
+    ),
+    Key(
+        "schedule",
+        "table",
+        "Jobs at their times, on the first web host of the site: names to these keys.",
+        default={},
+        example={"clean": {"command": "python manage.py clearsessions", "at": "daily"}},
+        why="What cron did. A deploy neither cuts a job nor starts it a second time.",
+        check_name=check_process_name,
+        keys=(
+            Key(
+                "command",
+                "text",
+                "The command, started where manage.py is.",
+                required=True,
+                example="python manage.py clearsessions",
+                check=check_command,
+            ),
+            Key(
+                "at",
+                "text",
+                "When, as systemd's OnCalendar has it: hourly, daily, '*-*-* 03:00:00', 'Mon..Fri 08:30'.",
+                required=True,
+                example="*-*-* 03:00:00",
+                check=check_calendar,
+            ),
+            Key(
+                "concurrency",
+                "text",
+                "What becomes of a job whose last run has not ended: forbid skips it, replace ends the last one,"
+                " allow runs both.",
+                default="forbid",
+                example="replace",
+                choices=("forbid", "replace", "allow"),
+                why="A job that may overlap, or whose newest run alone matters.",
+            ),
+            Key(
+                "timeout",
+                "integer",
+                "Seconds after which it is ended.",
+                default=3600,
+                example=600,
+                minimum=1,
+                why="A job that may take longer, or hangs.",
+            ),
+            Key(
+                "persistent",
+                "boolean",
+                "Whether a time that passed while the host was off is made up for at boot.",
+                default=False,
+                example=True,
+                why="A nightly job on a host that is not always on.",
+            ),
+        ),
+    ),
+    Key(
+        "redis",
+        "section",
+        "A redis of the site's own on its host, by a unix socket: broker and cache. REDIS_URL and CELERY_BROKER_URL say"
+        " where, unless they are given.",
+        keys=(
+            Key(
+                "enabled",
+                "boolean",
+                "Run one.",
+                default=False,
+                example=True,
+                why="The project uses Celery, RQ or huey, or caches in redis.",
+            ),
+            Key(
+                "memory",
+                "text",
+                "Memory its data may take (maxmemory of redis: '128mb', '1gb').",
+                default="128mb",
+                example="1gb",
+                why="A queue or a cache that holds more.",
+                check=check_redis_memory,
+            ),
+            Key(
+                "evict",
+                "boolean",
+                "Whether it drops what was not used for long when that is full; else it refuses to take more.",
+                default=False,
+                example=True,
+                why="It holds only a cache. A queue must not lose jobs.",
+            ),
+        ),
+    ),
+    Key(
         "client_max_body_size",
         "text",
         "Largest request body nginx lets through ('20m'; '0': no limit).",
@@ -623,6 +773,7 @@ KINDS = {
     "list": "a list",
     "mapping": "a mapping of names to text",
     "section": "a mapping",
+    "table": "a mapping of names to sections",
 }
 
 
@@ -631,7 +782,7 @@ def key_names(keys: Sequence[Key] = SITE_KEYS) -> list[str]:
     names = []
     for key in keys:
         names.append(key.name)
-        names.extend(f"{key.name}.{inner.name}" for inner in key.keys)
+        names.extend(f"{key.name}.{inner.name}" for inner in key.keys if key.kind == "section")
     return names
 
 
@@ -671,7 +822,7 @@ def how_to_write(key: Key, value: object) -> str:
         return f"write it without quotes: {key.name}: {value.strip()}"
     if key.kind == "boolean":
         return f"write {key.name}: true or {key.name}: false, without quotes"
-    if key.kind in ("mapping", "section"):
+    if key.kind in ("mapping", "section", "table"):
         return f"write the names indented below {key.name}:, each as 'name: value'"
     if key.example is not None:
         return f"for example {key.name}: {key.example}"
@@ -784,12 +935,37 @@ def check_keys(
             if len(fault_path) > len(here) and isinstance(fault_path[-1], int):
                 label = f"item {fault_path[-1] + 1} of {label}"
             yield Problem(f"{where}: {label} {what}", fault_path, hint, host)
+        if known[name].kind == "table" and isinstance(value, Mapping):
+            yield from check_table(known[name], value, where, here, host)
         if known[name].kind == "section" and isinstance(value, Mapping):
             yield from check_keys(known[name].keys, value, where, f"{name}.", here, host)
 
 
+def check_table(key: Key, given: Mapping[Any, Any], where: str, path: KeyPath, host: str) -> Iterator[Problem]:
+    """What is wrong with the names of a table and with the section behind each."""
+    for name, value in given.items():
+        here, label = (*path, name), f"{key.name}.{name}"
+        fault = (key.check_name(str(name)) if key.check_name else None) if isinstance(name, str) else ("is no text", "")
+        if fault is not None:
+            yield Problem(f"{where}: {label} {fault[0]}", here, fault[1], host)
+        if value is None or value is False:
+            continue
+        said = {key.short: value} if key.short and isinstance(value, str) else value
+        if not isinstance(said, Mapping):
+            needed = ", ".join(f"{inner.name}: {inner.example}" for inner in key.keys if inner.required)
+            hint = f"write {name}: {{{needed}}}, or {name}: false to switch it off"
+            yield Problem(f"{where}: {label} is {describe(value)}, not a mapping", here, hint, host)
+            continue
+        yield from check_keys(key.keys, said, where, f"{label}.", here, host)
+        for inner in key.keys if not host else ():
+            if inner.required and said.get(inner.name) is None:
+                hint = f"write {inner.name}: {inner.example}"
+                yield Problem(f"{where}: {label} has no {inner.name}", here, hint, host)
+
+
 def suggest_key(name: str, keys: Sequence[Key], *, top: bool) -> str:
-    inner = [f"{key.name}.{sub.name}" for key in SITE_KEYS for sub in key.keys if sub.name == name]
+    sections = [key for key in SITE_KEYS if key.kind == "section"]
+    inner = [f"{key.name}.{sub.name}" for key in sections for sub in key.keys if sub.name == name]
     if top and inner:
         return "did you mean " + " or ".join(f"'{dotted}'" for dotted in inner) + "?"
     if not top and name in key_names() and "." not in name:
@@ -926,23 +1102,48 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     """
     result = dict(base)
     kinds = {key.name: key.kind for key in SITE_KEYS}
+    tables = {key.name: key for key in SITE_KEYS if key.kind == "table"}
     for name, value in overlay.items():
-        if value is None and kinds.get(name) in ("list", "mapping", "section"):
+        if value is None and kinds.get(name) in ("list", "mapping", "section", "table"):
             continue
         present = result.get(name)
-        if isinstance(value, Mapping) and (present is None or isinstance(present, Mapping)):
+        if kinds.get(name) == "table" and isinstance(value, Mapping):
+            result[name] = merge_table(tables[name], present if isinstance(present, Mapping) else {}, value)
+        elif isinstance(value, Mapping) and (present is None or isinstance(present, Mapping)):
             result[name] = {**(present or {}), **value}
         else:
             result[name] = value
     return result
 
 
+def merge_table(key: Key, base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with single keys of single sections laid over."""
+    result = dict(base)
+    for name, value in overlay.items():
+        present = result.get(name)
+        if isinstance(present, str) and key.short:
+            present = {key.short: present}
+        result[name] = {**present, **value} if isinstance(value, Mapping) and isinstance(present, Mapping) else value
+    return result
+
+
 def with_defaults(keys: Sequence[Key], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key with what was given or its default; those of sections and of each section of a table, too.
+
+    A text in the place of a table's section becomes that section, `false` stays, and null says nothing.
+    """
     result: dict[str, Any] = {}
     for key in keys:
         value = given.get(key.name)
         if key.kind == "section":
             result[key.name] = with_defaults(key.keys, value or {})
+        elif key.kind == "table":
+            result[key.name] = {
+                name: False if said is False
+                else with_defaults(key.keys, {key.short: said} if isinstance(said, str) else said)
+                for name, said in (value or {}).items()
+                if said is not None
+            }  # fmt: skip
         else:
             result[key.name] = copy.deepcopy(key.default if value is None else value)
     return result

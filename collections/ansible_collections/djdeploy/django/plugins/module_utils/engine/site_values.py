@@ -330,6 +330,53 @@ def check_memory(value: str) -> Fault | None:
     return f"{value!r} is not an amount of memory", "write a number and M, G or %: '512M', '1.5G', '50%'"
 
 
+def check_redis_memory(value: str) -> Fault | None:
+    if re.fullmatch(r"[1-9]\d*(mb|gb)", value, re.IGNORECASE):
+        return None
+    return f"{value!r} is not an amount of memory redis knows", "write a number and mb or gb: '128mb', '1gb'"
+
+
+def check_process_name(value: str) -> Fault | None:
+    """The name of a process or a job becomes part of a unit's and a directory's name."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", value):
+        if value in ("web", "release"):
+            return "is a name of the Procfile with a meaning of its own", "choose another one: worker"
+        return None
+    return f"has the name {value!r}", "names hold a-z, 0-9, '_' and '-', begin with a letter or digit, at most 32"
+
+
+def check_command(value: str) -> Fault | None:
+    if not value.strip():
+        return "is empty", "write the command, for example 'celery -A shop worker'"
+    if "\n" in value.strip() or "\0" in value:
+        return "is more than one line", "write it on one line, or put it into a script of the project"
+    return None
+
+
+CALENDAR_WORD = re.compile(
+    r"minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually", re.IGNORECASE
+)
+CALENDAR = re.compile(
+    r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*(?:(?:\.\.|,)(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)*\s*)?"
+    r"(?:[\d*][\d*,./]*-[\d*][\d*,./]*(?:[-~][\d*][\d*,./]*)?\s*)?"
+    r"(?:[\d*][\d*,./]*:[\d*][\d*,./]*(?::[\d*][\d*,./]*)?\s*)?"
+    r"(?:[A-Z][A-Za-z]*(?:/[A-Za-z_]+)?)?",
+    re.IGNORECASE,
+)
+
+
+def check_calendar(value: str) -> Fault | None:
+    """The shape of systemd's OnCalendar (systemd.time(7)); the host itself is asked before anything is written."""
+    text = value.strip(" ")
+    if CALENDAR_WORD.fullmatch(text) or (
+        re.search(r"\d|\*|(?i:mon|tue|wed|thu|fri|sat|sun)", text) and CALENDAR.fullmatch(text)
+    ):
+        return None
+    if re.fullmatch(r"(\S+\s+){4}\S+", text):
+        return f"{value!r} is cron's way to say it", "write it as systemd does: daily, '*-*-* 03:00:00', '*:0/5'"
+    return f"{value!r} is no time systemd knows", "write daily, hourly, '*-*-* 03:00:00', 'Mon..Fri 08:30' or '*:0/5'"
+
+
 def check_body_size(value: str) -> Fault | None:
     if re.fullmatch(r"0|[1-9]\d*[kKmMgG]", value):
         return None

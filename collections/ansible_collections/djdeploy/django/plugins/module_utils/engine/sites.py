@@ -27,6 +27,7 @@ NOT_PART_OF_A_RELEASE = frozenset(
         "migrations",
         "snapshots",
         "packages",
+        "redis",
         "client_max_body_size",
         "secret_key_fallbacks",
         "secret_names",  # what they hold is in files, which the fingerprint reads
@@ -110,6 +111,9 @@ class Site:
             self.paths.gunicorn_config,
             self.paths.service_template,
             self.paths.socket_template,
+            self.paths.process_template,
+            self.paths.job_template,
+            self.paths.not_first,
         ):
             digest.update(path.read_bytes() if path.exists() else b"-")
             if str(path) in self.changed_files:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import history, maintenance, queue, units
+from . import history, maintenance, process_units, queue, units
 from .errors import EngineError
 from .lock import held_by, holder_in_words
 from .releases import Release, all_releases, current_id, read_release
@@ -55,6 +55,10 @@ def site_status(site: Site) -> dict[str, Any]:
     service = units.state(site.paths.release(live).service_unit)
     facts["live"] = release_facts(record)
     facts["configuration_current"] = record.fingerprint == site.fingerprint()
+    if process_units.concerned([record]):
+        found = process_units.look(site.name)
+        facts["processes"] = process_units.states(site, record, found)
+        facts["finishing"] = [asdict(unit) for unit in process_units.finishing(record, found)]
     if service.active != "active":
         return {**facts, "state": "down", "problem": f"its service is {service.active} ({service.sub})"}
     closed = maintenance.state(site)
@@ -74,7 +78,12 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  release   {live['id']} by {live['who']} ({live['door']}), live since {since} UTC")
         if not facts["configuration_current"]:
             lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
-    elif facts["state"] == "waiting":
+    for each in facts.get("processes", ()):
+        lines.append(f"  process   {each['name']:<12} {each['state']} ({each['sub']})  {each['command'][:60]}")
+    for each in facts.get("finishing", ()):
+        what = "job runs" if each["what"] == process_units.JOBS else "finishes"
+        lines.append(f"  process   {each['copy']:<12} of {each['release']} {what}")
+    if facts["state"] == "waiting":
         lines.append(f"  no release yet: git push ssh://git@HOST/{facts['site']} {facts['branch']}")
     if facts.get("last"):
         first, *more = history.last_lines(history.Deploy(**facts["last"]), live["id"] if live else None)

@@ -23,6 +23,7 @@ class Given:
     :param secret_files: name -> text of a file; NAME_FILE tells its path.
     :param project_files: path in the tree -> text.
     :param secret_key_fallbacks: how many earlier keys stay valid.
+    :param redis_socket: of the site's own redis; empty when it has none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Given:
     secret_files: Mapping[str, str] = field(default_factory=dict, repr=False)
     project_files: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_key_fallbacks: int = 2
+    redis_socket: str = ""
 
 
 def read(text: str) -> dict[str, str]:
@@ -50,6 +52,9 @@ def complete(site: Given, present: Mapping[str, str]) -> dict[str, str]:
         variables["DATABASE_URL"] = site.database_url
     folder = SitePaths(site.name).secret_files
     variables |= {f"{name}_FILE": str(folder / name) for name in site.secret_files}
+    if site.redis_socket:  # redis-py and Celery spell a unix socket differently
+        variables["REDIS_URL"] = f"unix://{site.redis_socket}?db=0"
+        variables["CELERY_BROKER_URL"] = f"redis+socket://{site.redis_socket}?virtual_host=0"
     variables |= site.env
     variables |= site.secrets
     if "SECRET_KEY" not in variables:

@@ -38,7 +38,8 @@ def test_paths_of_tasks_are_those_of_the_engine(role: str) -> None:
     """A role may spell out a place of djdeploy, but only one the engine knows, too."""
     known = {str(value) for value in vars(paths).values() if isinstance(value, paths.Path)}
     for task in load(role, "tasks/main.yml"):
-        for item in task.get("djdeploy.django.files", {}).get("files", []):
+        given = task.get("djdeploy.django.files", {}).get("files", [])
+        for item in [] if isinstance(given, str) else given:
             dest = item["dest"]
             if dest.startswith(
                 ("/etc/djdeploy", "/var/lib/djdeploy", "/var/cache/djdeploy", "/usr/local/lib", "/usr/local/bin")

@@ -352,4 +352,39 @@ def test_units_read_as_units(render: Render) -> None:
     """systemd takes names twice, Python's parser does not mind when told; both need sections."""
     for template in TEMPLATES:
         if template.endswith((".service.j2", ".socket.j2")):
-            RawConfigParser(strict=False).read_string(render(template))
+            RawConfigParser(strict=False).read_string(render(template, job="clean"))
+
+
+# --- processes and redis --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", ["processes/process.service.j2", "processes/job.service.j2"])
+def test_processes_are_as_confined_as_the_web_server(render: Render, template: str) -> None:
+    found, web = unit(render(template))["Service"], unit(render("gunicorn/release.service.j2"))["Service"]
+    names = [
+        name for name in web if name.startswith(("Protect", "Private", "Restrict", "Capab", "SystemCall", "NoNew"))
+    ]
+    assert {name: found[name] for name in names} == {name: web[name] for name in names}
+    assert found["ReadWritePaths"] == ["/srv/shop/shared"]
+    assert found["User"] == ["shop"]
+    assert found["ExecStart"] == ["/srv/shop/releases/%I/run"]
+    assert found["KillMode"] == ["mixed"]
+
+
+def test_a_process_is_started_again_and_a_job_is_not(render: Render) -> None:
+    assert unit(render("processes/process.service.j2"))["Service"]["Restart"] == ["always"]
+    assert "Restart" not in unit(render("processes/job.service.j2"))["Service"]
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"), [({"enabled": True}, "noeviction"), ({"enabled": True, "evict": True}, "allkeys-lru")]
+)
+def test_redis_is_for_the_site_alone(render: Render, said: dict[str, Any], policy: str) -> None:
+    lines = dict(
+        line.split(" ", 1)
+        for line in render("redis/redis.conf.j2", shop(redis=said)).splitlines()
+        if line and not line.startswith("#") and " " in line
+    )
+    assert (lines["port"], lines["unixsocketperm"], lines["maxmemory-policy"]) == ("0", "600", policy)
+    assert lines["unixsocket"] == "/run/redis-shop/redis.sock"
+    assert unit(render("redis/redis.service.j2"))["Service"]["User"] == ["shop"]

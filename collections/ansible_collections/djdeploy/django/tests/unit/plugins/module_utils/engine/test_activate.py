@@ -37,6 +37,7 @@ class Machine:
     pointers: dict[str, str | None] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     states_of_units: dict[str, set[str]] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
 
     def play(self, name: str, answer: Any = None) -> Callable[..., Any]:
         def played(*arguments: Any, **options: Any) -> Any:
@@ -173,6 +174,89 @@ def test_go_live_keeps_static_files_for_pages_of_earlier_releases(
     activate.go_live(machine.site, release, progress)
     kept = machine.site.paths.static_kept / "assets" / "a.css"
     assert kept.stat().st_ino == (static / "a.css").stat().st_ino
+
+
+# --- with what runs beside the web server ---------------------------------------------------------
+
+WORKS = [{"name": "worker", "command": "celery -A shop worker", "kind": "worker", "alone": False}]
+
+
+@pytest.fixture
+def beside(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """What is asked of the units beside the web server is played, too."""
+
+    class Watcher:
+        check = staticmethod(machine.play("look beside"))
+
+    monkeypatch.setattr(activate.process_units, "hand_over", machine.play("hand over", Watcher))
+    monkeypatch.setattr(activate.process_units, "give_back", machine.play("give back"))
+    monkeypatch.setattr(activate.process_units, "settle", machine.play("settle beside", lambda: set(machine.busy)))
+    monkeypatch.setattr(recovery.process_units, "keep", machine.play("keep"))
+    return machine
+
+
+def test_processes_are_handed_over_before_the_switch(beside: Machine, keep: Keep, progress: Progress) -> None:
+    keep(A, "live", processes=WORKS)
+    activate.go_live(beside.site, keep(B, "prepared", processes=WORKS), progress)
+    assert beside.asked == ["start bbbbbbb", "prove bbbbbbb", "hand over", "verify", "watch bbbbbbb"]
+    assert beside.pointers["hand over"] == A
+
+
+@pytest.mark.parametrize("where", ["hand over", "verify", "watch"])
+def test_release_whose_process_dies_fails(beside: Machine, keep: Keep, progress: Progress, where: str) -> None:
+    keep(A, "live", processes=WORKS)
+    beside.failures[where] = EngineError("its process worker died")
+    with pytest.raises(EngineError):
+        activate.go_live(beside.site, keep(B, "prepared", processes=WORKS), progress)
+    assert beside.asked[-2:] == ["kill bbbbbbb", "give back"]
+    assert beside.pointers["give back"] == A
+    assert beside.states() == {A: "live", B: "failed"}
+
+
+def test_watch_looks_beside(machine: Machine, beside: Machine, monkeypatch: pytest.MonkeyPatch, keep: Keep) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(activate.health, "watch", lambda *_words, **options: seen.append(options) or "well")
+    keep(A, "live")
+    activate.go_live(beside.site, keep(B, "prepared", processes=WORKS), Progress([]))
+    activate.go_live(beside.site, keep(C, "prepared"), Progress([]))
+    assert [set(options) for options in seen] == [{"beside"}, set()]
+
+
+def test_recovery_keeps_the_processes_of_what_is_live(beside: Machine, keep: Keep, progress: Progress) -> None:
+    keep(A, "live")
+    recovery.recover(beside.site, progress)
+    assert "keep" not in beside.asked, "no release has any"
+    keep(B, "retired", processes=WORKS)
+    recovery.recover(beside.site, progress)
+    assert "keep" in beside.asked
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_release_with_running_units_is_not_pruned(
+    beside: Machine, keep: Keep, progress: Progress, busy: bool
+) -> None:
+    beside.site.config["keep_releases"] = 2
+    keep(A, "retired", environment="env-a", processes=WORKS)
+    keep(B, "retired", environment="env-b")
+    keep(C, "live", environment="env-c", replaced=B)
+    (beside.site.paths.environments / "env-a").mkdir()
+    beside.busy = {A} if busy else set()
+    activate.settle(beside.site, progress)
+    assert (A in beside.states()) is busy
+    assert (beside.site.paths.environments / "env-a").exists() or not busy
+
+
+def test_a_release_that_is_just_stopping_is_not_pruned(machine: Machine, keep: Keep, progress: Progress) -> None:
+    """Its last request may still need its code and templates."""
+    machine.site.config["keep_releases"] = 2
+    for name, state in ((A, "retired"), (B, "retired"), (C, "live")):
+        keep(name, state, replaced=B if state == "live" else "")
+    machine.running = {A, C}
+    activate.settle(machine.site, progress)
+    assert A in machine.states()
+    machine.running = {C}
+    activate.settle(machine.site, progress)
+    assert A not in machine.states()
 
 
 # --- afterwards -----------------------------------------------------------------------------------

@@ -502,10 +502,17 @@ def test_history_for_people(deployer: Deployer, shop: Site, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("logs shop", "journalctl --unit djdeploy-shop@* --lines 100 --no-pager"),
-        ("logs shop -n 5 -f", "journalctl --unit djdeploy-shop@* --lines 5 --follow"),
-        ("logs shop --json", "journalctl --unit djdeploy-shop@* --lines 100 --no-pager --output json"),
-        ("logs shop --live", "journalctl --unit djdeploy-shop@ID.service --lines 100 --no-pager"),
+        ("logs shop", "journalctl --unit djdeploy-shop@* --lines 100 --unit djdeploy-shop.* --no-pager"),
+        ("logs shop -n 5 -f", "journalctl --unit djdeploy-shop@* --lines 5 --unit djdeploy-shop.* --follow"),
+        (
+            "logs shop --json",
+            "journalctl --unit djdeploy-shop@* --lines 100 --unit djdeploy-shop.* --no-pager --output json",
+        ),
+        (
+            "logs shop --live",
+            "journalctl --unit djdeploy-shop@ID.service --lines 100"
+            " --unit djdeploy-shop.process@ID-*.service --unit djdeploy-shop.job@ID-*.service --no-pager",
+        ),
     ],
 )
 def test_logs_is_journalctl(

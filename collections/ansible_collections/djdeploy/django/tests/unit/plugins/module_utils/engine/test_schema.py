@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import schema
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.site_values import check_site_name
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.site_values import check_calendar, check_site_name
 
 
 def public_key(kind: str = "ssh-ed25519", *, says: str | None = None, cut: int = 0) -> str:
@@ -648,3 +648,63 @@ def test_examples_and_defaults_are_valid(key: schema.Key) -> None:
 def test_inventory_variables(variables: dict[str, Any], says: str | None) -> None:
     messages = [problem.message for problem in schema.validate_inventory_variables(variables)]
     assert messages == ([says] if says else [])
+
+
+# --- tables: names of the user's own to sections ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"processes": {"worker": "celery -A shop worker", "old": False, "null": None}}, None),
+        ({"processes": {"worker": {"command": "celery worker", "count": 4, "hosts": "all"}}}, None),
+        ({"processes": ["worker"]}, "processes is a list, not a mapping of names to sections"),
+        ({"processes": {"worker": 5}}, "processes.worker is a whole number, not a mapping"),
+        ({"processes": {"worker": {"count": 2}}}, "processes.worker has no command"),
+        ({"processes": {"worker": {"command": "x", "cuont": 2}}}, "unknown key 'cuont' in 'processes.worker' of"),
+        ({"processes": {"worker": {"command": "x", "count": 0}}}, "processes.worker.count is 0; the least is 1"),
+        ({"processes": {"web": "gunicorn"}}, "processes.web is a name of the Procfile"),
+        ({"processes": {"my worker": "x"}}, "processes.my worker has the name 'my worker'"),
+        ({"processes": {"worker": ""}}, "processes.worker.command is empty"),
+        ({"schedule": {"clean": {"command": "x", "at": "daily"}}}, None),
+        ({"schedule": {"clean": {"command": "x"}}}, "schedule.clean has no at"),
+        ({"schedule": {"clean": "x"}}, "schedule.clean is text, not a mapping"),
+        ({"schedule": {"clean": {"command": "x", "at": "0 3 * * *"}}}, "is cron's way to say it"),
+        ({"schedule": {"clean": {"command": "x", "at": "every 5 minutes"}}}, "is no time systemd knows"),
+        ({"schedule": {"clean": {"command": "x", "at": "daily", "concurrency": "no"}}}, "concurrency is 'no'"),
+        ({"redis": {"enabled": True, "memory": "1 GB"}}, "is not an amount of memory redis knows"),
+    ],
+)
+def test_tables(given: dict[str, Any], says: str | None) -> None:
+    found = schema.validate_sites({"shop": {"domains": ["shop.example.com"], **given}})
+    assert [says in problem.message for problem in found] == ([True] if says else []), found
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["hourly", "Daily", "*-*-* 03:00:00", "Mon..Fri 08:30", "*:0/5", "*:*:0/8", "Mon,Wed *-*-* 12:00", "2026-12-24",
+     "*-*-01 04:00", "Sun", "Mon *-*~07/1", "03:00 Europe/Berlin", "*-*-* 06:00 UTC"],
+)  # fmt: skip
+def test_calendar_is_systemd_s(at: str) -> None:
+    assert check_calendar(at) is None
+
+
+@pytest.mark.parametrize("at", ["", "never", "5 minutes", "@daily", "*/5 * * * *", "; rm", "12", "daily\n"])
+def test_calendar_that_is_none(at: str) -> None:
+    assert check_calendar(at) is not None
+
+
+def test_resolve_tables() -> None:
+    site = {"domains": ["a.test"], "processes": {"worker": "celery worker", "beat": False}, "schedule": None}
+    resolved = schema.resolve("shop", site, {"processes": {"worker": {"count": 3}, "more": "x"}})
+    assert resolved["schedule"] == {}
+    assert resolved["processes"]["beat"] is False
+    assert resolved["processes"]["more"]["command"] == "x"
+    worker = resolved["processes"]["worker"]
+    assert (worker["command"], worker["count"], worker["stop_timeout"]) == ("celery worker", 3, None)
+
+
+def test_host_sites_may_name_one_key_of_a_process() -> None:
+    sites = {"shop": {"domains": ["a.test"], "processes": {"worker": "celery worker"}}}
+    overlay = {"shop": {"processes": {"worker": {"count": 3}}}}
+    assert schema.validate_sites(sites, {"web1": overlay}) == []

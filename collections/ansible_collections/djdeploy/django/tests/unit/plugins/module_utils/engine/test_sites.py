@@ -44,6 +44,9 @@ ASKS_FOR_A_RELEASE = {
     "snapshots": False,
     "packages": False,
     "protected_media": True,
+    "processes": True,
+    "schedule": True,
+    "redis": False,
     "client_max_body_size": False,
 }
 
@@ -153,7 +156,17 @@ def test_fingerprint_of_a_changed_key(shop: Site, key: str, asks: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["env_file", "project_files", "gunicorn_config", "service_template", "socket_template"]
+    "name",
+    [
+        "env_file",
+        "project_files",
+        "gunicorn_config",
+        "service_template",
+        "socket_template",
+        "process_template",
+        "job_template",
+        "not_first",
+    ],
 )
 def test_fingerprint_of_changed_files(shop: Site, name: str) -> None:
     file: Path = getattr(shop.paths, name)

@@ -61,6 +61,18 @@ KEY = "k" * 64
             },
             id="a secret in a file",
         ),
+        pytest.param(
+            Given("shop", {"REDIS_URL": "redis://given"}, redis_socket="/run/redis-shop/redis.sock"),
+            {"SECRET_KEY": KEY},
+            {
+                "ALLOWED_HOSTS": "",
+                "DEBUG": "False",
+                "REDIS_URL": "redis://given",
+                "CELERY_BROKER_URL": "redis+socket:///run/redis-shop/redis.sock?virtual_host=0",
+                "SECRET_KEY": KEY,
+            },
+            id="a redis of its own",
+        ),
     ],
 )
 def test_complete(site: Given, present: dict[str, str], expected: dict[str, str]) -> None:
@@ -87,6 +99,17 @@ def test_diff_shows_names_and_no_secret() -> None:
     assert not any(secret in both for secret in ("hunter", KEY, "pw@db", "was perhaps"))
     assert "X=seen\n" in shown["before"]
     assert "X=visible\n" in shown["after"]
+    own = Given("shop", redis_socket="/run/redis-shop/redis.sock")
+    given = {"REDIS_URL": "redis://:hunter2@db"}
+    shown = site_environment.diff("/etc/x.env", own, given, site_environment.complete(own, given))
+    assert "hunter2" not in shown["before"], "what was a secret before is none to show now"
+
+
+def test_diff_says_that_a_secret_is_another_one() -> None:
+    site = Given("shop", {}, {"TOKEN": "hunter2"})
+    before = {"TOKEN": "hunter1", "SECRET_KEY": KEY}
+    after = site_environment.complete(site, before)
+    shown = site_environment.diff("/etc/x.env", site, before, after)
     assert "TOKEN=******** (another one)\n" in shown["after"]
     assert "SECRET_KEY=********\n" in shown["after"]
 

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work outlives deploys: no job is lost, none is done twice, none is cut; what may run only once never runs twice."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections import Counter
+
+from hosts import eventually
+
+PUSHES, JOBS = 10, 200
+LONG = 9000
+
+
+def ask(works, first, count, **options):
+    words = "&".join(f"{name}={value}" for name, value in {"first": first, "count": count, **options}.items())
+    assert works.get(f"/ask?{words}").text == "asked"
+
+
+def push(works, number):
+    works.change("queue_app/mark.py", f"MARK = {number}\n")
+    pushed = works.push()
+    assert pushed.status == 0, pushed.output
+    assert re.search(r"processes +ok .* beat, daemon, rq, worker run", pushed.output)
+
+
+def units(server, state="active"):
+    told = server.run(f"systemctl list-units --plain --no-legend --state={state} 'djdeploy-works.process@*'").stdout
+    return [line.split()[0] for line in told.splitlines()]
+
+
+def test_jobs_outlive_ten_pushes(works, server, done):
+    ask(works, LONG, 1, seconds=60)
+    time.sleep(2)
+    started = time.monotonic()
+    ended_after = None
+    for number in range(PUSHES):
+        ask(works, number * JOBS // PUSHES, JOBS // PUSHES)
+        ask(works, number * 2, 2, queue="rq")
+        push(works, number)
+        if ended_after is None and any(words == str(LONG) for words, _release in done("celery")):
+            ended_after = number
+    eventually(lambda: len(done("celery")) > JOBS and len(done("rq")) >= 2 * PUSHES, 120, "all jobs are done")
+    time.sleep(3)
+    counts = Counter(int(words) for words, _release in done("celery"))
+    assert sorted(counts) == [*range(JOBS), LONG], "a job was lost"
+    assert set(counts.values()) == {1}, "a job was done twice"
+    assert len({release for _words, release in done("celery")}) > 2, "one release did nearly all"
+    assert Counter(int(words) for words, _release in done("rq")) == Counter(range(2 * PUSHES))
+    assert ended_after is None or ended_after >= 2 or time.monotonic() - started < 60
+    long = next(release for words, release in done("celery") if words == str(LONG))
+    assert long == min(release for _words, release in done("celery")), "the job was not ended where it began"
+
+
+def test_only_one_daemon_and_one_clock_at_a_time(works, server, done):
+    assert not done("daemon-twice")
+    assert len(done("daemon-began")) == len(done("daemon-ended")) + 1
+    times = sorted(int(words) for words, _release in done("beat"))
+    assert min(after - before for before, after in itertools.pairwise(times)) > 0.5e9, "two clocks"
+    assert len([unit for unit in units(server) if "beat" in unit]) == 1
+
+
+def test_timers_go_on_under_deploys(works, server, done):
+    said = server.check_output("journalctl --no-pager -o cat -u djdeploy-works.tick.service")
+    assert len(done("tick-began")) == len(re.findall(r"^tick begins in", said, re.MULTILINE)) > 5
+    began, ended = ([words for words, _release in done(f"slow-{what}")] for what in ("began", "ended"))
+    assert len(began) - len(ended) in (0, 1), "a job was cut"
+    assert began[: len(ended)] == ended, "two at once although that is forbidden"
+    assert re.search(
+        r"slow is skipped: its last run has not ended",
+        server.check_output("journalctl --no-pager -o cat -u djdeploy-works.slow.service"),
+    )
+    assert "tick" in server.check_output("djdeploy schedule works")
+
+
+def test_killed_worker_is_started_again(works, server):
+    unit = next(unit for unit in units(server) if "worker" in unit)
+    before = server.check_output("systemctl show -p MainPID --value %s", unit)
+    server.check_output("kill -KILL %s", before)
+
+    def back() -> bool:
+        now = server.check_output("systemctl show -p MainPID --value %s", unit)
+        return now not in ("0", before)
+
+    eventually(back, 10, "the worker is back")
+    server.check_output("systemctl reset-failed %s", unit)
+
+
+def test_release_whose_worker_dies_does_not_stay(works, server, status, done):
+    before, live = set(units(server)), status("works")["live"]["id"]
+    works.change("mysite/celery.py", "\nimport nothing_like_this\n", append=True)
+    works.change("mysite/__init__.py", "")
+    pushed = works.push()
+    assert pushed.status != 0 or "did not go live" in pushed.output, pushed.output
+    assert "its process" in pushed.output, pushed.output
+    assert status("works")["live"]["id"] == live
+    eventually(lambda: set(units(server)) == before, 30, "the old processes take work again")
+    works.undo("HEAD~2")
+    ask(works, 500, 3)
+    eventually(lambda: sum(int(words) >= 500 for words, _release in done("celery")) >= 3, 30, "they work")
+
+
+def test_back_after_a_rollback_and_a_reboot_of_the_deployer(works, server, status):
+    server.check_output("djdeploy rollback works")
+    live = status("works")["live"]["id"]
+    eventually(lambda: {live[:15] in unit for unit in units(server)} == {True}, 60, "only its processes run")
+    unit = next(unit for unit in units(server) if "rq" in unit)
+    server.check_output("systemctl stop %s", unit)
+    server.check_output("djdeploy recover works")
+    eventually(lambda: unit in units(server), 10, "recovery starts what is missing")
+    assert server.run("djdeploy doctor works").rc == 0
