@@ -126,7 +126,10 @@ def test_values_are_compared_as_they_are_stored(shop: Any, given: Step, column: 
         ({**BEA, "fields": {"logentry": 3}}, "auth.User has no field 'logentry'"),
         ({**BEA, "fields": {"first_name": None}}, "auth.User.first_name: This field cannot be null."),
         ({**BEA, "fields": {"first_name": "x" * 151}}, "auth.User.first_name: Ensure this value has at most 150"),
-        ({**BEA, "fields": {"date_joined": "soon"}}, "auth.User.date_joined: “soon” value has an invalid format"),
+        (
+            {**BEA, "fields": {"date_joined": "soon"}},
+            "auth.User.date_joined: \u201csoon\u201d value has an invalid format",
+        ),
         ({**EDITORS, "group": ""}, "'' is not the name of a group"),
         ({**EDITORS, "permissions": ["add_product"]}, "there is no permission 'add_product'"),
     ],
@@ -207,7 +210,7 @@ def test_a_required_foreign_key(project: Any) -> None:
     for field, value, said in (
         ("company", 99, "people.Person.company: company instance with id 99 "),
         ("company_id", 99, "people.Person.company: company instance with id 99 "),
-        ("company", "x", "people.Person.company: “x” value must be an integer."),
+        ("company", "x", "people.Person.company: \u201cx\u201d value must be an integer."),
         ("company_id", None, "people.Person.company: This field cannot be null."),
     ):
         assert refused(project, {**ANN, "fields": {field: value}}).message.startswith(said)
