@@ -70,12 +70,19 @@ class Member:
 
         :raises EngineError: when they contradict one another.
         """
-        for name in self.options:
-            if name != "stdin" and any("\0" in text for text in leaves(params[name])):
-                raise EngineError(f"{name} holds a NUL character", "no name, no path and no text of a database can")
+        refuse_nul(
+            params, [name for name in self.options if name != "stdin"], "no name, no path and no text of a database can"
+        )
         own = self.request_of({name: params[name] for name in self.options})
         of_task = {self.site_as: site or "", self.diff_as: diff}
         return {"name": self.step, **own, **{name: value for name, value in of_task.items() if name}}
+
+
+def refuse_nul(params: Mapping[str, Any], names: Iterable[str], why: str) -> None:
+    """:raises EngineError: when one of these options holds the character that ends a text for the system."""
+    for name in names:
+        if any("\0" in text for text in leaves(params[name])):
+            raise EngineError(f"{name} holds a NUL character", why)
 
 
 def words_in(option: str, remedy: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -254,10 +261,8 @@ def target_of(params: Mapping[str, Any]) -> Target:
 
 def refuse_the_impossible(params: Mapping[str, Any]) -> None:
     """:raises EngineError: for what no path, name or limit of a project can be."""
-    for name in ("site", "project_path", *OF_A_PROJECT):
-        values = params[name] if isinstance(params[name], list) else [params[name]]
-        if any(isinstance(value, str) and "\0" in value for value in values):
-            raise EngineError(f"{name} holds a NUL character", "no path and no name can")
+    named = [name for name in ("site", "project_path", *OF_A_PROJECT) if name != "environment"]  # see `variables_in`
+    refuse_nul(params, named, "no path and no name can")
     if params["timeout"] is not None and params["timeout"] <= 0:
         raise EngineError(f"timeout: {params['timeout']:g} seconds are no time", "leave it out for no limit")
     if params["run_as"]:

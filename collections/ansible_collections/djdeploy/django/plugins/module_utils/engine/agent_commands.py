@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from .agent_databases import connection_for
+from .agent_secrets import HIDDEN
 from .agent_words import Failure, Outcome, Request, connecting, explained, first_line, frames_of, outcome
 
 SNIPPET = "<code>"  # what tracebacks call the file of a snippet
-HIDDEN = "********"
 
 
 # --- A management command --------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from .agent_databases import connection_for
+from .agent_databases import connection_for, routed_by
+from .agent_secrets import HIDDEN
 from .agent_words import OF_SQLITE, Failure, Outcome, Request, first_line, frames_of, listing, outcome
 
 SECRET = re.compile("PASSW|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)  # names of fields whose values are not shown
@@ -30,7 +31,6 @@ COMMITTING = re.compile(
     r"(?!\s+TEMPORARY\b)",
     re.IGNORECASE,
 )
-HIDDEN = "********"
 SMALL = 10_000  # rows of one table that are still compared one by one
 
 Key = tuple[str, Any]  # label of a model and primary key
@@ -282,19 +282,6 @@ class Reading:
 
 
 @contextmanager
-def reading(alias: str) -> Iterator[None]:
-    """Relations of an object are read where the object is, not from a replica that knows nothing of it yet."""
-    from django.db import router
-
-    own = router.routers
-    router.routers = [Reading(alias), *own]
-    try:
-        yield
-    finally:
-        router.routers = own
-
-
-@contextmanager
 def sequences_left(connection: Any, predict: bool) -> Iterator[None]:
     """In a prediction leave the sequences of PostgreSQL alone: setval() is not taken back by a rollback."""
     if predict:
@@ -312,7 +299,8 @@ def row_of(key: Key, alias: str) -> Row | None:
     from django.core import serializers
 
     found = apps.get_model(key[0])._base_manager.using(alias).filter(pk=key[1])
-    with reading(alias):
+    # Its relations are read where the object is, not from a replica that knows nothing of it yet.
+    with routed_by(Reading(alias)):
         rows: list[dict[str, Any]] = serializers.serialize("python", found)
     return (
         {

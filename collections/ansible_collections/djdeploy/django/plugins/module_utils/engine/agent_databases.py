@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .agent_words import Failure, Outcome, Request, outcome
@@ -63,6 +65,19 @@ def connection_for(request: Request, predict: bool) -> Any:
     if predict and connection.vendor == "sqlite" and not os.path.exists(name) and os.path.isdir(folder):
         connection.settings_dict = {**connection.settings_dict, "NAME": ":memory:"}
     return connection
+
+
+@contextmanager
+def routed_by(first: Any) -> Iterator[None]:
+    """Ask this database router before those of the project."""
+    from django.db import router
+
+    own = router.routers
+    router.routers = [first, *own]
+    try:
+        yield
+    finally:
+        router.routers = own
 
 
 def absent_files() -> list[str]:

@@ -13,12 +13,12 @@ from typing import Any
 
 from .agent_databases import connection_for
 from .agent_project import configured_databases, files_served, running
+from .agent_secrets import HIDDEN
 from .agent_words import Failure, Outcome, Request, explained, outcome
 
 SUBSETS = ("apps", "databases", "migrations", "settings", "static")
 BY_DEFAULT = ("apps", "settings", "static")  # what opens no database
 IN_URL = re.compile(r"(://)[^/@\s]*@")
-HIDDEN = "********"
 
 
 def info(request: Request, predict: bool) -> Outcome:

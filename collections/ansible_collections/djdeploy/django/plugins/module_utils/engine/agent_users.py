@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
-from .agent_databases import connection_for
+from .agent_databases import connection_for, routed_by
 from .agent_words import Failure, Outcome, Request, lines_of, outcome
 
 FLAGS = ("active", "staff", "superuser")
@@ -108,8 +107,7 @@ class Pinned:
     db_for_write = db_for_read
 
 
-@contextmanager
-def pinned(alias: str, model: Any) -> Iterator[None]:
+def pinned(alias: str, model: Any) -> AbstractContextManager[None]:
     """Whatever is read and written of a model and what it refers to is in this database.
 
     Otherwise a router of the project that sends writes elsewhere would have us look at one database and
@@ -118,19 +116,13 @@ def pinned(alias: str, model: Any) -> Iterator[None]:
     """
     from django.contrib.auth.models import Group, Permission
     from django.contrib.contenttypes.models import ContentType
-    from django.db import router
 
     models = {Group, Permission, ContentType, model._meta.concrete_model, *model._meta.get_parent_list()}
     for each in list(models):
         ends = [field for field in each._meta.get_fields() if field.many_to_many and not field.auto_created]
         models |= {end.remote_field.through for end in ends} | {end.related_model for end in ends}
         models |= {field.related_model for field in each._meta.concrete_fields if field.is_relation}
-    own = router.routers
-    router.routers = [Pinned(alias, models), *own]
-    try:
-        yield
-    finally:
-        router.routers = own
+    return routed_by(Pinned(alias, models))
 
 
 def user_model() -> Any:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult, Target, run_steps
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import (
+    StepError,
+    StepResult,
+    Target,
+    run_steps,
+)
 
 # Another interpreter to test the agent against: one with another Django, for example.
 PYTHON = os.environ.get("DJDEPLOY_TEST_PYTHON", sys.executable)
@@ -84,6 +91,42 @@ class Project:
 
     def run(self, *steps: dict[str, Any], **options: Any) -> list[StepResult]:
         return run_steps(self.target(), steps, **options)
+
+    def proven(self, step: dict[str, Any], *, changed: bool = True, settled: bool = True) -> StepResult:
+        """Predict, run, run again; the run's result.
+
+        :param changed: whether the first run is to change something.
+        :param settled: whether the second run finds nothing left to do.
+        """
+        untouched = self.contents()
+        (predicted,) = self.run(step, check=True)
+        assert self.contents() == untouched, "check mode changed a file"
+        done, again = self.run(step, step)
+        assert (predicted.changed, predicted.before, predicted.after) == (done.changed, done.before, done.after)
+        assert (predicted.diff, predicted.facts) == (done.diff, done.facts)
+        assert done.changed == changed
+        assert again.changed != settled
+        if not again.changed:
+            assert again.diff["before"] == again.diff["after"] and not again.facts.get("created")
+        return done
+
+    def refused(self, step: dict[str, Any]) -> StepError:
+        """What the step is refused with, in check mode as without; and nothing is changed."""
+        untouched, errors = self.contents(), []
+        for check in (True, False):
+            with pytest.raises(StepError) as caught:
+                self.run(step, check=check)
+            errors.append(caught.value)
+            assert self.contents() == untouched
+        predicted, error = errors
+        assert (predicted.kind, predicted.message, predicted.hint) == (error.kind, error.message, error.hint)
+        assert "\n" not in error.message and "Error:" not in error.message
+        return error
+
+    def rows(self, query: str, file: str = "db.sqlite3") -> list[tuple[Any, ...]]:
+        """What a query answers, asked of the SQLite file itself."""
+        with contextlib.closing(sqlite3.connect(self.root / file)) as database:
+            return database.execute(query).fetchall()
 
     def contents(self) -> dict[str, str]:
         """Every file with a digest of what it holds; what Python caches does not count."""

@@ -8,7 +8,6 @@ import gzip
 import json
 import os
 import shutil
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import (
     StepError,
-    StepResult,
     Target,
     run_steps,
 )
@@ -105,48 +103,6 @@ def shell(project: Any, code: str) -> None:
     project.run({"name": "shell", "code": f"from library.models import *\n{code}"})
 
 
-def rows(project: Any, query: str, file: str = "db.sqlite3") -> list[tuple[Any, ...]]:
-    database = sqlite3.connect(project.root / file)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
-
-
-def told(result: StepResult) -> tuple[Any, ...]:
-    return result.changed, result.before, result.after, result.diff, result.facts
-
-
-def proven(project: Any, step: Step, *, changed: bool = True, settled: bool = True) -> StepResult:
-    """Predict, run, run again; the run's result.
-
-    :param settled: whether the second run finds nothing left to do.
-    """
-    untouched = project.contents()
-    (predicted,) = project.run(step, check=True)
-    assert project.contents() == untouched, "check mode changed a file"
-    done, again = project.run(step, step)
-    assert told(predicted) == told(done)
-    assert done.changed == changed
-    assert again.changed != settled
-    assert again.changed or again.diff["before"] == again.diff["after"]
-    return done
-
-
-def refused(project: Any, step: Step) -> StepError:
-    """In check mode as without; and nothing is changed."""
-    untouched, errors = project.contents(), []
-    for check in (True, False):
-        with pytest.raises(StepError) as caught:
-            project.run(step, check=check)
-        errors.append(caught.value)
-        assert project.contents() == untouched
-    predicted, error = errors
-    assert (predicted.kind, predicted.message, predicted.hint) == (error.kind, error.message, error.hint)
-    assert "\n" not in error.message
-    return error
-
-
 # --- loaddata ---------------------------------------------------------------------------------------------------------
 
 
@@ -155,35 +111,35 @@ def test_relations_and_natural_keys(library: Any) -> None:
     book = {"title": "x", "sequel": 2, "tags": [["red"], ["blue"]], "main": ["red"], "api_key": "long-secret"}
     tags = [("library.tag", None, {"name": name}) for name in ("red", "blue")]
     fixture(library, "first", ("library.book", 1, book), ("library.book", 2, {"title": "y"}), *tags)
-    done = proven(library, loads("first"))
+    done = library.proven(loads("first"))
     assert done.facts["created"] == ["library.book 1", "library.book 2", "library.tag red", "library.tag blue"]
     assert "    main: red\n" in done.diff["after"] and "    tags: ['red', 'blue']\n" in done.diff["after"]
-    assert "api_key: ********" in done.diff["after"] and "long-secret" not in str(told(done))
-    assert rows(library, "SELECT sequel_id, main_id FROM library_book WHERE id = 1") == [(2, 1)]
+    assert "api_key: ********" in done.diff["after"] and "long-secret" not in str(done)
+    assert library.rows("SELECT sequel_id, main_id FROM library_book WHERE id = 1") == [(2, 1)]
 
     fixture(
         library, "second", ("library.tag", None, {"name": "green"}), ("library.book", 1, {**book, "tags": [["green"]]})
     )
-    done = proven(library, loads("second"))
+    done = library.proven(loads("second"))
     assert done.diff["before"] == "library.book 1\n    tags: [1, 2]\n"
     assert done.diff["after"] == "library.tag green\n    name: green\nlibrary.book 1\n    tags: ['green']\n"
-    assert done.facts["elsewhere"] == [] and rows(library, "SELECT tag_id FROM library_book_tags") == [(3,)]
+    assert done.facts["elsewhere"] == [] and library.rows("SELECT tag_id FROM library_book_tags") == [(3,)]
 
     fixture(library, "child", ("library.special", 1, {"note": "n"}))
-    assert proven(library, loads("child")).facts["created"] == ["library.special 1"]
+    assert library.proven(loads("child")).facts["created"] == ["library.special 1"]
 
 
 def test_values_are_compared_as_they_are_stored(library: Any) -> None:
     sale = {"at": "2026-01-01T00:00:00", "price": "1.5", "changed": "2026-01-01T00:00:00Z"}
     fixture(library, "sale", ("library.sale", 1, sale))
-    proven(library, loads("sale"))
-    assert rows(library, "SELECT at, changed FROM library_sale") == [("2026-01-01 00:00:00",) * 2]
+    library.proven(loads("sale"))
+    assert library.rows("SELECT at, changed FROM library_sale") == [("2026-01-01 00:00:00",) * 2]
 
 
 def test_an_object_without_any_key_is_another_one_each_time(library: Any) -> None:
     fixture(library, "keyless", ("library.book", None, {"title": "x"}))
-    assert proven(library, loads("keyless"), settled=False).facts["created"] == ["library.book (new)"]
-    assert rows(library, "SELECT count(*) FROM library_book") == [(2,)]
+    assert library.proven(loads("keyless"), settled=False).facts["created"] == ["library.book (new)"]
+    assert library.rows("SELECT count(*) FROM library_book") == [(2,)]
 
 
 def test_where_fixtures_are_found(library: Any) -> None:
@@ -191,15 +147,15 @@ def test_where_fixtures_are_found(library: Any) -> None:
     (library.root / "seeds/packed.json.gz").write_bytes(gzip.compress((text % (5, "z")).encode()))
     library.write("seeds/plain.json", text % (6, "y"))
     library.write("seeds/empty.json", "[]")
-    assert proven(library, loads("packed", "plain")).facts["created"] == ["library.tag 5", "library.tag 6"]
+    assert library.proven(loads("packed", "plain")).facts["created"] == ["library.tag 5", "library.tag 6"]
     (same, nothing, excluded) = library.run(
         loads(str(library.root / "seeds/plain.json")), loads("empty"), loads("packed", exclude=["library"])
     )
     assert [each.changed for each in (same, nothing, excluded)] == [False, False, False]
     library.write("seeds/lines.jsonl", '{"model": "library.tag", "pk": 7, "fields": {"name": "x", "gone": 1}}\n')
-    assert "no field named 'gone'" in refused(library, loads("lines")).message
-    proven(library, loads("lines", ignore_nonexistent=True))
-    assert rows(library, "SELECT id, name FROM library_tag ORDER BY id") == [(5, "z"), (6, "y"), (7, "x")]
+    assert "no field named 'gone'" in library.refused(loads("lines")).message
+    library.proven(loads("lines", ignore_nonexistent=True))
+    assert library.rows("SELECT id, name FROM library_tag ORDER BY id") == [(5, "z"), (6, "y"), (7, "x")]
 
 
 TAG = '{"model": "library.tag", "pk": %s, "fields": {"name": "x"}}'
@@ -229,7 +185,7 @@ def test_fixtures_that_are_wrong(library: Any, content: bytes | str, said: str) 
     (library.root / "library/fixtures/wrong.json").write_bytes(
         content.encode() if isinstance(content, str) else content
     )
-    error = refused(library, loads("wrong"))
+    error = library.refused(loads("wrong"))
     assert error.kind == "fixture" and error.hint == "mend the fixture"
     assert said.replace("*", str(library.root / "library/fixtures/wrong")) in error.message
 
@@ -237,7 +193,7 @@ def test_fixtures_that_are_wrong(library: Any, content: bytes | str, said: str) 
 def test_a_fixture_for_a_table_that_is_missing(library: Any) -> None:
     library.append("library/models.py", "\nclass Late(models.Model):\n    pass\n")
     fixture(library, "late", ("library.late", 1, {}))
-    error = refused(library, loads("late"))
+    error = library.refused(loads("late"))
     assert error.kind == "database" and error.hint == "run `migrate` first"
     assert "no such table: library_late" in error.message
 
@@ -279,27 +235,27 @@ def test_a_signal_handler_that_changes_another_table(library: Any, signal: str, 
     shell(library, "Tag.objects.create(pk=2, name='u')")
     fixture(library, "book", ("library.book", 1, {"title": "x"}))
     library.write("handlers.py", HANDLER % (signal, does))
-    done = proven(library, loads("book"))
+    done = library.proven(loads("book"))
     assert done.facts["elsewhere"] == ["library_tag"] and done.facts["unmodified"] == 1
     assert done.diff == {"before": "library_tag: 1 row as before\n", "after": "library_tag: 1 row written on the way\n"}
-    assert rows(library, "SELECT name FROM library_tag ORDER BY id") == [("touched",), ("u",)]
+    assert library.rows("SELECT name FROM library_tag ORDER BY id") == [("touched",), ("u",)]
 
 
 def test_a_signal_handler_that_changes_nothing_in_the_end(library: Any) -> None:
     shell(library, "Book.objects.create(pk=1, title='x')\nTag.objects.create(pk=1, name='t')")
     fixture(library, "book", ("library.book", 1, {"title": "x"}))
     library.write("handlers.py", HANDLER % ("post_save", "Tag.objects.using(using).update(name='t')"))
-    assert proven(library, loads("book"), changed=False).facts["elsewhere"] == []
+    assert library.proven(loads("book"), changed=False).facts["elsewhere"] == []
 
 
 def test_a_signal_handler_that_writes_to_another_database(library: Any) -> None:
     fixture(library, "book", ("library.book", 1, {"title": "x"}))
     library.write("handlers.py", HANDLER % ("post_save", "Log.objects.using('other').create(text='saved')"))
-    done = proven(library, loads("book"), settled=False)
+    done = library.proven(loads("book"), settled=False)
     assert done.facts["elsewhere"] == ["other.library_log"]
     assert done.diff["after"].endswith("other.library_log: 1 row written on the way\n")
-    assert rows(library, "SELECT count(*) FROM library_log", "other.sqlite3") == [(2,)]
-    assert rows(library, "SELECT count(*) FROM library_log") == [(0,)]
+    assert library.rows("SELECT count(*) FROM library_log", "other.sqlite3") == [(2,)]
+    assert library.rows("SELECT count(*) FROM library_log") == [(0,)]
 
 
 ROUTER = """
@@ -325,21 +281,21 @@ def test_a_router_that_sends_writes_elsewhere(library: Any) -> None:
     tags, log = ("library.tag", None, {"name": "red"}), ("library.log", 1, {"text": "t"})
     fixture(library, "plain", tags, ("library.book", 1, {"title": "x"}), log)
     untouched = library.contents()["db.sqlite3"]
-    done = proven(library, loads("plain", database="other"))
+    done = library.proven(loads("plain", database="other"))
     assert done.facts["created"] == ["library.tag red", "library.book 1"] and done.facts["database"] == "other"
     assert library.contents()["db.sqlite3"] == untouched
-    assert rows(library, "SELECT count(*) FROM library_log", "other.sqlite3") == [(0,)]
+    assert library.rows("SELECT count(*) FROM library_log", "other.sqlite3") == [(0,)]
 
     fixture(library, "related", tags, ("library.book", 1, {"title": "x", "tags": [["red"]]}))
     for check in (True, False):
         with pytest.raises(StepError, match=r"FOREIGN KEY constraint failed|has an invalid foreign key"):
             library.run(loads("related", database="other"), check=check)
-    assert rows(library, "SELECT count(*) FROM library_book_tags") == [(0,)]
-    proven(library, loads("plain"))
-    assert proven(library, loads("related", database="other")).facts["elsewhere"] == ["default.library_book_tags"]
+    assert library.rows("SELECT count(*) FROM library_book_tags") == [(0,)]
+    library.proven(loads("plain"))
+    assert library.proven(loads("related", database="other")).facts["elsewhere"] == ["default.library_book_tags"]
 
     untouched = library.contents()["db.sqlite3"]
-    done = proven(library, {"name": "flush", "database": "other", "confirm": "other"})
+    done = library.proven({"name": "flush", "database": "other", "confirm": "other"})
     assert library.contents()["db.sqlite3"] == untouched
     assert done.before["library_book"] == 1 and "library_book" not in done.after
 
@@ -356,11 +312,11 @@ def test_users_of_another_model(project: Any) -> None:
     project.run({"name": "group", "group": "editors"})
     fields = {"username": "ann", "password": "!long-secret", "groups": [["editors"]], "date_joined": "2026-01-01"}
     project.write("people/fixtures/ann.json", json.dumps([{"model": "people.person", "fields": fields}]))
-    done = proven(project, loads("ann"))
-    assert "groups: [1]" in done.diff["after"] and "long-secret" not in str(told(done))
+    done = project.proven(loads("ann"))
+    assert "groups: [1]" in done.diff["after"] and "long-secret" not in str(done)
     project.write("people/fixtures/old.json", json.dumps([{"model": "auth.user", "pk": 9, "fields": fields}]))
-    assert refused(project, loads("old")).kind in ("fixture", "database")
-    done = proven(project, FLUSH)
+    assert project.refused(loads("old")).kind in ("fixture", "database")
+    done = project.proven(FLUSH)
     assert done.before["people_person"] == 1 and "people_person" not in done.after
 
 
@@ -371,23 +327,23 @@ def test_what_is_dumped(library: Any) -> None:
     shell(library, "tag = Tag.objects.create(name='t')\nBook.objects.create(title='x', main=tag).tags.add(tag)")
     dump: Step = {"name": "dumpdata", "dest": "dump.json", "apps": ["library"]}
     file = library.root / "dump.json"
-    done = proven(library, dump)
+    done = library.proven(dump)
     assert done.before is None and done.after == {"bytes": file.stat().st_size, "mode": "0600"}
     plain = file.read_bytes()
     for more in ({"indent": 2}, {"exclude": ["library.tag"]}, {"natural_foreign": True, "natural_primary": True}):
         before = file.read_bytes()
-        proven(library, {**dump, **more})
+        library.proven({**dump, **more})
         assert file.read_bytes() != before
     assert json.loads(file.read_text())[1]["fields"]["tags"] == [["t"]]
-    assert proven(library, {**dump, "mode": "0640"}).after["mode"] == "0640"
+    assert library.proven({**dump, "mode": "0640"}).after["mode"] == "0640"
     assert file.stat().st_mode & 0o777 == 0o640
     # As `dumpdata --output` does it, so that `loaddata` can read it again.
-    proven(library, {**dump, "dest": "dump.json.gz"})
-    proven(library, {**dump, "dest": "dump.json.bz2"})
+    library.proven({**dump, "dest": "dump.json.gz"})
+    library.proven({**dump, "dest": "dump.json.bz2"})
     assert gzip.decompress((library.root / "dump.json.gz").read_bytes()) == plain
     assert bz2.decompress((library.root / "dump.json.bz2").read_bytes()) == plain
-    proven(library, FLUSH)
-    proven(library, loads(str(library.root / "dump.json.gz")))
+    library.proven(FLUSH)
+    library.proven(loads(str(library.root / "dump.json.gz")))
 
 
 @pytest.mark.parametrize(
@@ -404,7 +360,7 @@ def test_what_is_dumped(library: Any) -> None:
     ],
 )
 def test_dumps_that_cannot_be(library: Any, more: Step, kind: str, said: str) -> None:
-    error = refused(library, {"name": "dumpdata", "dest": "dump.json", **more})
+    error = library.refused({"name": "dumpdata", "dest": "dump.json", **more})
     assert error.kind == kind and error.message.startswith(said)
 
 
@@ -414,15 +370,15 @@ def test_dumps_that_cannot_be(library: Any, more: Step, kind: str, said: str) ->
 def test_flush_only_when_confirmed(library: Any) -> None:
     shell(library, "Book.objects.create(title='x').tags.create(name='t')")
     for confirm in ("", "Default", "other", None):
-        error = refused(library, {**FLUSH, "confirm": confirm})
+        error = library.refused({**FLUSH, "confirm": confirm})
         assert error.hint == "if that is what you want: `confirm: default`"
-    done = proven(library, FLUSH)
+    done = library.proven(FLUSH)
     assert {table: done.before[table] for table in done.before if table not in done.after} == {
         "library_book": 1,
         "library_book_tags": 1,
         "library_tag": 1,
     }
-    assert rows(library, "SELECT count(*) FROM library_tag") == [(0,)]
+    assert library.rows("SELECT count(*) FROM library_tag") == [(0,)]
 
 
 FILL = """
@@ -441,18 +397,18 @@ def test_flush_with_a_handler_that_fills_tables_again(library: Any) -> None:
     """The tables have as many rows as before, but not the same; and a handler that fails brings all of them back."""
     library.write("handlers.py", FILL)
     shell(library, "Tag.objects.create(name='t')")
-    proven(library, FLUSH)
-    assert rows(library, "SELECT id, name FROM library_tag") == [(1, "always")]
-    assert rows(library, "SELECT text FROM library_log", "other.sqlite3") == [("x",)]
+    library.proven(FLUSH)
+    assert library.rows("SELECT id, name FROM library_tag") == [(1, "always")]
+    assert library.rows("SELECT text FROM library_log", "other.sqlite3") == [("x",)]
     library.write("handlers.py", FILL.replace("Tag.objects", "1 / 0; Tag.objects"))
     with pytest.raises(StepError, match="ZeroDivisionError"):
         library.run(FLUSH)
-    assert rows(library, "SELECT id, name FROM library_tag") == [(1, "always")]
+    assert library.rows("SELECT id, name FROM library_tag") == [(1, "always")]
 
 
 def test_flush_before_everything_is_migrated(project: Any) -> None:
     (done,) = project.run(FLUSH)
     assert not done.changed and done.before == {}
     project.run({"name": "migrate", "app": "contenttypes"})
-    error = refused(project, FLUSH)
+    error = project.refused(FLUSH)
     assert error.message == "no such table: auth_permission" and error.hint == "run `migrate` first"

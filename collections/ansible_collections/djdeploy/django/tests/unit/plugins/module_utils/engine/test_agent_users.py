@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import (
     StepError,
-    StepResult,
     Target,
     run_steps,
 )
@@ -54,44 +52,8 @@ def with_own_model(project: Any, models: str) -> None:
     project.run({"name": "command", "argv": ["makemigrations", "people"]}, {"name": "migrate"})
 
 
-def rows(project: Any, query: str, file: str = "db.sqlite3") -> list[tuple[Any, ...]]:
-    database = sqlite3.connect(project.root / file)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
-
-
 def shell(project: Any, code: str) -> None:
     project.run({"name": "shell", "code": code})
-
-
-def proven(project: Any, step: Step) -> StepResult:
-    """Predict, run, run again; the run's result."""
-    untouched = project.contents()
-    (predicted,) = project.run(step, check=True)
-    assert project.contents() == untouched, "check mode changed a file"
-    done, again = project.run(step, step)
-    assert done.changed
-    assert (predicted.changed, predicted.before, predicted.after) == (done.changed, done.before, done.after)
-    assert (predicted.diff, predicted.facts) == (done.diff, done.facts)
-    assert not again.changed and again.diff["before"] == again.diff["after"]
-    assert not again.facts["created"]
-    return done
-
-
-def refused(project: Any, step: Step) -> StepError:
-    """In check mode as without; and nothing is changed."""
-    untouched, errors = project.contents(), []
-    for check in (True, False):
-        with pytest.raises(StepError) as caught:
-            project.run(step, check=check)
-        errors.append(caught.value)
-        assert project.contents() == untouched
-    predicted, error = errors
-    assert (predicted.kind, predicted.message, predicted.hint) == (error.kind, error.message, error.hint)
-    assert "\n" not in error.message and "Error:" not in error.message
-    return error
 
 
 # --- What a user of Django's own model is like ----------------------------------------------------------------------
@@ -110,9 +72,9 @@ def refused(project: Any, step: Step) -> StepError:
     ],
 )
 def test_values_are_compared_as_they_are_stored(shop: Any, given: Step, column: str, stored: Any) -> None:
-    done = proven(shop, {**BEA, **given})
+    done = shop.proven({**BEA, **given})
     assert done.before is None and done.facts["created"]
-    assert rows(shop, f"SELECT {column} FROM auth_user") == [(stored,)]
+    assert shop.rows(f"SELECT {column} FROM auth_user") == [(stored,)]
 
 
 @pytest.mark.parametrize(
@@ -126,13 +88,16 @@ def test_values_are_compared_as_they_are_stored(shop: Any, given: Step, column: 
         ({**BEA, "fields": {"logentry": 3}}, "auth.User has no field 'logentry'"),
         ({**BEA, "fields": {"first_name": None}}, "auth.User.first_name: This field cannot be null."),
         ({**BEA, "fields": {"first_name": "x" * 151}}, "auth.User.first_name: Ensure this value has at most 150"),
-        ({**BEA, "fields": {"date_joined": "soon"}}, "auth.User.date_joined: “soon” value has an invalid format"),
+        (
+            {**BEA, "fields": {"date_joined": "soon"}},
+            "auth.User.date_joined: \u201csoon\u201d value has an invalid format",
+        ),
         ({**EDITORS, "group": ""}, "'' is not the name of a group"),
         ({**EDITORS, "permissions": ["add_product"]}, "there is no permission 'add_product'"),
     ],
 )
 def test_values_django_would_not_take(shop: Any, step: Step, said: str) -> None:
-    error = refused(shop, step)
+    error = shop.refused(step)
     assert error.kind == "user" and error.message.startswith(said)
 
 
@@ -142,8 +107,8 @@ def test_an_existing_user(shop: Any) -> None:
         ({"id": 77}, "auth.User.id is the primary key: it cannot be changed"),
         ({"first_name": None}, "auth.User.first_name: This field cannot be null."),
     ):
-        assert refused(shop, {**BEA, "fields": fields}).message == said
-    done = proven(shop, {**BEA, "fields": {"date_joined": "2026-01-01 00:00:00"}})
+        assert shop.refused({**BEA, "fields": fields}).message == said
+    done = shop.proven({**BEA, "fields": {"date_joined": "2026-01-01 00:00:00"}})
     assert not done.facts["created"] and done.after["date_joined"] == "2026-01-01 00:00:00+00:00"
 
 
@@ -153,25 +118,25 @@ def test_nobody_to_delete(shop: Any) -> None:
 
 
 def test_a_permission_named_twice(shop: Any) -> None:
-    done = proven(shop, {**EDITORS, "permissions": ["shop.add_product", "shop.add_product"]})
+    done = shop.proven({**EDITORS, "permissions": ["shop.add_product", "shop.add_product"]})
     assert done.after["permissions"] == ["shop.add_product"]
-    assert rows(shop, "SELECT count(*) FROM auth_group_permissions") == [(1,)]
+    assert shop.rows("SELECT count(*) FROM auth_group_permissions") == [(1,)]
 
 
 def test_a_permission_of_a_model_that_is_not_migrated_yet(shop: Any) -> None:
     shop.append("shop/models.py", "\nclass Producer(models.Model):\n    pass\n")
     shop.run({"name": "command", "argv": ["makemigrations", "shop"]})
     step = {**EDITORS, "permissions": ["shop.change_producer"]}
-    error = refused(shop, step)
+    error = shop.refused(step)
     assert error.message == "there is no permission 'shop.change_producer' yet" and error.hint == "run `migrate` first"
     shop.run({"name": "migrate"})
-    assert proven(shop, step).after["permissions"] == ["shop.change_producer"]
+    assert shop.proven(step).after["permissions"] == ["shop.change_producer"]
 
 
 @pytest.mark.parametrize("step", [BEA, EDITORS, {**BEA, "name": "superuser"}, {**BEA, "state": "absent"}])
 def test_a_project_without_users(shop: Any, step: Step) -> None:
     shop.settings('INSTALLED_APPS = ["django.contrib.staticfiles", "shop"]')
-    error = refused(shop, step)
+    error = shop.refused(step)
     assert error.message == "django.contrib.auth is not in INSTALLED_APPS: there are no users to create"
 
 
@@ -203,17 +168,17 @@ def test_a_required_foreign_key(project: Any) -> None:
     """It has two names, `company` and `company_id`; the manager takes only one."""
     with_own_model(project, EMPLOYED)
     shell(project, "from people.models import Company; Company.objects.create(id=1, name='a')")
-    assert refused(project, ANN).message == "people.Person needs company"
+    assert project.refused(ANN).message == "people.Person needs company"
     for field, value, said in (
         ("company", 99, "people.Person.company: company instance with id 99 "),
         ("company_id", 99, "people.Person.company: company instance with id 99 "),
-        ("company", "x", "people.Person.company: “x” value must be an integer."),
+        ("company", "x", "people.Person.company: \u201cx\u201d value must be an integer."),
         ("company_id", None, "people.Person.company: This field cannot be null."),
     ):
-        assert refused(project, {**ANN, "fields": {field: value}}).message.startswith(said)
-    proven(project, {**ANN, "fields": {"company": 1}})
-    proven(project, {"name": "superuser", "username": "bea@example.com", "fields": {"company_id": 1}})
-    assert rows(project, "SELECT email, company_id FROM people_person ORDER BY email") == [
+        assert project.refused({**ANN, "fields": {field: value}}).message.startswith(said)
+    project.proven({**ANN, "fields": {"company": 1}})
+    project.proven({"name": "superuser", "username": "bea@example.com", "fields": {"company_id": 1}})
+    assert project.rows("SELECT email, company_id FROM people_person ORDER BY email") == [
         ("ann@example.com", 1),
         ("bea@example.com", 1),
     ]
@@ -241,9 +206,9 @@ def test_a_model_with_a_name_and_a_password(project: Any) -> None:
         ({"staff": True}, "people.Person has no field 'is_staff'"),
         ({"groups": []}, "people.Person has no groups"),
     ):
-        assert refused(project, {**BEA, **given}).message == said
-    assert proven(project, BEA).after == {"login": "bea"}
-    assert proven(project, {**BEA, "state": "absent"}).before == {"login": "bea"}
+        assert project.refused({**BEA, **given}).message == said
+    assert project.proven(BEA).after == {"login": "bea"}
+    assert project.proven({**BEA, "state": "absent"}).before == {"login": "bea"}
 
 
 LOWERCASED = """
@@ -264,10 +229,10 @@ class Person(AbstractBaseUser):
 def test_an_email_address_as_username(project: Any) -> None:
     """The manager would store another one than was asked for; a second run would not find it."""
     with_own_model(project, LOWERCASED)
-    error = refused(project, {**ANN, "email": "bea@example.com"})
+    error = project.refused({**ANN, "email": "bea@example.com"})
     assert error.message == "the email address is the username here, and both are given"
-    proven(project, {**ANN, "username": "Ann@EXAMPLE.com", "email": "Ann@example.com"})
-    assert rows(project, "SELECT email FROM people_person") == [("Ann@example.com",)]
+    project.proven({**ANN, "username": "Ann@EXAMPLE.com", "email": "Ann@example.com"})
+    assert project.rows("SELECT email FROM people_person") == [("Ann@example.com",)]
 
 
 PARTICULAR = """
@@ -297,18 +262,18 @@ post_save.connect(refuse, sender=Person)
 def test_a_model_with_peculiarities(project: Any) -> None:
     with_own_model(project, PARTICULAR)
     shell(project, "from people.models import Team; Team.objects.create(name='reds')")
-    assert refused(project, {**BEA, "groups": ["blues"]}).message == "there is no group 'blues'"
-    assert proven(project, {**BEA, "email": "b@example.com", "groups": ["reds"]}).after["groups"] == ["reds"]
-    error = refused(project, {**BEA, "username": "carl", "email": "b@example.com"})
+    assert project.refused({**BEA, "groups": ["blues"]}).message == "there is no group 'blues'"
+    assert project.proven({**BEA, "email": "b@example.com", "groups": ["reds"]}).after["groups"] == ["reds"]
+    error = project.refused({**BEA, "username": "carl", "email": "b@example.com"})
     assert error.message == "another user has the email 'b@example.com' already"
     for fields in ({"rate": 0.1}, {"rate": "1.5", "data": {"a": [1]}, "token": "8c9a2c36-7d6b-4a60-9b4c-2f2f2d9b0b11"}):
-        proven(project, {**BEA, "fields": fields})
-    error = refused(project, {**BEA, "fields": {"rate": 1.005}})
+        project.proven({**BEA, "fields": fields})
+    error = project.refused({**BEA, "fields": {"rate": 1.005}})
     assert error.message == "people.Person.rate: Ensure that there are no more than 2 decimal places."
     with pytest.raises(StepError, match=r"ValueError: no such name \(people/models.py line"):
         project.run({**BEA, "username": "dora", "email": "d@example.com", "fields": {"first_name": "Nobody"}})
-    proven(project, {**BEA, "active": False})  # which the manager hides
-    assert rows(project, "SELECT username, rate, is_active FROM people_person") == [("bea", 1.5, 0)]
+    project.proven({**BEA, "active": False})  # which the manager hides
+    assert project.rows("SELECT username, rate, is_active FROM people_person") == [("bea", 1.5, 0)]
 
 
 # --- Several databases ------------------------------------------------------------------------------------------------
@@ -342,16 +307,16 @@ def test_the_database_that_is_named_and_no_other(shop: Any, database: Path) -> N
         {**BEA, "state": "absent"},
         {**EDITORS, "state": "absent"},
     ):
-        proven(shop, {**step, "database": "other"})
+        shop.proven({**step, "database": "other"})
         assert shop.contents()["db.sqlite3"] == untouched, step
         if step.get("staff"):
             found = (
                 "SELECT username, name FROM auth_user_groups NATURAL JOIN (SELECT id user_id, username FROM auth_user)"
             )
             found += " NATURAL JOIN (SELECT id group_id, name FROM auth_group)"
-            assert rows(shop, found, "other.sqlite3") == [("bea", "editors")]
-    assert rows(shop, "SELECT username FROM auth_user", "other.sqlite3") == []
-    assert rows(shop, "SELECT name FROM auth_group", "other.sqlite3") == []
+            assert shop.rows(found, "other.sqlite3") == [("bea", "editors")]
+    assert shop.rows("SELECT username FROM auth_user", "other.sqlite3") == []
+    assert shop.rows("SELECT name FROM auth_group", "other.sqlite3") == []
 
 
 # --- What goes along with a user --------------------------------------------------------------------------------------
@@ -390,32 +355,32 @@ def with_belongings(project: Any, kind: str, more: str = "") -> None:
 
 def test_what_goes_along_is_told_and_goes_only_when_agreed(project: Any) -> None:
     with_belongings(project, "CASCADE")
-    error = refused(project, {**BEA, "state": "absent"})
+    error = project.refused({**BEA, "state": "absent"})
     assert error.message == "with bea would go: 1 of people.basket, 2 of people.item"
     assert error.hint.startswith("`force: true`") and "`active: false`" in error.hint
     assert error.facts["removed"] == {"people.basket": 1, "people.item": 2}
-    error = refused(project, {**EDITORS, "state": "absent"})
+    error = project.refused({**EDITORS, "state": "absent"})
     assert error.message == "with editors would go: 1 of people.profile" and "active" not in error.hint
-    done = proven(project, {**BEA, "state": "absent", "force": True})
+    done = project.proven({**BEA, "state": "absent", "force": True})
     assert done.facts["removed"] == {"people.basket": 1, "people.item": 2}
     # A group, the relation to a friend and the admin's log are not worth a question.
-    assert proven(project, {**BEA, "username": "carl", "state": "absent"}).facts["removed"] == {}
-    assert rows(project, "SELECT count(*) FROM people_person") == [(0,)]
-    assert rows(project, "SELECT count(*) FROM people_item") == [(0,)]
+    assert project.proven({**BEA, "username": "carl", "state": "absent"}).facts["removed"] == {}
+    assert project.rows("SELECT count(*) FROM people_person") == [(0,)]
+    assert project.rows("SELECT count(*) FROM people_item") == [(0,)]
 
 
 @pytest.mark.parametrize("kind", ["PROTECT", "RESTRICT", "DO_NOTHING"])
 def test_what_must_not_go_keeps_the_user(project: Any, kind: str) -> None:
     with_belongings(project, kind)
-    error = refused(project, {**BEA, "state": "absent", "force": True})
+    error = project.refused({**BEA, "state": "absent", "force": True})
     assert error.kind == "user" and error.hint == "delete or change those first"
     assert "Basket" in error.message
 
 
 def test_what_stays_without_its_owner(project: Any) -> None:
     with_belongings(project, "SET_NULL, null=True")
-    assert proven(project, {**BEA, "state": "absent"}).facts["removed"] == {}
-    assert rows(project, "SELECT owner_id FROM people_basket") == [(None,)]
+    assert project.proven({**BEA, "state": "absent"}).facts["removed"] == {}
+    assert project.rows("SELECT owner_id FROM people_basket") == [(None,)]
 
 
 SOFT = """
@@ -432,10 +397,10 @@ def test_a_model_that_only_marks_as_deleted(project: Any) -> None:
     with pytest.raises(StepError) as caught:
         project.run({**BEA, "state": "absent"})
     assert caught.value.message == "people.Person.delete() does not delete: bea would still be there"
-    assert rows(project, "SELECT is_active FROM people_person") == [(1,)]
+    assert project.rows("SELECT is_active FROM people_person") == [(1,)]
 
 
 def test_a_group_with_members(shop: Any) -> None:
     shop.run(EDITORS, {**BEA, "groups": ["editors"]})
-    assert proven(shop, {**EDITORS, "state": "absent"}).facts["removed"] == {}
-    assert rows(shop, "SELECT username FROM auth_user") == [("bea",)]
+    assert shop.proven({**EDITORS, "state": "absent"}).facts["removed"] == {}
+    assert shop.rows("SELECT username FROM auth_user") == [("bea",)]
