@@ -970,7 +970,7 @@ def suggest_key(name: str, keys: Sequence[Key], *, top: bool) -> str:
         return "did you mean " + " or ".join(f"'{dotted}'" for dotted in inner) + "?"
     if not top and name in key_names() and "." not in name:
         return f"'{name}' is a key of the site itself; indent it less"
-    return did_you_mean(name, [key.name for key in keys])
+    return did_you_mean(name, [key.name for key in keys]) or "docs/variables.md has all keys of a site"
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

@@ -119,8 +119,9 @@ def test_no_site_is_no_problem() -> None:
         ({"timeout": 3}, "unknown key 'timeout' in site 'shop'", "did you mean 'web.timeout' or 'health.timeout'?"),
         ({"web": {"wrkers": 3}}, "unknown key 'wrkers' in 'web' of site 'shop'", "did you mean 'workers'?"),
         ({"web": {"branch": "x"}}, "unknown key 'branch' in 'web' of site 'shop'", "indent it less"),
-        ({"zzz": 1}, "unknown key 'zzz' in site 'shop'", "known: domains, branch"),
-        ({7: 1}, "unknown key '7' in site 'shop'", "known: domains"),
+        ({"zzz": 1}, "unknown key 'zzz' in site 'shop'", "docs/variables.md has all keys of a site"),
+        ({"snapshots": {"zzz": 1}}, "unknown key 'zzz' in 'snapshots' of site 'shop'", "known: enabled, keep"),
+        ({7: 1}, "unknown key '7' in site 'shop'", "docs/variables.md has all keys of a site"),
     ],
 )
 def test_unknown_key(given: dict[Any, Any], message: str, hint: str) -> None:
