@@ -5,13 +5,46 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
 import time
 from collections import Counter
 
+import projects
+import pytest
 from hosts import eventually
 
 PUSHES, JOBS = 10, 200
 LONG = 9000
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+MODEL = """\
+from django.db import models
+
+
+class Thing(models.Model):
+    pass
+"""
+MIGRATION = """\
+import time
+
+from django.db import migrations, models
+
+from queue_app.tasks import tell
+
+
+def stand(apps, editor):
+    tell("migration-began")
+    time.sleep(4)
+    tell("migration-ended")
+
+
+class Migration(migrations.Migration):
+    dependencies = [{after}]
+    operations = [{operations}]
+"""
+CREATED = (
+    'migrations.CreateModel("Thing", [("id", models.BigAutoField(primary_key=True)), ("name", models.TextField())])'
+)
+GONE = 'migrations.DeleteModel("Thing"), migrations.RunPython(stand, migrations.RunPython.noop)'
 
 
 def ask(works, first, count, **options):
@@ -29,6 +62,11 @@ def push(works, number):
 def units(server, state="active"):
     told = server.run(f"systemctl list-units --plain --no-legend --state={state} 'djdeploy-works.process@*'").stdout
     return [line.split()[0] for line in told.splitlines()]
+
+
+def numbers(done, first, count):
+    """Which of so many jobs from a number on are done, each as often as it was."""
+    return sorted(int(words) for words, _release in done("celery") if first <= int(words) < first + count)
 
 
 def test_jobs_outlive_ten_pushes(works, server, done):
@@ -79,6 +117,47 @@ def test_timers_go_on_under_deploys(works, server, done):
     assert "tick" in server.check_output("djdeploy schedule works")
 
 
+def test_nothing_works_while_a_migration_runs_behind_the_page(works, server, done):
+    works.change("queue_app/models.py", MODEL)
+    works.change("queue_app/migrations/0001_thing.py", MIGRATION.format(after="", operations=CREATED))
+    works.change("queue_app/migrations/__init__.py", "")
+    assert works.push().status == 0
+    ask(works, 700, 20, seconds=1)
+    works.change(
+        "queue_app/migrations/0002_gone.py", MIGRATION.format(after='("queue_app", "0001_thing")', operations=GONE)
+    )
+    works.change("queue_app/models.py", "")
+    pushed = works.push("-o", "allow=contract", "main")
+    assert pushed.status == 0, pushed.output
+    assert re.search(r"processes +ok .* ended, none takes work", pushed.output), pushed.output
+    eventually(lambda: len(numbers(done, 700, 20)) >= 20, 60, "the jobs are done")
+    assert numbers(done, 700, 20) == list(range(700, 720))
+    lines = [line.split()[0] for line in server.check_output("cat /srv/works/shared/done.log").splitlines()]
+    assert lines[lines.index("migration-began") + 1] == "migration-ended", "something worked beside the migration"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.7, 2.0])
+def test_deployer_killed_while_work_is_handed_over(works, server, status, done, delay):
+    first, live = 1000 + int(delay * 1000), status("works")["live"]["id"]
+    ask(works, first, 20, seconds=0.5)
+    works.change("queue_app/mark.py", f"MARK = {first}\n")
+    with subprocess.Popen(works.push_words(), cwd=works.project, env=works.git_environment(), **QUIET) as push:
+        eventually(
+            lambda: any(live[:15] not in unit for unit in units(server)), 120, "a process of the new release runs"
+        )
+        time.sleep(delay)
+        server.check_output("systemctl kill --signal KILL 'djdeploy-deployer@*'")
+        push.wait(120)
+    works.change("queue_app/mark.py", f"MARK = {first + 1}\n")
+    push_again = works.push()
+    assert push_again.status == 0, push_again.output
+    live = status("works")["live"]["id"]
+    eventually(lambda: {live[:15] in unit for unit in units(server)} == {True}, 60, "only its processes run")
+    eventually(lambda: len(numbers(done, first, 20)) >= 20, 60, "the jobs are done")
+    assert numbers(done, first, 20) == list(range(first, first + 20)), "a job was lost or done twice"
+    assert not done("daemon-twice")
+
+
 def test_killed_worker_is_started_again(works, server):
     unit = next(unit for unit in units(server) if "worker" in unit)
     before = server.check_output("systemctl show -p MainPID --value %s", unit)
@@ -115,3 +194,19 @@ def test_back_after_a_rollback_and_a_reboot_of_the_deployer(works, server, statu
     server.check_output("djdeploy recover works")
     eventually(lambda: unit in units(server), 10, "recovery starts what is missing")
     assert server.run("djdeploy doctor works").rc == 0
+
+
+def test_all_of_it_is_back_after_a_reboot(works, web, server, status, done):
+    live = status("works")["live"]["id"]
+    before = set(units(server))
+    ask(works, 2000, 20, seconds=0.5)
+    subprocess.run([projects.ROOT / "script/host", "restart", web.name], check=True, capture_output=True)
+    eventually(lambda: set(units(server)) == before, 90, "the processes of the live release run")
+    assert status("works")["live"]["id"] == live
+    ticks = len(done("tick-began"))
+    eventually(lambda: len(done("tick-began")) > ticks, 30, "timers go on")
+    # What waited in the queue is on disk; only what a worker had in hand when the power went may be gone.
+    eventually(
+        lambda: sum(2000 <= int(words) < 2100 for words, _release in done("celery")) >= 14, 60, "the queue is kept"
+    )
+    assert not done("daemon-twice")
