@@ -6,10 +6,13 @@
 the person who pushes then see; the other files of the directory lie over what `base` makes.
 
     corpus.py sites <public key>     an inventory that says only `djdeploy_sites`, as YAML
+
+DJDEPLOY_CASES=celery,uv in the environment: only these, in the inventory and in the tests.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tomllib
@@ -34,12 +37,25 @@ class Page:
 
     :param shows: text that is in the answer.
     :param headers: headers it has; an empty text: it has no such header.
+    :param within: seconds after which it shows that at the latest; 0: at once.
+    :param logged: what stands in the journal beside the id of the request, which the page shows.
     """
 
     path: str
     status: int = 200
     shows: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    within: float = 0
+    logged: str = ""
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A websocket, a text that is sent, and the one that comes back."""
+
+    path: str
+    sends: str
+    shows: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,8 @@ class Case:
     :param site: what the site says beside its domain and key.
     :param says: lines the person reads who pushes it.
     :param refused: why it is refused instead.
-    :param hosts: where it is tested.
+    :param sockets: websockets of the project.
+    :param hosts: where it is tested; a case that names none is tested on one, chosen by its name.
     """
 
     name: str
@@ -70,14 +87,16 @@ class Case:
     says: tuple[str, ...]
     refused: str
     pages: tuple[Page, ...]
+    sockets: tuple[Socket, ...]
     hosts: tuple[str, ...]
 
 
 def cases() -> list[Case]:
-    """The whole corpus by name; a case that names no host is tested on one, turn by turn."""
+    """The whole corpus, in the order of the names."""
     found = []
-    for number, path in enumerate(sorted(CORPUS.glob("*/case.toml"))):
+    for path in sorted(CORPUS.glob("*/case.toml")):
         said = tomllib.loads(path.read_text())
+        by_name = HOSTS[sum(path.parent.name.encode()) % len(HOSTS)]  # a new case moves no other one
         found.append(
             Case(
                 name=path.parent.name,
@@ -91,10 +110,24 @@ def cases() -> list[Case]:
                 says=tuple(said.get("says", ())),
                 refused=said.get("refused", ""),
                 pages=tuple(Page(**page) for page in said.get("page", ())),
-                hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (HOSTS[number % len(HOSTS)],),
+                sockets=tuple(Socket(**each) for each in said.get("socket", ())),
+                hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (by_name,),
             )
         )
     return found
+
+
+def chosen(names: str | None = None) -> list[Case]:
+    """The cases of these names, with commas between them; of none: all.
+
+    :param names: None: what DJDEPLOY_CASES of the environment says.
+    :raises SystemExit: when there is no such case.
+    """
+    wanted = {name for name in (os.environ.get("DJDEPLOY_CASES", "") if names is None else names).split(",") if name}
+    known = cases()
+    if unknown := wanted - {case.name for case in known}:
+        sys.exit(f"there is no case {', '.join(sorted(unknown))}; choose of: {' '.join(case.name for case in known)}")
+    return [case for case in known if not wanted or case.name in wanted]
 
 
 def make(case: Case, project: Path) -> Path:
@@ -119,9 +152,9 @@ def make(case: Case, project: Path) -> Path:
 
 
 def sites(key: str) -> dict[str, Any]:
-    """`djdeploy_sites` of the corpus."""
+    """`djdeploy_sites` of the corpus, or of what is chosen of it."""
     said = {}
-    for case in cases():
+    for case in chosen():
         fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(case.hosts)}
         said[case.name] = deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
     return said
