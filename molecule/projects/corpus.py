@@ -151,13 +151,15 @@ def make(case: Case, project: Path) -> Path:
     return project
 
 
+def site(case: Case, key: str) -> dict[str, Any]:
+    """The site of a case in an inventory, for whoever has this key."""
+    fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(case.hosts)}
+    return deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
+
+
 def sites(key: str) -> dict[str, Any]:
     """`djdeploy_sites` of the corpus, or of what is chosen of it."""
-    said = {}
-    for case in chosen():
-        fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(case.hosts)}
-        said[case.name] = deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
-    return said
+    return {case.name: site(case, key) for case in chosen()}
 
 
 if __name__ == "__main__":
