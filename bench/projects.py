@@ -49,7 +49,7 @@ def add_sites(host: Host, cases: Sequence[Any]) -> None:
     key = (host.folder / "pusher.pub").read_text().strip()
     file = host.inventory / "sites.yml"
     tree = json.loads(file.read_text())
-    sites = {case.name: {**corpus.site(case, key), "hosts": []} for case in cases}
+    sites = {case.name: corpus.site(case, key) for case in cases}
     tree["all"]["vars"]["djdeploy_sites"] |= sites
     file.write_text(json.dumps(tree, indent=1))
     say(f"setting up {len(sites)} more sites")

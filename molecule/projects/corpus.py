@@ -5,7 +5,7 @@
 `corpus/<name>/case.toml` says what is special about it, what a site of it says in the inventory, and what a visitor and
 the person who pushes then see; the other files of the directory lie over what `base` makes.
 
-    corpus.py sites <public key>     an inventory that says only `djdeploy_sites`, as YAML
+    corpus.py sites <public key>     an inventory that says only `djdeploy_sites` of each host, as YAML
 
 DJDEPLOY_CASES=celery,uv in the environment: only these, in the inventory and in the tests.
 """
@@ -151,15 +151,18 @@ def make(case: Case, project: Path) -> Path:
     return project
 
 
-def site(case: Case, key: str) -> dict[str, Any]:
-    """The site of a case in an inventory, for whoever has this key."""
-    fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(case.hosts)}
+def site(case: Case, key: str, *hosts: str) -> dict[str, Any]:
+    """The site of a case in an inventory, on these hosts, for whoever has this key."""
+    fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(hosts)}
     return deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
 
 
-def sites(key: str) -> dict[str, Any]:
-    """`djdeploy_sites` of the corpus, or of what is chosen of it."""
-    return {case.name: site(case, key) for case in chosen()}
+def sites(key: str, host: str) -> dict[str, Any]:
+    """`djdeploy_sites` of a host: what of the corpus, or of its chosen cases, is pushed to it.
+
+    Each host has its own: a case on both of them is two sites, and not one that two hosts serve.
+    """
+    return {case.name: site(case, key, host) for case in chosen() if host in case.hosts}
 
 
 if __name__ == "__main__":
@@ -167,7 +170,8 @@ if __name__ == "__main__":
 
     match sys.argv[1:]:
         case ["sites", public_key]:
-            said = {"djdeploy_sites": sites(Path(public_key).read_text().strip())}
-            print(yaml.safe_dump({"all": {"vars": said}}, allow_unicode=True))
+            key = Path(public_key).read_text().strip()
+            said = {host: {"djdeploy_sites": sites(key, host)} for host in HOSTS}
+            print(yaml.safe_dump({"all": {"hosts": said}}, allow_unicode=True))
         case _:
             sys.exit(__doc__)

@@ -17,10 +17,11 @@ corpus = importlib.import_module("corpus")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4p7vW0QYc3mB4bqqe8lqzqkzq1FzCq9hGfXqv0Yy5k laptop"
 
 
-def test_what_its_sites_say_is_allowed() -> None:
-    said = corpus.sites(KEY)
+@pytest.mark.parametrize("host", corpus.HOSTS)
+def test_what_its_sites_say_is_allowed(host: str) -> None:
+    said = corpus.sites(KEY, host)
     assert schema.validate_sites(said, None, corpus.HOSTS) == []
-    assert list(said) == [case.name for case in corpus.cases()]
+    assert {tuple(site["hosts"]) for site in said.values()} == {(host,)}
 
 
 @pytest.mark.parametrize("case", corpus.cases(), ids=lambda case: case.name)
@@ -36,7 +37,7 @@ def test_enough_of_it_is_tried_on_every_debian() -> None:
 def test_some_can_be_chosen(monkeypatch) -> None:
     monkeypatch.setenv("DJDEPLOY_CASES", "uv,celery")
     assert [case.name for case in corpus.chosen()] == ["celery", "uv"]
-    assert list(corpus.sites(KEY)) == ["celery", "uv"]
+    assert [list(corpus.sites(KEY, host)) for host in corpus.HOSTS] == [["celery", "uv"], ["celery", "uv"]]
     monkeypatch.delenv("DJDEPLOY_CASES")
     assert corpus.chosen() == corpus.cases()
 
