@@ -5,11 +5,14 @@
 `corpus/<name>/case.toml` says what is special about it, what a site of it says in the inventory, and what a visitor and
 the person who pushes then see; the other files of the directory lie over what `base` makes.
 
-    corpus.py sites <public key>     an inventory that says only `djdeploy_sites`, as YAML
+    corpus.py sites <public key>     an inventory that says only `djdeploy_sites` of each host, as YAML
+
+DJDEPLOY_CASES=celery,uv in the environment: only these, in the inventory and in the tests.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tomllib
@@ -34,12 +37,25 @@ class Page:
 
     :param shows: text that is in the answer.
     :param headers: headers it has; an empty text: it has no such header.
+    :param within: seconds after which it shows that at the latest; 0: at once.
+    :param logged: what stands in the journal beside the id of the request, which the page shows.
     """
 
     path: str
     status: int = 200
     shows: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    within: float = 0
+    logged: str = ""
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A websocket, a text that is sent, and the one that comes back."""
+
+    path: str
+    sends: str
+    shows: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,8 @@ class Case:
     :param site: what the site says beside its domain and key.
     :param says: lines the person reads who pushes it.
     :param refused: why it is refused instead.
-    :param hosts: where it is tested.
+    :param sockets: websockets of the project.
+    :param hosts: where it is tested; a case that names none is tested on one, chosen by its name.
     """
 
     name: str
@@ -70,14 +87,16 @@ class Case:
     says: tuple[str, ...]
     refused: str
     pages: tuple[Page, ...]
+    sockets: tuple[Socket, ...]
     hosts: tuple[str, ...]
 
 
 def cases() -> list[Case]:
-    """The whole corpus by name; a case that names no host is tested on one, turn by turn."""
+    """The whole corpus, in the order of the names."""
     found = []
-    for number, path in enumerate(sorted(CORPUS.glob("*/case.toml"))):
+    for path in sorted(CORPUS.glob("*/case.toml")):
         said = tomllib.loads(path.read_text())
+        by_name = HOSTS[sum(path.parent.name.encode()) % len(HOSTS)]  # a new case moves no other one
         found.append(
             Case(
                 name=path.parent.name,
@@ -91,10 +110,24 @@ def cases() -> list[Case]:
                 says=tuple(said.get("says", ())),
                 refused=said.get("refused", ""),
                 pages=tuple(Page(**page) for page in said.get("page", ())),
-                hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (HOSTS[number % len(HOSTS)],),
+                sockets=tuple(Socket(**each) for each in said.get("socket", ())),
+                hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (by_name,),
             )
         )
     return found
+
+
+def chosen(names: str | None = None) -> list[Case]:
+    """The cases of these names, with commas between them; of none: all.
+
+    :param names: None: what DJDEPLOY_CASES of the environment says.
+    :raises SystemExit: when there is no such case.
+    """
+    wanted = {name for name in (os.environ.get("DJDEPLOY_CASES", "") if names is None else names).split(",") if name}
+    known = cases()
+    if unknown := wanted - {case.name for case in known}:
+        sys.exit(f"there is no case {', '.join(sorted(unknown))}; choose of: {' '.join(case.name for case in known)}")
+    return [case for case in known if not wanted or case.name in wanted]
 
 
 def make(case: Case, project: Path) -> Path:
@@ -118,13 +151,18 @@ def make(case: Case, project: Path) -> Path:
     return project
 
 
-def sites(key: str) -> dict[str, Any]:
-    """`djdeploy_sites` of the corpus."""
-    said = {}
-    for case in cases():
-        fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(case.hosts)}
-        said[case.name] = deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
-    return said
+def site(case: Case, key: str, *hosts: str) -> dict[str, Any]:
+    """The site of a case in an inventory, on these hosts, for whoever has this key."""
+    fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(hosts)}
+    return deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
+
+
+def sites(key: str, host: str) -> dict[str, Any]:
+    """`djdeploy_sites` of a host: what of the corpus, or of its chosen cases, is pushed to it.
+
+    Each host has its own: a case on both of them is two sites, and not one that two hosts serve.
+    """
+    return {case.name: site(case, key, host) for case in chosen() if host in case.hosts}
 
 
 if __name__ == "__main__":
@@ -132,7 +170,8 @@ if __name__ == "__main__":
 
     match sys.argv[1:]:
         case ["sites", public_key]:
-            said = {"djdeploy_sites": sites(Path(public_key).read_text().strip())}
-            print(yaml.safe_dump({"all": {"vars": said}}, allow_unicode=True))
+            key = Path(public_key).read_text().strip()
+            said = {host: {"djdeploy_sites": sites(key, host)} for host in HOSTS}
+            print(yaml.safe_dump({"all": {"hosts": said}}, allow_unicode=True))
         case _:
             sys.exit(__doc__)

@@ -5,16 +5,30 @@ from __future__ import annotations
 
 import errno
 import http.client
+import importlib.machinery
+import importlib.util
 from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from bench import deploy, load, noop
+from bench import deploy, load, noop, projects
 from bench.host import Trouble
 from bench.report import Goal, Result, percentile, report, table
 
+ROOT = Path(__file__).resolve().parents[2]
 BEGAN = 1_000.0
+
+
+def script_bench() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("script_bench", str(ROOT / "script/bench"))
+    specification = importlib.util.spec_from_loader(loader.name, loader)
+    assert specification is not None
+    module = importlib.util.module_from_spec(specification)
+    loader.exec_module(module)
+    return module
 
 
 def line(at: float, **event: Any) -> dict[str, Any]:
@@ -168,3 +182,32 @@ def test_the_goals_come_last():
 
 def test_table_is_aligned():
     assert table([["", "a"], ["long", "10"]]) == ["         a", "  long  10"]
+
+
+def test_words_after_projects_are_cases():
+    assert script_bench().with_cases(["load", "projects", "uv", "celery"]) == (["load", "projects"], ["uv", "celery"])
+    assert script_bench().with_cases(["load", "noop"]) == (["load", "noop"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("celry", "there is no case celry"), ("pipfile", "it is refused"), ("rest", "it is not pushed to Debian 13")],
+)
+def test_cases_that_cannot_be_measured(name, why):
+    with pytest.raises(Trouble, match=why):
+        projects.chosen([name])
+
+
+def test_cases_are_held_against_a_bare_startproject():
+    assert [case.name for case in projects.chosen(["uv", "nothing"])] == ["nothing", "uv"]
+    first = {name: {"whole": 9.0, "virtualenv": 7.0, "prove": 1.0} for name in ("nothing", "uv")}
+    again = {
+        "nothing": [{"whole": 1.0, "checks": 0.5}, {"whole": 2.0, "checks": 0.75}, {"whole": 3.0, "checks": 1.0}],
+        "uv": [{"whole": 3.0, "prove": 1.2}] * 3,
+    }
+    result = projects.told(Result("projects"), first, again)
+    assert result.text[-2:] == [
+        "  nothing       9.0 s  virtualenv 7.0      2.0 s  checks 0.8           1.00x",
+        "  uv            9.0 s  virtualenv 7.0      3.0 s   prove 1.2           1.50x",
+    ]
+    assert result.figures["uv"]["ratio"] == 1.5

@@ -1,28 +1,75 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each project of the corpus, pushed twice as it is: live, unnoticed by visitors, or refused with what to do."""
+"""Each project of the corpus, pushed twice as it is: live, unnoticed by visitors, or refused with what to do.
+
+The two hosts are worked at the same time, each by a process of its own (molecule.yml).
+"""
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import projects
 import pytest
-from hosts import Machine, Site
+import websocket
+from hosts import Machine, Response, Site, eventually
 from load import Visitors
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
 
-CASES = [pytest.param(case, host, id=f"{case.name} on {host}") for case in corpus.cases() for host in case.hosts]
+CASES = [
+    pytest.param(case, host, id=f"{case.name} on {host}", marks=pytest.mark.xdist_group(host))
+    for case in corpus.chosen()
+    for host in case.hosts
+]
+
+
+@pytest.fixture
+def site(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> Site:
+    """The site of a case, and its project in a directory of the host's own: two hosts may have the same one."""
+    folder = ephemeral / "projects" / host
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "laptop").exists():
+        (folder / "laptop").symlink_to(ephemeral / "laptop")
+    corpus.make(case, folder / "projects" / case.name)
+    return Site(case.name, fleet[host], folder)
+
+
+def is_as_said(answer: Response, page: corpus.Page) -> bool:
+    return (
+        answer.status == page.status
+        and page.shows in answer.text
+        and {name: answer.headers[name] or "" for name in page.headers} == page.headers
+    )
+
+
+def look_at(site: Site, page: corpus.Page) -> None:
+    """Ask for a page until it is as it shall be, as long as it may take."""
+    end = time.monotonic() + page.within
+    answer = site.get(page.path)
+    while not is_as_said(answer, page) and time.monotonic() < end:
+        time.sleep(0.3)
+        answer = site.get(page.path)
+    assert is_as_said(answer, page), f"{answer.status}\n{answer.headers}\n{answer.text}"
+    if page.logged:
+        told = re.search(r"<code>([0-9a-f]{32})</code>", answer.text)
+        assert told, answer.text
+        eventually(lambda: page.logged in logged(site, told[1]), 10, f"{page.logged} in the journal")
+
+
+def logged(site: Site, request: str) -> str:
+    """What was logged for a request, as an operator looks it up."""
+    words = site.machine.ssh_words("djdeploy", "logs", site.name, "--request", request)
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.mark.parametrize(("case", "host"), CASES)
-def test_project_as_it_is(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> None:
-    site = Site(case.name, fleet[host], ephemeral)
-    corpus.make(case, ephemeral / "projects" / case.name)
+def test_project_as_it_is(case: corpus.Case, host: str, site: Site) -> None:
     first = site.push()
     if case.refused:
         assert first.status != 0 and case.refused in first.output, first.output
@@ -31,14 +78,15 @@ def test_project_as_it_is(case: corpus.Case, host: str, fleet: dict[str, Machine
     for said in case.says:
         assert said in first.output, first.output
     for page in case.pages:
-        answer = site.get(page.path)
-        assert answer.status == page.status, answer.text
-        assert page.shows in answer.text, answer.text
-        assert {name: answer.headers[name] or "" for name in page.headers} == page.headers
+        look_at(site, page)
+    for each in case.sockets:
+        assert websocket.exchange(site.machine, site.domain, each.path, each.sends) == each.shows
     (site.project / "CHANGES").write_text(f"pushed again at {time.time()}\n")
     projects.commit(site.project, "Again")
-    with Visitors(site, threads=2, pause=0.05, path=case.pages[0].path) as seen:
+    front = case.pages[0]
+    with Visitors(site, threads=2, pause=0.05, path=front.path) as seen:
         second = site.push()
         time.sleep(1)
     assert second.status == 0, second.output
-    assert set(seen) == {case.pages[0].status}, seen
+    assert re.search(r"virtualenv +ok .* unchanged, ", second.output), second.output
+    assert set(seen) == {front.status}, seen

@@ -9,7 +9,6 @@ Two rules hold everywhere: an unknown key is a problem, and null means "the defa
 
 from __future__ import annotations
 
-import copy
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -1145,8 +1144,15 @@ def with_defaults(keys: Sequence[Key], given: Mapping[str, Any]) -> dict[str, An
                 if said is not None
             }  # fmt: skip
         else:
-            result[key.name] = copy.deepcopy(key.default if value is None else value)
+            result[key.name] = _copied(key.default if value is None else value)
     return result
+
+
+def _copied(value: Any) -> Any:
+    """Plain data that shares nothing with the inventory; deepcopy would copy Ansible's templating with each list."""
+    if isinstance(value, Mapping):
+        return {name: _copied(each) for name, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
 
 
 def resolve(name: str, site: Mapping[str, Any], overlay: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -1187,6 +1193,6 @@ def without_secrets(resolved: Mapping[str, Any]) -> dict[str, Any]:
     :returns: with `secret_names`: secret key -> the names in it, so that the host can tell where a value comes from.
     """
     secret = {key.name for key in SITE_KEYS if key.secret}
-    record = {name: copy.deepcopy(value) for name, value in resolved.items() if name not in secret}
+    record = {name: _copied(value) for name, value in resolved.items() if name not in secret}
     record["secret_names"] = {name: sorted(resolved[name]) for name in sorted(secret & resolved.keys())}
     return record
