@@ -27,11 +27,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def go_live(site: Site, release: Release, progress: Progress, *, closed: bool = False, watched: bool = True) -> Release:
+def go_live(
+    site: Site, release: Release, progress: Progress, *, closed: bool = False, watched: bool = True, opens: bool = True
+) -> Release:
     """Start, prove, switch, verify, watch. Until the rename nothing a visitor sees has changed.
 
     :param closed: the maintenance page is up; it goes with the switch, and comes back if the release fails after it.
     :param watched: whether to look at it for `health.watch` seconds after the switch.
+    :param opens: whether the page goes with the switch, and the site is asked through nginx; else that is the caller's.
     :returns: the release as recorded.
     :raises EngineError: when the release did not prove itself; the one before it serves on.
     """
@@ -49,12 +52,13 @@ def go_live(site: Site, release: Release, progress: Progress, *, closed: bool = 
         with progress.phase("switch"):
             keep_static(site, release)
             point(site.paths.current, f"releases/{release.id}")
-            if closed:
+            if closed and opens:
                 maintenance.off(site)
                 if process_units.concerned([release]):
                     process_units.release_jobs(site)
-        with progress.phase("verify") as note:
-            note.text = health.through_nginx(site.domain, settings)
+        if opens:
+            with progress.phase("verify") as note:
+                note.text = health.through_nginx(site.domain, settings)
         release = record_switch(site, release, before)
         if watched and before and settings["watch"]:
             progress.say(f"{site.name} {release.short} is live: {site.url}")

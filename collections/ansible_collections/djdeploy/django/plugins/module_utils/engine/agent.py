@@ -74,6 +74,9 @@ STEPS = {
     "info": "agent_info",
     "seed": "agent_seed",
     "settings_digest": "agent_settings",
+    "rows": "agent_move",
+    "move_check": "agent_move",
+    "move_copy": "agent_move",
 }
 
 

@@ -33,7 +33,7 @@ from .errors import EngineError
 from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
 from .releases import current_id, live_release
-from .request import DEPLOY, RECOVER, RESTORE, ROLLBACK, Request
+from .request import DEPLOY, MOVE, RECOVER, RESTORE, ROLLBACK, Request
 from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
@@ -123,6 +123,7 @@ def deploy(arguments: argparse.Namespace) -> int:
         allow=tuple(arguments.allow),
         declared=dict(arguments.declare),
         plan=arguments.plan,
+        empty_database=arguments.empty_database,
     )
     return follow_check(request, arguments.json, whole=False) if request.check else follow(request, arguments.json)
 
@@ -202,6 +203,11 @@ def rollback(arguments: argparse.Namespace) -> int:
         check=arguments.check,
         accept_loss=arguments.accept_loss,
     )
+    return follow(request, arguments.json)
+
+
+def move(arguments: argparse.Namespace) -> int:
+    request = Request(op=MOVE, site=load_site(arguments.site).name, door="host", who=caller(), check=arguments.check)
     return follow(request, arguments.json)
 
 
@@ -431,12 +437,18 @@ def parser() -> argparse.ArgumentParser:
     what_to_deploy(sub)
     sub.add_argument("--check", action="store_true", help="as `djdeploy plan`, in short")
     sub.add_argument("--plan", metavar="ID", help="only if this is still what would change: the id that `plan` told")
+    sub.add_argument(
+        "--empty-database", action="store_true",
+        help="go live on the database the configuration says as it is; the present data stays behind",
+    )  # fmt: skip
     sub = command("rollback", rollback, "go back to the release that served before")
     sub.add_argument("--to", metavar="RELEASE", help="a kept release, by its id or revision")
     sub.add_argument(
         "--check", action="store_true", help="only tell where it would go, and what becomes of the database"
     )
     sub.add_argument("--accept-loss", action="store_true", help="take migrations back even where that loses data")
+    sub = command("move", move, "take the data from the SQLite file to the database the configuration says")
+    sub.add_argument("--check", action="store_true", help="only see whether every row fits there")
     sub = command("snapshots", tell_snapshots, "the copies of the database made before migrations")
     sub.add_argument("--remove", metavar="NAME", help="remove one of them")
     sub = command("restore", restore, "put a snapshot of the database back, and the release that was live then")

@@ -15,6 +15,7 @@ from . import (
     database,
     maintenance,
     migrations,
+    move,
     process_units,
     queue,
     recovery,
@@ -37,7 +38,7 @@ from .releases import (
     note_release,
     rollback_target,
 )
-from .request import DEPLOY, PUSHED, RECEIVE, RECOVER, RESTORE, ROLLBACK, Request
+from .request import DEPLOY, MOVE, PUSHED, RECEIVE, RECOVER, RESTORE, ROLLBACK, Request
 from .restore import restore
 from .sites import Site
 from .tree import remove_tree
@@ -51,7 +52,7 @@ def carry_out(site: Site, request: Request, progress: Progress) -> None:
     :raises EngineError: when it could not be done; what was live is live.
     """
     operations = {DEPLOY: deploy, ROLLBACK: rollback, RESTORE: put_back, RECEIVE: receive, PUSHED: pushed}
-    operation = {**operations, RECOVER: recovered}[request.op]
+    operation = {**operations, RECOVER: recovered, MOVE: moved}[request.op]
     with (
         queue.ticket(site.paths.queue, request.op, request.who, queue.wanted(site, request)) as ticket,
         site_lock(
@@ -245,6 +246,7 @@ def admit(site: Site, release: Release, live: Release | None, request: Request) 
             f"this is not the plan you agreed to: it is {release.plan.get('id')} now, not {request.plan}",
             f"look again: djdeploy plan {site.name} {release.short}",
         )
+    move.refuse_left_behind(site, release, live, request)
     admitted = database.gate(site, release, request) if live else migrations.Gate()
     if snapshot_wanted(site, release) is True:
         snapshots.require_room(site, site_target(site, release))
@@ -274,6 +276,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
     message = f"{site.name} {'would go' if request.check else 'is'} back at {target.short} ({target.id}): {site.url}"
     facts: dict[str, Any] = {"before": before, "after": target.revision, "release": target.id, "url": site.url}
     facts["previous"] = live.id if live else None
+    move.refuse_way_back(site, live, target)
     found = database.compare(site, live, target) if live else database.Difference()
     facts["database"] = asdict(found)
     progress.release(target.id, target.revision, target.subject)
@@ -329,6 +332,20 @@ def put_back(site: Site, request: Request, progress: Progress) -> bool:
     facts = restore(site, request, progress)
     result(site, progress, facts.pop("message"), **facts)
     return not request.check and facts["release"] != facts["live"]
+
+
+def moved(site: Site, request: Request, progress: Progress) -> bool:
+    """Take the data to the database the configuration says, and go live on it.
+
+    :returns: whether another release is live now.
+    :raises EngineError: when it could not be done; the message says what serves.
+    """
+    try:
+        facts = move.move(site, request, progress)
+    except Exception as error:
+        raise failed(site, "the data was not moved", error) from error
+    result(site, progress, facts.pop("message"), **facts)
+    return not request.check
 
 
 def leave(live: Release | None, request: Request) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, process_units, queue, requirements, snapshots, units
+from . import database, move, process_units, queue, requirements, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -73,6 +73,7 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
             remove_tree(path)
     snapshots.remove_half_made(site)
     queue.waiting(site.paths.queue)  # who looks clears the tickets of the dead away
+    move.recover(site, progress)
     closed = why_closed(site, progress)
     end_orphans(site, current_id(site.name), progress)  # opening it may have put another release live
     if closed is None and process_units.concerned(records):

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moving a site's data from its SQLite file to the database its configuration says, and never leaving it behind unsaid.
+
+The file is only read. Until `current` is renamed it serves on, and whatever fails before leads back to it; the page
+stays up until then, so nothing is written to either side that the other one lacks. A note beside the journal says that
+a move has begun, for the run after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import activate, config_shown, database, databases_said, health, maintenance, process_units, runner, static_files
+from .environment import parse, serialize
+from .errors import EngineError, in_words
+from .events import Progress
+from .git import Repository
+from .prepare import prepare, reusable, site_target
+from .releases import Release, current_id, live_release, read_release, write_release
+from .request import Request
+from .sites import Site
+from .steps import StepError, Target, run_steps
+from .tree import flush_directory, remove_tree, write_file
+
+LONGEST = 12 * 3600  # seconds the copy may take
+BEGUN, ABANDONED = "begun", "abandoned"
+
+# Nobody works with the file any more: what still stands beside it goes into it, so that it is one file.
+CHECKPOINT = """\
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=20)
+connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+connection.close()
+"""
+
+
+# --- where the data is ------------------------------------------------------------------------------
+
+
+def sqlite_file(facts: Mapping[str, Any]) -> str:
+    """The SQLite file a release keeps its default database in; empty when it is another kind of database.
+
+    :param facts: of the release's record.
+    """
+    default = (facts.get("databases") or {}).get("default") or {}
+    is_file = databases_said.kind_of_engine(default.get("engine")) == databases_said.SQLITE
+    return str(default.get("name", "")) if is_file else ""
+
+
+def where_told(facts: Mapping[str, Any]) -> str:
+    """The default database of a release, for people."""
+    default = (facts.get("databases") or {}).get("default") or {}
+    kind = databases_said.KINDS.get(databases_said.kind_of_engine(default.get("engine")))
+    title = kind.title if kind else str(default.get("engine", "")) or "no database"
+    name = Path(default.get("name", "")).name if sqlite_file(facts) else default.get("name", "")
+    at = f" on {default['host']}" if default.get("host") and not default["host"].startswith("/") else ""
+    return f"{title} ({name}{at})" if name else title
+
+
+def pinned_url(facts: Mapping[str, Any]) -> str:
+    """The DATABASE_URL that leads where a release keeps its data; empty when that cannot be said without a password."""
+    default = (facts.get("databases") or {}).get("default") or {}
+    if file := sqlite_file(facts):
+        return f"sqlite:///{file}" if file.startswith("/") else ""
+    kind = databases_said.kind_of_engine(default.get("engine"))
+    if kind == databases_said.POSTGRESQL and not default.get("host") and default.get("name"):
+        return f"postgresql:///{default['name']}"
+    return ""
+
+
+def live_target(site: Site, live: Release) -> Target:
+    """Where the live release's own work runs, also when the environment leads elsewhere by now."""
+    target = site_target(site, live)
+    url = pinned_url(live.facts)
+    return replace(target, env={**target.env, databases_said.URL_VARIABLE: url}) if url else target
+
+
+def keep_where_it_is(site: Site, live: Release) -> None:
+    """Let the live release find its data after a reboot, too, though the site's environment leads elsewhere.
+
+    The variables of a release win over those of the site.
+    """
+    path, url = site.paths.release(live.id).env_file, pinned_url(live.facts)
+    if not url or databases_said.URL_VARIABLE not in site.environment():
+        return
+    present = parse(path.read_text())
+    if present.get(databases_said.URL_VARIABLE) == url:
+        return
+    status = path.stat()
+    aside = path.with_name(path.name + ".new")
+    write_file(aside, serialize({**present, databases_said.URL_VARIABLE: url}), 0o640, status.st_gid)
+    aside.rename(path)
+
+
+# --- nothing is left behind unsaid ------------------------------------------------------------------
+
+
+def refuse_left_behind(site: Site, release: Release, live: Release | None, request: Request) -> None:
+    """See that a release does not go live on another database while the live one's holds rows.
+
+    No process is started where the place is the same.
+
+    :raises EngineError: when it does, with the ways on.
+    """
+    if live is None or config_shown.another_database(live.facts, release.facts) is None:
+        return
+    if request.empty_database:
+        forget(site)
+        return
+    keep_where_it_is(site, live)
+    try:
+        (found,) = run_steps(live_target(site, live), [{"name": "rows"}], timeout=600)
+    except StepError as error:
+        held = f"whose rows could not be counted ({error.message})"
+    else:
+        if not found.facts["total"]:
+            forget(site)
+            return
+        held = f"{found.facts['total']:,} rows"
+    raise left_behind(site.name, held, live.facts, release.facts)
+
+
+def left_behind(site: str, held: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> EngineError:
+    """The refusal.
+
+    :param held: what the live database holds.
+    :param before: facts of the live release.
+    :param after: facts of the one that is refused.
+    """
+    start_empty = f"djdeploy deploy {site} --empty-database"
+    if sqlite_file(before) and not sqlite_file(after):
+        hint = f"take the data along: djdeploy move {site}; or use that database as it is: {start_empty}"
+    else:
+        hint = f"set `database` of {site} back to what it was; or use that database as it is: {start_empty}"
+    return EngineError(
+        f"{site} keeps its data in {where_told(before)}, {held}, and it is configured for {where_told(after)} now", hint
+    )
+
+
+def refuse_way_back(site: Site, live: Release | None, target: Release) -> None:
+    """See that going back does not go back to a database that is out of date.
+
+    :raises EngineError: when the release gone back to keeps its data elsewhere.
+    """
+    if live is None or config_shown.another_database(target.facts, live.facts) is None:
+        return
+    raise EngineError(
+        f"{target.short} kept its data in {where_told(target.facts)}, and it is in {where_told(live.facts)} now:"
+        " what was written since would be gone from the site",
+        f"make a release of that code on the present database: djdeploy deploy {site.name} {target.short}",
+    )
+
+
+# --- the note ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a run after a kill has to know.
+
+    :param release: id of the release on the new database.
+    :param file: the SQLite file.
+    :param target: where the data goes, as `target_of` tells it.
+    :param state: BEGUN, or ABANDONED: then what the target holds is nobody's.
+    """
+
+    release: str
+    file: str
+    target: str
+    state: str = BEGUN
+
+
+def note_path(site: Site) -> Path:
+    return site.paths.state / "move.json"
+
+
+def read_note(site: Site) -> Note | None:
+    try:
+        return Note(**json.loads(note_path(site).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_note(site: Site, note: Note) -> None:
+    path = note_path(site)
+    aside = path.with_name(path.name + ".new")
+    write_file(aside, json.dumps(note.__dict__) + "\n", 0o600)
+    aside.rename(path)
+    flush_directory(path.parent)
+
+
+def target_of(facts: Mapping[str, Any]) -> str:
+    default = (facts.get("databases") or {}).get("default") or {}
+    return " ".join(str(default.get(name, "")) for name in ("engine", "host", "port", "name"))
+
+
+def forget(site: Site) -> None:
+    """A release goes live on another database without a move: whatever is in there is the site's from now on."""
+    note_path(site).unlink(missing_ok=True)
+
+
+# --- the move ---------------------------------------------------------------------------------------
+
+
+def move(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
+    """Take the data of the live release from its SQLite file to the database the configuration says.
+
+    :returns: facts of the result.
+    :raises EngineError: when it could not be done: the file serves on, unless the message says that the site was moved.
+    """
+    live = live_release(site.name)
+    if live is None:
+        raise EngineError(f"{site.name} has no live release, so there is no data to move", "push one")
+    file = sqlite_file(live.facts)
+    refuse_source(site, live, file)
+    repository = Repository(site.paths.repository)
+    release = reusable(site, live.revision) or prepare(site, live.revision, request, progress, repository).release
+    progress.release(release.id, release.revision, release.subject)
+    facts: dict[str, Any] = {"before": live.revision, "after": live.revision, "previous": live.id, "url": site.url}
+    try:
+        refuse_target(site, release)
+        earlier = read_note(site)
+        may_clear = bool(earlier and earlier.state == ABANDONED and earlier.target == target_of(release.facts))
+        source = {"file": file, "engine": live.facts["databases"]["default"]["engine"]}
+        rows = look(site, release, source, may_clear, progress)
+        where = f"from {Path(file).name} to {where_told(release.facts)}"
+        if request.check:
+            remove_tree(site.paths.release(release.id).root)
+            message = f"{site.name} would move {rows:,} rows {where}"
+            return {**facts, "message": message, "changed": True, "rows": rows, "release": live.id}
+        keep_where_it_is(site, live)
+        write_note(site, Note(release.id, file, target_of(release.facts)))
+        release = replace(release, applied=database.apply(site, release, progress))
+        write_release(release)
+        database.close(site, f"the data moves {where}", release.id, progress)
+        rows = copy(site, release, source, progress)
+        static_files.protect(site)
+        release = static_files.send(site, release, site_target, progress)
+        if release.release_command:
+            release = process_units.run_release_command(release, site_target(site, release), progress)
+        release = activate.go_live(site, release, progress, closed=True, watched=False, opens=False)
+    except Exception:
+        give_up(site, release)
+        raise
+    moved = finish(site, release, progress)
+    seen(site, release, progress)
+    message = f"{site.name} moved {rows:,} rows {where}, and is live as {release.id}: {site.url}; the file is {moved}"
+    return {**facts, "message": message, "changed": True, "rows": rows, "release": release.id, "file": moved}
+
+
+def refuse_source(site: Site, live: Release, file: str) -> None:
+    """:raises EngineError: when the live release has no SQLite file, or the configuration wants none but that."""
+    if not file:
+        raise EngineError(
+            f"{site.name} keeps its data in {where_told(live.facts)}; only what is in an SQLite file can be moved",
+            "nothing was changed",
+        )
+    if not os.path.isabs(file) or not os.path.isfile(file):
+        raise EngineError(f"{site.name} has no file {file}, so there is no data to move", "nothing was changed")
+    if databases_said.default_kind(site.config) == databases_said.SQLITE:
+        raise EngineError(
+            f"`database` of {site.name} says sqlite, so its data stays in {file}",
+            f"write database: postgresql in djdeploy_sites, run site.yml, then: djdeploy move {site.name}",
+        )
+
+
+def refuse_target(site: Site, release: Release) -> None:
+    """:raises EngineError: when the release would keep its data in an SQLite file again."""
+    if file := sqlite_file(release.facts):
+        raise EngineError(
+            f"{site.name} is configured for the SQLite file {file}, so there is nowhere to move its data",
+            f"write database: postgresql in djdeploy_sites, run site.yml, then: djdeploy move {site.name}",
+        )
+
+
+def look(site: Site, release: Release, source: Mapping[str, str], may_clear: bool, progress: Progress) -> int:
+    """See that every row fits, while visitors go on.
+
+    :returns: how many rows there are.
+    """
+    with progress.phase("look") as note:
+        step = {"name": "move_check", "source": dict(source), "may_clear": may_clear}
+        (found,) = run_steps(site_target(site, release), [step], timeout=LONGEST)
+        for told in found.facts["told"]:
+            progress.say(told)
+        note.text = f"{found.facts['rows']:,} rows in {found.facts['tables']} tables, all fit"
+    return int(found.facts["rows"])
+
+
+def copy(site: Site, release: Release, source: Mapping[str, str], progress: Progress) -> int:
+    """Copy all rows and compare both sides.
+
+    :returns: how many rows there are.
+    """
+    with progress.phase("copy") as note:
+        (done,) = run_steps(
+            site_target(site, release),
+            [{"name": "move_copy", "source": dict(source)}],
+            timeout=LONGEST,
+            on_stderr=database.telling(progress),
+        )
+        note.text = f"{done.facts['rows']:,} rows in {done.facts['tables']} tables; counts and checksums agree"
+    return int(done.facts["rows"])
+
+
+def give_up(site: Site, release: Release) -> None:
+    """The file serves on: open the site, and note that what the target holds is nobody's."""
+    if current_id(site.name) == release.id:
+        return  # it was moved; the next run does the rest
+    maintenance.off(site)
+    process_units.go_on(site)
+    record = read_release(site.paths.releases / release.id)
+    if record is not None and record.state == "prepared":
+        remove_tree(site.paths.release(release.id).root)
+    note = read_note(site)
+    if note is not None and note.release == release.id:
+        write_note(site, replace(note, state=ABANDONED))
+
+
+def finish(site: Site, release: Release, progress: Progress) -> str:
+    """The release is live on its new database: put the file aside, and open the site.
+
+    :returns: where the file is now.
+    """
+    note = read_note(site)
+    moved = ""
+    if note is not None and note.release == release.id:
+        moved = put_aside(site, Path(note.file), release.id, progress)
+    maintenance.off(site)
+    process_units.go_on(site)
+    note_path(site).unlink(missing_ok=True)
+    return moved
+
+
+def put_aside(site: Site, file: Path, release_id: str, progress: Progress) -> str:
+    """Rename the SQLite file, and what SQLite keeps beside it; no release may take it for its data again."""
+    aside = file.with_name(f"{file.name}.moved-{release_id}")
+    if not file.exists():
+        return str(aside)
+    python = site.paths.release(release_id).environment / "bin" / "python"
+    done = runner.run([python, "-I", "-c", CHECKPOINT, file], user=site.paths.user, timeout=600)
+    if done.returncode:
+        progress.say(f"{file} keeps its log beside it ({done.stderr.strip().splitlines()[-1:]})")
+    for name in ("-wal", "-shm", "-journal", ""):
+        beside = file.with_name(file.name + name)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + name))
+    flush_directory(file.parent)
+    return str(aside)
+
+
+def seen(site: Site, release: Release, progress: Progress) -> None:
+    """Ask as a visitor would. There is no way back by itself from here: what is written now is in the new database.
+
+    :raises EngineError: when the site does not answer as it should.
+    """
+    try:
+        with progress.phase("verify") as note:
+            note.text = health.through_nginx(site.domain, site.config["health"])
+    except EngineError as error:
+        raise EngineError(
+            f"the data was moved and {release.short} is live on it, but: {in_words(error).message}",
+            error.hint,
+            error.detail,
+        ) from error
+
+
+def recover(site: Site, progress: Progress) -> None:
+    """After a run that was killed: the file serves on, or if the release was live already, the rest is done."""
+    note = read_note(site)
+    if note is None or note.state != BEGUN:
+        return
+    release = read_release(site.paths.releases / note.release)
+    if release is not None and current_id(site.name) == note.release:
+        progress.say(f"an interrupted move had put {note.release} live: the site opens with its data there")
+        finish(site, release, progress)
+        return
+    progress.say(f"an interrupted move is undone: {Path(note.file).name} serves on")
+    maintenance.off(site)
+    if release is not None:
+        give_up(site, release)
+    else:
+        process_units.go_on(site)
+        write_note(site, replace(note, state=ABANDONED))
