@@ -48,6 +48,28 @@ def overlaps(one: KeyPath, other: KeyPath) -> bool:
     return one[:shared] == other[:shared]
 
 
+def files_on_several_hosts(
+    variables: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]]
+) -> Iterator[Problem]:
+    """Sites on SQLite that more than one host of the group web serves."""
+    served: dict[str, list[str]] = {}
+    found: dict[str, Mapping[str, Any]] = {}
+    for host in groups.get("web", ()):
+        sites, own = variables[host].get(SITES_VARIABLE), variables[host].get(HOST_SITES_VARIABLE)
+        if not isinstance(sites, Mapping) or not all(isinstance(site, Mapping) for site in sites.values()):
+            continue
+        names = {host, "all", *(group for group, members in groups.items() if host in members)}
+        for name, site in sites.items():
+            wanted = site.get("hosts")
+            if not isinstance(wanted, list) or not wanted or names.intersection(map(str, wanted)):
+                differs = own.get(name) if isinstance(own, Mapping) else None
+                found[name] = {**site, **(differs if isinstance(differs, Mapping) else {})}
+                served.setdefault(name, []).append(host)
+    for name, message in databases_said.shared_files(found, served):
+        hint = "write database: postgresql, or name one host in its key hosts"
+        yield Problem(f"site '{name}': {message}", (SITES_VARIABLE, name, "database"), hint)
+
+
 def problems_of_values(
     variables: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]], failures: list[Problem]
 ) -> Iterator[Problem]:
@@ -77,6 +99,7 @@ def problems_of_values(
             needs_database = needs_database or any(
                 isinstance(site, Mapping) and databases_said.served(site) for site in sites.values()
             )
+    yield from files_on_several_hosts(variables, groups)
     for host, own in variables.items():
         yield from validate_inventory_variables(own, host)
     chosen = {host: own.get("djdeploy_database_host") for host, own in variables.items()}

@@ -461,7 +461,7 @@ def plain(field: Any, value: Any, source: Any) -> Any:
 def plain_json(value: Any) -> Any:
     """PostgreSQL orders keys and has one kind of number; MariaDB keeps the text."""
     if isinstance(value, dict):
-        return sorted((str(name), repr(plain_json(each))) for name, each in value.items())
+        return {name: plain_json(value[name]) for name in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [plain_json(each) for each in value]
     if isinstance(value, int) and not isinstance(value, bool):

@@ -181,3 +181,33 @@ def local_url(database: Database, shared: str = "") -> str:
     if database.kind not in KINDS:
         return ""
     return KINDS[database.kind].url.format(name=database.name, shared=shared)
+
+
+def misfit(site: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a site's keys lack for the database they name: (what is wrong, how to mend it).
+
+    :param site: its keys as given; what they hold is not looked at, for it may be a secret.
+    """
+    secrets = site.get("secrets")
+    given = secrets if isinstance(secrets, Mapping) else {}
+    if site.get("database") == EXTERNAL and URL_VARIABLE not in given:
+        return (
+            f"database is external, and secrets holds no {URL_VARIABLE}",
+            f"write it there: {URL_VARIABLE}: postgresql://user:password@host/name, with the password from the vault",
+        )
+    return None
+
+
+def shared_files(sites: Mapping[str, Mapping[str, Any]], hosts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Sites on SQLite that several hosts serve, each of which would have a file of its own: (site, what is wrong).
+
+    :param hosts: site -> the hosts that serve it.
+    """
+    return [
+        (
+            name,
+            f"database is sqlite, a file on one host, and {len(hosts[name])} hosts serve it: {', '.join(hosts[name])}",
+        )
+        for name, site in sites.items()
+        if default_kind(site) == SQLITE and len(hosts.get(name, ())) > 1
+    ]

@@ -912,6 +912,8 @@ def check_site(
                 message = f"{where}: hosts names '{entry}', which is no host or group of the inventory"
                 problems.append(Problem(message, (*path, "hosts", index), did_you_mean(entry, inventory_names), host))
     problems += check_environment_overlap(site, where, path, host)
+    if not host and (lacks := databases_said.misfit(site)):
+        problems.append(Problem(f"{where}: {lacks[0]}", (*path, "database"), lacks[1]))
     return problems
 
 
