@@ -312,14 +312,21 @@ def give_up(site: Site, release: Release) -> None:
     """The file serves on: open the site, and note that what the target holds is nobody's."""
     if current_id(site.name) == release.id:
         return  # it was moved; the next run does the rest
-    maintenance.off(site)
-    process_units.go_on(site)
+    reopen(site, release.id)
     record = read_release(site.paths.releases / release.id)
     if record is not None and record.state == "prepared":
         remove_tree(site.paths.release(release.id).root)
     note = read_note(site)
     if note is not None and note.release == release.id:
         write_note(site, replace(note, state=ABANDONED))
+
+
+def reopen(site: Site, release_id: str) -> None:
+    """Open the site if it was closed for this; a page that somebody put up by hand stays."""
+    page = maintenance.state(site)
+    if page is not None and page["release"] == release_id:
+        maintenance.off(site)
+        process_units.go_on(site)
 
 
 def finish(site: Site, release: Release, progress: Progress) -> str:
@@ -381,9 +388,8 @@ def recover(site: Site, progress: Progress) -> None:
         finish(site, release, progress)
         return
     progress.say(f"an interrupted move is undone: {Path(note.file).name} serves on")
-    maintenance.off(site)
+    reopen(site, note.release)
     if release is not None:
         give_up(site, release)
     else:
-        process_units.go_on(site)
         write_note(site, replace(note, state=ABANDONED))

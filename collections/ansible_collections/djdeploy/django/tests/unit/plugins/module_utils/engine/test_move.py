@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a release keeps its data, and what is said before any of it would stay behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    activate,
+    database,
+    maintenance,
+    move,
+    process_units,
+)
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.environment import parse, serialize
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.move import ABANDONED, BEGUN, Note
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import MOVE, Request
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError
+
+FILE = "/srv/shop/shared/db.sqlite3"
+
+
+def facts(engine: str = "", name: str = "", host: str = "") -> dict[str, Any]:
+    return {"databases": {"default": {"engine": engine, "name": name, "host": host, "port": ""}}}
+
+
+SQLITE = facts("django.db.backends.sqlite3", FILE)
+LOCAL = facts("django.db.backends.postgresql", "shop")
+FAR = facts("django.db.backends.postgresql", "shop", "db.example.com")
+MARIADB = facts("django.db.backends.mysql", "shop", "/run/mysqld/mysqld.sock")
+
+
+@pytest.mark.parametrize(
+    ("found", "file", "told", "url"),
+    [
+        (SQLITE, FILE, "SQLite (db.sqlite3)", f"sqlite:///{FILE}"),
+        (facts("django.contrib.gis.db.backends.spatialite", FILE), FILE, "SQLite (db.sqlite3)", f"sqlite:///{FILE}"),
+        (LOCAL, "", "PostgreSQL (shop)", "postgresql:///shop"),
+        (FAR, "", "PostgreSQL (shop on db.example.com)", ""),
+        (MARIADB, "", "MariaDB (shop)", ""),
+        (facts("mssql", "shop"), "", "mssql (shop)", ""),
+        ({}, "", "no database", ""),
+    ],
+)
+def test_where_the_data_is(found: dict[str, Any], file: str, told: str, url: str) -> None:
+    assert (move.sqlite_file(found), move.where_told(found), move.pinned_url(found)) == (file, told, url)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "way"),
+    [
+        (SQLITE, LOCAL, "take the data along: djdeploy move shop; or"),
+        (SQLITE, MARIADB, "take the data along: djdeploy move shop; or"),
+        (SQLITE, facts("django.db.backends.sqlite3", "/other"), "set `database` of shop back to what it was; or"),
+        (LOCAL, SQLITE, "set `database` of shop back to what it was; or"),
+        (LOCAL, FAR, "set `database` of shop back to what it was; or"),
+    ],
+)
+def test_refusal_names_the_ways_on(before: dict[str, Any], after: dict[str, Any], way: str) -> None:
+    error = move.left_behind("shop", "1,204 rows", before, after)
+    assert error.message == (
+        f"shop keeps its data in {move.where_told(before)}, 1,204 rows,"
+        f" and it is configured for {move.where_told(after)} now"
+    )
+    assert error.hint.startswith(way) and error.hint.endswith("djdeploy deploy shop --empty-database")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A site with a live release and one on another database; what happens to units and pages is only noted."""
+    found = SimpleNamespace(name="shop", config={"database": "postgresql"}, given={}, done=[], url="/")
+    found.environment = lambda: found.given
+    paths = SimpleNamespace(env_file=tmp_path / "env", root=tmp_path / "release", environment=tmp_path)
+    found.paths = SimpleNamespace(
+        state=tmp_path, releases=tmp_path / "releases", release=lambda _id: paths, user="shop"
+    )
+    paths.env_file.write_text(serialize({"DJDEPLOY_SITE": "shop"}))
+    page = {"release": "r2"}
+    monkeypatch.setattr(maintenance, "state", lambda _site: None if "open" in found.done else page)
+    monkeypatch.setattr(maintenance, "off", lambda _site: found.done.append("open"))
+    monkeypatch.setattr(process_units, "go_on", lambda _site: found.done.append("go on"))
+    monkeypatch.setattr(move, "remove_tree", lambda _path: found.done.append("remove"))
+    monkeypatch.setattr(move, "put_aside", lambda *_words: found.done.append("put aside") or "aside")
+    monkeypatch.setattr(move, "live_target", lambda _site, _live: None)
+    return found
+
+
+def release(found: dict[str, Any], **more: Any) -> Any:
+    return SimpleNamespace(id="r2", short="abc1234", state="prepared", facts=found, **more)
+
+
+def test_same_place_starts_no_process(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move, "run_steps", lambda *_words, **_more: pytest.fail("a process was started"))
+    request = Request(op=MOVE, site="shop", door="host", who="ann")
+    for live, new in ((SQLITE, SQLITE), (LOCAL, LOCAL), ({}, LOCAL)):
+        move.refuse_left_behind(site, release(new), release(live), request)
+    move.refuse_left_behind(site, release(LOCAL), None, request)
+    move.refuse_way_back(site, release(LOCAL), release(LOCAL))
+
+
+@pytest.mark.parametrize(
+    ("total", "empty_database", "refused"),
+    [(1204, False, "1,204 rows"), (0, False, ""), (1204, True, ""), (None, False, "could not be counted (gone)")],
+)
+def test_rows_decide(
+    site: Any, monkeypatch: pytest.MonkeyPatch, total: int | None, empty_database: bool, refused: str
+) -> None:
+    def steps(*_words: Any, **_more: Any) -> list[Any]:
+        if total is None:
+            raise StepError("gone")
+        return [SimpleNamespace(facts={"total": total})]
+
+    monkeypatch.setattr(move, "run_steps", steps)
+    move.write_note(site, Note("r1", FILE, move.target_of(LOCAL), ABANDONED))
+    request = Request(op=MOVE, site="shop", door="host", who="ann", empty_database=empty_database)
+    if refused:
+        with pytest.raises(EngineError) as caught:
+            move.refuse_left_behind(site, release(LOCAL), release(SQLITE), request)
+        assert refused in caught.value.message
+    else:
+        move.refuse_left_behind(site, release(LOCAL), release(SQLITE), request)
+    assert (move.read_note(site) is None) != bool(refused), "a database that is used is never cleared by a later move"
+
+
+def test_way_back_to_another_database_is_refused(site: Any) -> None:
+    with pytest.raises(EngineError, match=r"kept its data in SQLite \(db.sqlite3\), and it is in PostgreSQL") as caught:
+        move.refuse_way_back(site, release(LOCAL), release(SQLITE))
+    assert caught.value.hint.endswith("djdeploy deploy shop abc1234")
+
+
+@pytest.mark.parametrize(
+    ("live", "given", "pinned"),
+    [
+        (SQLITE, {"DATABASE_URL": "postgresql:///shop"}, f"sqlite:///{FILE}"),
+        (SQLITE, {}, None),
+        (LOCAL, {"DATABASE_URL": f"sqlite:///{FILE}"}, "postgresql:///shop"),
+        (FAR, {"DATABASE_URL": f"sqlite:///{FILE}"}, None),
+    ],
+)
+def test_live_release_finds_its_data_after_a_reboot(
+    site: Any, live: dict[str, Any], given: dict[str, str], pinned: str | None
+) -> None:
+    site.given = given
+    for _again in range(2):
+        move.keep_where_it_is(site, release(live))
+    found = parse(site.paths.release("r1").env_file.read_text())
+    assert found == {"DJDEPLOY_SITE": "shop", **({"DATABASE_URL": pinned} if pinned else {})}
+
+
+@pytest.mark.parametrize(
+    ("note", "current", "done", "left"),
+    [
+        (None, "r1", [], None),
+        (Note("r2", FILE, "t", ABANDONED), "r1", [], ABANDONED),
+        (Note("r2", FILE, "t"), "r1", ["open", "go on", "remove"], ABANDONED),
+        (Note("r2", FILE, "t"), "r2", ["put aside", "open", "go on"], None),
+    ],
+)
+def test_recovery_goes_by_the_pointer(
+    site: Any, monkeypatch: pytest.MonkeyPatch, note: Note | None, current: str, done: list[str], left: str | None
+) -> None:
+    monkeypatch.setattr(move, "current_id", lambda _name: current)
+    monkeypatch.setattr(move, "read_release", lambda _path: release(LOCAL))
+    if note:
+        move.write_note(site, note)
+    move.recover(site, Progress([]))
+    found = move.read_note(site)
+    assert (site.done, found.state if found else None) == (done, left)
+    assert found is None or found.state != BEGUN
+
+
+@pytest.mark.parametrize(
+    ("live", "database_said", "said"),
+    [
+        (LOCAL, "postgresql", "keeps its data in PostgreSQL (shop); only what is in an SQLite file can be moved"),
+        (SQLITE, "sqlite", "`database` of shop says sqlite, so its data stays"),
+        (facts("django.db.backends.sqlite3", "/nowhere/db"), "postgresql", "has no file /nowhere/db"),
+    ],
+)
+def test_what_cannot_be_moved(
+    site: Any, monkeypatch: pytest.MonkeyPatch, live: dict[str, Any], database_said: str, said: str
+) -> None:
+    site.config = {"database": database_said}
+    monkeypatch.setattr(move.os.path, "isfile", lambda path: path == FILE)
+    monkeypatch.setattr(move, "live_release", lambda _name: release(live, revision="abc"))
+    with pytest.raises(EngineError) as caught:
+        move.move(site, Request(op=MOVE, site="shop", door="host", who="ann"), Progress([]))
+    assert said in caught.value.message and site.done == []
+
+
+def test_failure_opens_the_site_again(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy fails behind the page: the file serves on, and the target is known to be nobody's."""
+    live = SimpleNamespace(**{**release(SQLITE).__dict__, "id": "r1", "revision": "abc", "subject": "s"})
+    new = SimpleNamespace(**{**release(LOCAL).__dict__, "revision": "abc", "subject": "s", "release_command": ""})
+    site.paths.repository = Path("/none")
+
+    def fail(*_words: Any, **_more: Any) -> Any:
+        site.done.append("copy")
+        raise EngineError("refused")
+
+    monkeypatch.setattr(move.os.path, "isfile", lambda _path: True)
+    for name, value in {
+        "live_release": live,
+        "current_id": "r1",
+        "reusable": new,
+        "look": 7,
+        "replace": new,
+        "read_release": new,
+        "write_release": None,
+    }.items():
+        monkeypatch.setattr(move, name, lambda *_words, _value=value, **_more: _value)
+    monkeypatch.setattr(move, "replace", lambda one, **more: type(one)(**{**one.__dict__, **more}))
+    monkeypatch.setattr(database, "apply", lambda *_words: [])
+    monkeypatch.setattr(database, "close", lambda *_words: site.done.append("close"))
+    monkeypatch.setattr(activate, "go_live", lambda *_words, **_more: pytest.fail("went live"))
+    monkeypatch.setattr(move, "copy", fail)
+    with pytest.raises(EngineError, match="refused"):
+        move.move(site, Request(op=MOVE, site="shop", door="host", who="ann"), Progress([]))
+    assert site.done == ["close", "copy", "open", "go on", "remove"]
+    found = move.read_note(site)
+    assert found is not None and found.state == ABANDONED
