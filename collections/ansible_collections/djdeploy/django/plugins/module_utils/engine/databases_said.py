@@ -206,7 +206,7 @@ def shared_files(sites: Mapping[str, Mapping[str, Any]], hosts: Mapping[str, Seq
     return [
         (
             name,
-            f"database is sqlite, a file on one host, and {len(hosts[name])} hosts serve it: {', '.join(hosts[name])}",
+            f"database is sqlite, a file of one host, and it is on {len(hosts[name])}: {', '.join(hosts[name])}",
         )
         for name, site in sites.items()
         if default_kind(site) == SQLITE and len(hosts.get(name, ())) > 1

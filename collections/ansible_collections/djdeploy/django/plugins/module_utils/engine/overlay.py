@@ -229,8 +229,8 @@ def _databases(
         if default is not present:
             new["default"] = default
             reasons.append(_why_led(kind))
-    for alias, database in _sqlite_databases({"DATABASES": new}, site):
-        if moved := _moved(database["NAME"], site):
+    for alias, database in list(new.items()):
+        if _is_file(database) and (moved := _moved(database["NAME"], site)):
             new[alias] = {**database, "NAME": moved}
             reasons.append(f"the SQLite file of {alias} must outlive the release")
     if reasons:

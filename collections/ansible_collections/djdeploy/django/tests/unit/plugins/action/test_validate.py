@@ -17,6 +17,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.schema impo
 COLLECTIONS = Path(validate.__file__).resolve().parents[5]
 SHOP = {"shop": {"domains": ["shop.example.com"]}}
 PROJECT_DATABASE = {"shop": {"domains": ["shop.example.com"], "database": "project"}}
+ON_SQLITE: dict[str, Any] = {"shop": {"domains": ["shop.example.com"], "database": "sqlite"}}
 BOTH = {"all": ["web1"], "web": ["web1"], "database": ["web1"]}
 
 
@@ -72,6 +73,16 @@ def test_what_only_follows_from_a_failure_is_left_out() -> None:
             {"web1": {"djdeploy_sites": {"shop": {"domains": ["a.de"], "hosts": ["web1", "berlin"]}}}},
             BOTH,
             ["site 'shop': hosts names 'berlin', which is no host or group of the inventory"],
+        ),
+        (
+            {host: {"djdeploy_sites": ON_SQLITE} for host in ("web1", "web2")},
+            {"all": ["web1", "web2"], "web": ["web1", "web2"]},
+            ["site 'shop': database is sqlite, a file of one host, and it is on 2: web1, web2"],
+        ),
+        (
+            {host: {"djdeploy_sites": {"shop": {**ON_SQLITE["shop"], "hosts": ["one"]}}} for host in ("web1", "web2")},
+            {"all": ["web1", "web2"], "web": ["web1", "web2"], "one": ["web2"]},
+            [],
         ),
         (
             {"web1": {"djdeploy_sites": SHOP, "djdeploy_ca_certificates": "ca.pem"}},

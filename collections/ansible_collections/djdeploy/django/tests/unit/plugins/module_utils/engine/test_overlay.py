@@ -281,6 +281,125 @@ def test_postgresql(default: dict[str, Any], environ: dict[str, str], expected: 
         assert found == {"DATABASES": {"default": expected, "other": {"ENGINE": "x"}}}
 
 
+MYSQL = "django.db.backends.mysql"
+SHARED_FILE = "/srv/shop/shared/db.sqlite3"
+SOCKET = "/run/mysqld/mysqld.sock"
+MARIADB_URL = "mysql://shop@localhost/shop?unix_socket=/run/mysqld/mysqld.sock&charset=utf8mb4"
+TUNED = {
+    "timeout": 20,
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+
+
+@pytest.mark.parametrize(
+    ("default", "django", "expected"),
+    [
+        ({}, (5, 2), {"ENGINE": SQLITE, "NAME": SHARED_FILE, "OPTIONS": TUNED}),
+        ({}, (5, 1), {"ENGINE": SQLITE, "NAME": SHARED_FILE, "OPTIONS": TUNED}),
+        ({}, (4, 2), {"ENGINE": SQLITE, "NAME": SHARED_FILE, "OPTIONS": {"timeout": 20}}),
+        # The project's own file stays the one it is.
+        (
+            {"ENGINE": SQLITE, "NAME": f"{RELEASE}/code/data/own.db", "OPTIONS": {"timeout": 5}, "CONN_MAX_AGE": 5},
+            (5, 2),
+            {
+                "ENGINE": SQLITE,
+                "NAME": "/srv/shop/shared/data/own.db",
+                "OPTIONS": {**TUNED, "timeout": 5},
+                "CONN_MAX_AGE": 5,
+            },
+        ),
+        ({"ENGINE": SQLITE, "NAME": "/var/x"}, (5, 2), {"ENGINE": SQLITE, "NAME": "/var/x", "OPTIONS": TUNED}),
+        ({"ENGINE": SQLITE, "NAME": ":memory:"}, (5, 2), {"ENGINE": SQLITE, "NAME": SHARED_FILE, "OPTIONS": TUNED}),
+        (
+            {"ENGINE": POSTGRESQL, "NAME": "dev", "HOST": "localhost", "CONN_MAX_AGE": 60},
+            (5, 2),
+            {"ENGINE": SQLITE, "NAME": SHARED_FILE, "OPTIONS": TUNED, "CONN_MAX_AGE": 60},
+        ),
+        (
+            {"ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "dev"},
+            (5, 2),
+            {"ENGINE": "django.contrib.gis.db.backends.spatialite", "NAME": SHARED_FILE, "OPTIONS": TUNED},
+        ),
+    ],
+)  # fmt: skip
+def test_sqlite_for_many_processes(default: dict[str, Any], django: tuple[int, int], expected: dict[str, Any]) -> None:
+    found = closed({"DATABASES": {"default": default}}, {"database": "sqlite", "django": django}, {})
+    assert found == {"DATABASES": {"default": expected}}
+
+
+@pytest.mark.parametrize(
+    ("database", "url", "default", "expected"),
+    [
+        (
+            "mariadb",
+            MARIADB_URL,
+            {"ENGINE": SQLITE, "NAME": "db.sqlite3"},
+            {"ENGINE": MYSQL, **ADDRESS, "USER": "shop", "HOST": SOCKET, "OPTIONS": {"charset": "utf8mb4"}},
+        ),
+        ("external", "postgres://u:p@db/x", {}, parse_database_url("postgres://u:p@db/x")),
+        ("external", "postgres://u:p@db/x", parse_database_url("postgres://u:p@db/x"), None),
+        (
+            "external",
+            "mysql://u:p@db/x",
+            {"ENGINE": POSTGRESQL, "NAME": "dev", "OPTIONS": {"pool": True}},
+            parse_database_url("mysql://u:p@db/x"),
+        ),
+        ("external", "sqlite:////data/x.db", {}, {"ENGINE": SQLITE, "NAME": "/data/x.db"}),
+        ("external", "sqlite:///x.db", {}, {"ENGINE": SQLITE, "NAME": "/srv/shop/shared/x.db"}),
+    ],
+)  # fmt: skip
+def test_another_database(database: str, url: str, default: dict[str, Any], expected: dict[str, Any] | None) -> None:
+    settings = {"DATABASES": {"default": default}, "INSTALLED_APPS": [POSTGRESQL_APP]}
+    found = closed(settings, {"database": database}, {"DATABASE_URL": url})
+    assert found == ({} if expected is None else {"DATABASES": {"default": expected}})
+
+
+@pytest.mark.parametrize(
+    ("database", "url", "said"),
+    [
+        ("external", "", "the site's database is external, but DATABASE_URL is not in the environment"),
+        ("external", "oracle://u:hunter2@db/x", "DATABASE_URL is of the kind 'oracle'; known are"),
+        ("external", "hunter2:x", "DATABASE_URL is no URL; known are"),
+        ("mariadb", "", "the site's database is MariaDB, but DATABASE_URL is not in the environment"),
+        ("mariadb", "postgresql://u:hunter2@db/x", "DATABASE_URL is of the kind 'postgresql', not mariadb"),
+    ],
+)
+def test_url_that_does_not_lead_there(database: str, url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        closed({"DATABASES": {}}, {"database": database}, {"DATABASE_URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+TUNED_BY_HAND = """
+import django
+from unittest import mock
+django.VERSION = (4, 2, 0, "final", 0)
+import djdeploy_settings as found
+options = found.DATABASES["default"]["OPTIONS"]
+django.setup()
+from django.db import connection, transaction
+said = []
+with connection.execute_wrapper(lambda execute, sql, *rest: (said.append(sql), execute(sql, *rest))[1]):
+    with transaction.atomic():
+        pass
+with connection.cursor() as cursor:
+    mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+print(sorted(options), mode, said)
+"""
+
+
+def test_sqlite_of_a_django_without_the_options(tmp_path: Path) -> None:
+    """Told by what the connection does; the Django that runs is a newer one that was told to be older."""
+    release = lay_out(tmp_path, "conf", database="sqlite")
+    (release / "code").mkdir()
+    (release / "code" / "conf.py").write_text("INSTALLED_APPS = []\n")
+    shown = run_python(release, TUNED_BY_HAND)
+    assert shown.returncode == 0, shown.stderr
+    said = "['PRAGMA journal_mode=WAL', 'PRAGMA synchronous=NORMAL', 'BEGIN IMMEDIATE']"
+    assert shown.stdout == f"['timeout'] wal {said}\n"
+
+
 @pytest.mark.parametrize(
     ("engine", "database", "apps", "expected"),
     [

@@ -391,6 +391,24 @@ def test_one_name_in_env_and_secrets() -> None:
     assert problem.message == "site 'shop': A is both in env and in secrets"
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"database": "external"}, "site 'shop': database is external, and secrets holds no DATABASE_URL"),
+        (
+            {"database": "external", "env": {"DATABASE_URL": "x"}},
+            "site 'shop': database is external, and secrets holds no DATABASE_URL",
+        ),
+        ({"database": "external", "secrets": {"DATABASE_URL": "postgresql://u:hunter2@db/x"}}, ""),
+        ({"database": "postgres"}, "site 'shop': database is 'postgres'"),
+        ({"database": "sqlite"}, ""),
+        ({"database": "mariadb"}, ""),
+    ],
+)
+def test_database(given: dict[str, Any], message: str) -> None:
+    assert [problem.message for problem in problems_of(**given)] == ([message] if message else [])
+
+
 # --- several sites --------------------------------------------------------------------------------
 
 
