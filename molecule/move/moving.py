@@ -34,6 +34,8 @@ def make(project: Path) -> None:
     """Make the project `moving`, with one commit, unless it is there."""
     if (project / ".git").exists():
         return
+    shutil.rmtree(project, ignore_errors=True)
+    project.mkdir(parents=True)
     projects.lay("notes", project)
     shutil.copytree(HERE / "library", project / "library", ignore=shutil.ignore_patterns("__pycache__"))
     projects.write(project, "mysite/settings.py", 'INSTALLED_APPS += ["library"]\n', append=True)
@@ -48,6 +50,8 @@ def make_reader(project: Path) -> None:
     """Make the project `reader`: it reads DATABASE_URL and nothing else."""
     if (project / ".git").exists():
         return
+    shutil.rmtree(project, ignore_errors=True)
+    project.mkdir(parents=True)
     projects.lay("notes", project)
     projects.write(project, "mysite/settings.py", READS, append=True)
     projects.write(project, "requirements.txt", "psycopg[binary]\n", append=True)
