@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         agent_info,
         agent_locks,
         agent_migrations,
+        agent_mysql,
         agent_operations,
         agent_project,
         agent_rollback,
