@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A site on MariaDB: a snapshot before each migration, and the way out of one that fails half way."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import projects
+import pytest
+from hosts import Machine, Site
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import corpus
+
+CASES = [(case, host) for case in corpus.cases() if case.name == "mariadb" for host in case.hosts]
+COLOUR = """\
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    djdeploy = "additive"
+    dependencies = [("notes", "0002_stars")]
+    operations = [
+        migrations.AddField("Note", "colour", models.CharField(max_length=20, null=True)),
+        {more}
+    ]
+"""
+FAILS = 'migrations.RunSQL("INSERT INTO nowhere VALUES (1)"),'
+
+
+def on_host(machine: Machine, *command: str) -> str:
+    done = subprocess.run(machine.ssh_words(*command), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("case", "host"), CASES, ids=[host for _case, host in CASES])
+def test_a_migration_that_fails_half_way(
+    case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path
+) -> None:
+    site = Site(case.name, fleet[host], ephemeral)
+    corpus.make(case, ephemeral / "projects" / case.name)
+    assert site.push().status == 0
+    began = site.head()
+    site.post("/add", {"text": "kept over all of it, \u20ac \U0001f600"})
+    try:
+        projects.add_column(site.project)
+        pushed = site.push()
+        assert pushed.status == 0, pushed.output
+        assert "snapshot" in pushed.output and "notes.0002_stars" in pushed.output, pushed.output
+
+        site.change("notes/migrations/0003_colour.py", COLOUR.format(more=FAILS))
+        failed = site.push()
+        assert failed.status != 0, failed.output
+        assert "takes no change of tables back" in failed.output, failed.output
+        command = re.search(rf"djdeploy restore {case.name} \S+ --yes", failed.output)
+        assert command, failed.output
+        assert "kept over all of it" in site.get("/").text, "the release before goes on"
+
+        site.change("notes/migrations/0003_colour.py", COLOUR.format(more=""))
+        again = site.push()
+        assert again.status != 0 and "Duplicate column name" in again.output, again.output
+
+        on_host(site.machine, command[0])
+        assert "kept over all of it, \u20ac \U0001f600" in site.get("/").text
+        mended = site.push()
+        assert mended.status == 0 and "notes.0003_colour" in mended.output, mended.output
+        assert "kept over all of it, \u20ac \U0001f600" in site.get("/").text
+    finally:
+        site.undo(began)  # the next host begins here, too
