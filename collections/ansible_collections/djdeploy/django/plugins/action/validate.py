@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import databases_said
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.schema import (
     HOST_SITES_VARIABLE,
     INVENTORY_KEYS,
@@ -74,7 +75,7 @@ def problems_of_values(
                 yield problem
         if isinstance(sites, Mapping):
             needs_database = needs_database or any(
-                isinstance(site, Mapping) and site.get("database") in (None, "postgresql") for site in sites.values()
+                isinstance(site, Mapping) and databases_said.served(site) for site in sites.values()
             )
     for host, own in variables.items():
         yield from validate_inventory_variables(own, host)

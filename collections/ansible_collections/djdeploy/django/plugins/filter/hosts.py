@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import schema
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import databases_said, schema
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import authorized_keys as keys
@@ -47,11 +47,20 @@ def site_environments(sites: Sites, remote: Mapping[str, Any]) -> list[dict[str,
             "project_files": site.get("project_files", {}),
             "secret_key_fallbacks": site.get("secret_key_fallbacks", 2),
             "domains": site["domains"],
-            "database_url": database_url(name, remote) if site["database"] == "postgresql" else "",
+            "database_url": own_database_url(name, site, remote),
             "redis_socket": str(SitePaths(name).redis_socket) if site.get("redis", {}).get("enabled") else "",
         }
         for name, site in sites.items()
     ]
+
+
+def own_database_url(name: str, site: Mapping[str, Any], remote: Mapping[str, Any]) -> str:
+    """Where the default database that djdeploy makes for a site is; empty where it makes none."""
+    for database in databases_said.wanted(site, name):
+        if database.kind == databases_said.POSTGRESQL:
+            return database_url(name, remote)
+        return databases_said.local_url(database, str(SitePaths(name).shared))
+    return ""
 
 
 def database_url(site: str, remote: Mapping[str, Any]) -> str:
@@ -94,7 +103,12 @@ def database_host(hostvars: Mapping[str, Any], host: str, database_hosts: Sequen
 
 
 def database_sites(
-    hostvars: Mapping[str, Any], server: str, web_hosts: Sequence[str], database_hosts: Sequence[str], sites: Sites
+    hostvars: Mapping[str, Any],
+    server: str,
+    web_hosts: Sequence[str],
+    database_hosts: Sequence[str],
+    sites: Sites,
+    kind: str = databases_said.POSTGRESQL,
 ) -> dict[str, list[str]]:
     """The sites whose database is on one host, with the other hosts they run on; see database_sites.yml."""
     found: dict[str, list[str]] = {}
@@ -103,7 +117,7 @@ def database_sites(
         served = schema.resolve_for_host(
             sites, variables.get("djdeploy_host_sites"), host, variables.get("group_names") or []
         )
-        names = [name for name, site in served.items() if site["database"] == "postgresql"]
+        names = [name for name, site in served.items() if databases_said.served(site, kind)]
         if not names or database_host(hostvars, host, database_hosts) != server:
             continue
         for name in names:

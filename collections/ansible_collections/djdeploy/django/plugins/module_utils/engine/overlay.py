@@ -2,7 +2,8 @@
 """The settings a release runs with: the project's own, with only the gaps closed.
 
 This file is copied into a release as `djdeploy_settings.py`, beside its parts `djdeploy_data.py` (URLs of the
-environment) and `djdeploy_speak.py` (log lines, error page) and a `site.json`, and is what
+environment), `djdeploy_speak.py` (log lines, error page), `djdeploy_databases.py` and `djdeploy_sqlite.py` (which
+databases, and SQLite for many processes) and a `site.json`, and is what
 DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
 replaced only where it would be unsafe in public, would point at another database than the site's,
 or would write into the release, which is read-only and will be pruned. What was replaced and why
@@ -23,13 +24,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 try:
+    from . import databases_said as databases
     from . import overlay_data as data
     from . import overlay_speak as speak
+    from . import overlay_sqlite as sqlite
 except ImportError:  # in a release this file is no part of a package, and its parts lie beside it
     data, speak = importlib.import_module("djdeploy_data"), importlib.import_module("djdeploy_speak")
+    databases, sqlite = importlib.import_module("djdeploy_databases"), importlib.import_module("djdeploy_sqlite")
 
-POSTGRESQL = data.POSTGRESQL
-POSTGIS = data.POSTGIS
 FILE_STORAGE = data.FILE_STORAGE
 parse_database_url = data.parse_database_url
 
@@ -43,7 +45,7 @@ _DATABASE_KEPT = ("ATOMIC_REQUESTS", "CONN_MAX_AGE", "CONN_HEALTH_CHECKS")
 #: Options that would lead the driver elsewhere than DATABASE_URL says.
 _DATABASE_PLACE = frozenset(
     ("service", "passfile", "host", "hostaddr", "port", "dbname", "user", "password")
-    + ("sslmode", "sslrootcert", "sslcert", "sslkey")
+    + ("sslmode", "sslrootcert", "sslcert", "sslkey", "unix_socket", "read_default_file")
 )
 _DATABASE_ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 
@@ -63,7 +65,7 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
     :param settings: the project's upper-case names; never changed in place.
     :param site: what site.json holds: name, domains, https, static_root, shared, code, database, email.
     :param environ: the process's environment; SECRET_KEY, SECRET_KEY_FALLBACKS and the URLs of `overlay_data` count.
-    :raises ValueError: when the site's database is PostgreSQL and DATABASE_URL is missing or not one, or when
+    :raises ValueError: when DATABASE_URL is missing or of another kind than the site's database, or when
         another URL is not understood.
     """
     gaps = data.close_gaps(settings, site, environ)
@@ -218,15 +220,16 @@ def _databases(
     old = settings.get("DATABASES") or {}
     new = dict(old)
     reasons = []
-    if site.get("database") == "postgresql":
-        if not environ.get("DATABASE_URL"):
-            raise ValueError("the site's database is PostgreSQL, but DATABASE_URL is not in the environment")
-        present = old.get("default") or {}
-        default = _with_address(present, parse_database_url(environ["DATABASE_URL"]))
+    present, kind = old.get("default") or {}, data.default_kind(site)
+    if kind == databases.SQLITE:
+        new["default"] = _sqlite_default(present, site)
+        reasons.append(f"default is {new['default']['NAME']}, in a way that many processes can share it")
+    elif kind != databases.PROJECT:
+        default = _with_address(present, _wanted_address(kind, environ))
         if default is not present:
             new["default"] = default
-            reasons.append("default is the site's own PostgreSQL (DATABASE_URL)")
-    for alias, database in _sqlite_databases(settings, site):
+            reasons.append(_why_led(kind))
+    for alias, database in _sqlite_databases({"DATABASES": new}, site):
         if moved := _moved(database["NAME"], site):
             new[alias] = {**database, "NAME": moved}
             reasons.append(f"the SQLite file of {alias} must outlive the release")
@@ -240,8 +243,10 @@ def _apps(
     # Wagtail, for one, uses PostgreSQL's own fields as soon as the database is one, and Django's check
     # postgres.E005 then wants the app they belong to. It brings no models and no migrations.
     apps = list(settings.get("INSTALLED_APPS") or [])
-    present = (settings.get("DATABASES") or {}).get("default") or {}
-    moved = site.get("database") == "postgresql" and not _speaks_postgresql(present)
+    present, kind = (settings.get("DATABASES") or {}).get("default") or {}, data.default_kind(site)
+    if kind == databases.EXTERNAL:
+        kind = databases.kind_of_url(environ.get(databases.URL_VARIABLE, ""))
+    moved = kind == databases.POSTGRESQL and databases.kind_of_engine(present.get("ENGINE")) != kind
     if moved and not any(app.startswith("django.contrib.postgres") for app in apps):
         yield (
             "INSTALLED_APPS",
@@ -326,16 +331,16 @@ def _file_storages(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[s
 
 def _sqlite_databases(settings: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for alias, database in (settings.get("DATABASES") or {}).items():
-        if alias == "default" and site.get("database") == "postgresql":
+        if alias == "default" and data.default_kind(site) not in (databases.PROJECT, databases.SQLITE):
             continue
-        name = str(database.get("NAME") or "")
-        engine = str(database.get("ENGINE", ""))
-        if (
-            name
-            and not name.startswith((":memory:", "file:"))
-            and engine.rpartition(".")[2] in ("sqlite3", "spatialite")
-        ):
+        if _is_file(database):
             yield alias, database
+
+
+def _is_file(database: Mapping[str, Any]) -> bool:
+    name, engine = str(database.get("NAME") or ""), str(database.get("ENGINE", ""))
+    is_sqlite = engine.rpartition(".")[2] in ("sqlite3", "spatialite")
+    return bool(name) and not name.startswith((":memory:", "file:")) and is_sqlite
 
 
 def _log_files(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -347,19 +352,56 @@ def _log_files(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 # -- the database ----------------------------------------------------------------------------
 
 
-def _speaks_postgresql(database: Mapping[str, Any]) -> bool:
-    return any(word in str(database.get("ENGINE", "")) for word in ("postgresql", "postgis", "psqlextra"))
+def _wanted_address(kind: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Where DATABASE_URL leads.
+
+    :raises ValueError: when there is none, or it is of another kind.
+    """
+    url = environ.get(databases.URL_VARIABLE)
+    if not url:
+        title = databases.KINDS[kind].title if kind in databases.KINDS else kind
+        raise ValueError(f"the site's database is {title}, but DATABASE_URL is not in the environment")
+    found: dict[str, Any] = parse_database_url(url, kind if kind in databases.KINDS else "")
+    return found
+
+
+def _why_led(kind: str) -> str:
+    if kind in databases.KINDS:
+        return f"default is the site's own {databases.KINDS[kind].title} (DATABASE_URL)"
+    return "default is where DATABASE_URL leads"
+
+
+def _sqlite_default(present: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:
+    """The project's own SQLite file, where it outlives the release; one in shared/ where it has none."""
+    own = present.get("OPTIONS") or {} if _is_file(present) else {}
+    options = sqlite.options(site.get("django") or (5, 2), own)
+    if _is_file(present):
+        return {**present, "NAME": _moved(present["NAME"], site) or str(present["NAME"]), "OPTIONS": options}
+    return {
+        "ENGINE": _engine_of(present, databases.KINDS[databases.SQLITE], "django.db.backends.sqlite3"),
+        "NAME": posixpath.join(site["shared"], databases.SQLITE_FILE),
+        "OPTIONS": options,
+        **{key: present[key] for key in _DATABASE_KEPT if key in present},
+    }
+
+
+def _engine_of(present: Mapping[str, Any], kind: Any, plain: str) -> str:
+    """A geographic project stays one on another database."""
+    engine = str(present.get("ENGINE", ""))
+    return str(kind.geographic) if "spatialite" in engine or ".gis." in engine else plain
 
 
 def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     """The project's default database led to `wanted`; the very same object when it is there already.
 
-    The engine stays when it speaks to PostgreSQL (several packages wrap Django's), and so do its
+    The engine stays when it speaks to the same kind of database (several packages wrap Django's), and so do its
     options that say how to connect, not where.
     """
     engine = str(present.get("ENGINE", ""))
-    options = wanted.get("OPTIONS", {})
-    if _speaks_postgresql(present):
+    options, kind = wanted.get("OPTIONS", {}), databases.kind_of_engine(wanted["ENGINE"])
+    if kind == databases.SQLITE:
+        return present if _is_file(present) and str(present["NAME"]) == wanted["NAME"] else wanted
+    if databases.kind_of_engine(engine) == kind:
         same_place = all(str(present.get(key) or "") == wanted[key] for key in _DATABASE_ADDRESS)
         own_options = present.get("OPTIONS") or {}
         if same_place and all(own_options.get(key) == value for key, value in options.items()):
@@ -367,10 +409,9 @@ def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapp
         kept = {key: value for key, value in own_options.items() if key not in _DATABASE_PLACE}
         merged = {**present, **wanted, "ENGINE": engine, "OPTIONS": {**kept, **options}}
         return merged if merged["OPTIONS"] else {key: value for key, value in merged.items() if key != "OPTIONS"}
-    geographic = "spatialite" in engine or ".gis." in engine
     return {
         **wanted,
-        **({"ENGINE": POSTGIS} if geographic else {}),
+        "ENGINE": _engine_of(present, databases.KINDS[kind], wanted["ENGINE"]),
         **{key: present[key] for key in _DATABASE_KEPT if key in present},
     }
 
@@ -428,6 +469,8 @@ def _apply(namespace: dict[str, Any]) -> None:
         raise ValueError(f"{gaps[name][1]}, which needs the package {module}: list it in the project's requirements")
     namespace.update(settings)
     namespace.update({name: value for name, (value, _reason) in gaps.items()})
+    if data.default_kind(site) == databases.SQLITE:
+        sqlite.tune(site["django"], databases.DEFAULT)
     namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
     namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
     namespace["DJDEPLOY_UNUSED"] = data.unused(settings, site, os.environ, gaps)

@@ -10,29 +10,22 @@ It runs inside the site's process, as `djdeploy_data`: standard library only, no
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parseaddr
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-POSTGRESQL = "django.db.backends.postgresql"
-POSTGIS = "django.contrib.gis.db.backends.postgis"
+try:
+    from . import databases_said as databases
+except ImportError:  # in a release this file is no part of a package
+    databases = importlib.import_module("djdeploy_databases")
+
 FILE_STORAGE = "django.core.files.storage.FileSystemStorage"
 STATIC_STORAGE = "django.contrib.staticfiles.storage.StaticFilesStorage"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
-POSTGRESQL_SCHEMES = {"postgresql": POSTGRESQL, "postgres": POSTGRESQL, "postgis": POSTGIS}
-DATABASE_SCHEMES = {
-    **POSTGRESQL_SCHEMES,
-    "pgsql": POSTGRESQL,
-    "mysql": "django.db.backends.mysql",
-    "mysql2": "django.db.backends.mysql",
-    "mariadb": "django.db.backends.mysql",
-    "mysqlgis": "django.contrib.gis.db.backends.mysql",
-    "sqlite": "django.db.backends.sqlite3",
-    "sqlite3": "django.db.backends.sqlite3",
-    "spatialite": "django.contrib.gis.db.backends.spatialite",
-}
+DATABASE_SCHEMES = {scheme: engine for kind in databases.KINDS.values() for scheme, engine in kind.schemes.items()}
 FILE_DATABASES = ("sqlite3", "spatialite")
 CACHE_BACKENDS = "django.core.cache.backends."
 MAIL_BACKENDS = "django.core.mail.backends."
@@ -84,7 +77,7 @@ def unused(
     url = environ.get("DATABASE_URL")
     if (
         url
-        and site.get("database") != "postgresql"
+        and default_kind(site) == databases.PROJECT
         and "DATABASES" not in gaps
         and not _database_is_used(settings, url)
     ):
@@ -119,23 +112,28 @@ def missing(gaps: Mapping[str, Gap], is_there: Callable[[str], bool]) -> list[tu
 
 
 def _database(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]) -> Given:
-    """With `database: postgresql` the overlay itself leads the default database to the site's own."""
+    """Where the site's key `database` names one, the overlay itself leads the default database there."""
     url, present = environ.get("DATABASE_URL"), settings.get("DATABASES") or {}
     default = present.get("default") or {}
     kind = str(default.get("ENGINE", "")).rpartition(".")[2]
-    if not url or site.get("database") == "postgresql" or kind not in ("", "dummy", *FILE_DATABASES):
+    if not url or default_kind(site) != databases.PROJECT or kind not in ("", "dummy", *FILE_DATABASES):
         return
     if _database_is_used(settings, url):
         return
     kept = {key: default[key] for key in ("ATOMIC_REQUESTS", "CONN_MAX_AGE", "CONN_HEALTH_CHECKS") if key in default}
-    wanted = parse_database_url(url, DATABASE_SCHEMES)
+    wanted = parse_database_url(url)
     yield "DATABASES", ({**present, "default": {**wanted, **kept}}, "default is where DATABASE_URL leads")
+
+
+def default_kind(site: Mapping[str, Any]) -> str:
+    """Of `databases.default_kind`; a site.json without `database` leaves it to the project."""
+    return str(databases.default_kind({**site, "database": site.get("database") or databases.PROJECT}))
 
 
 def _database_is_used(settings: Mapping[str, Any], url: str) -> bool:
     """Whether one of the project's databases is where a URL leads: then the project reads it itself."""
     try:
-        wanted = parse_database_url(url, DATABASE_SCHEMES)
+        wanted = parse_database_url(url)
     except ValueError:
         return False
     return any(_same_place(each, wanted) for each in (settings.get("DATABASES") or {}).values())
@@ -244,21 +242,24 @@ def _holds(value: Any, place: str) -> bool:
 # -- URLs ------------------------------------------------------------------------------------
 
 
-def parse_database_url(url: str, schemes: Mapping[str, str] = POSTGRESQL_SCHEMES) -> dict[str, Any]:
+def parse_database_url(url: str, kind: str = "") -> dict[str, Any]:
     """A DATABASES entry from 'postgresql://user:password@host:port/name?sslmode=...'.
 
     Every part but the name may be missing (then libpq's defaults count: the unix socket, the unix
     user) and may be percent-encoded; the query becomes OPTIONS; a host may be a socket's directory.
     'sqlite:///name' is a file in the project, 'sqlite:////path' one anywhere.
 
-    :param schemes: the kinds allowed, each with its engine.
+    :param kind: the only one allowed; empty: any of `databases.KINDS`.
     :raises ValueError: when it is none of these. The message never holds the URL: it has a password.
     """
     parts = urlsplit(url)
+    schemes = databases.KINDS[kind].schemes if kind else DATABASE_SCHEMES
     if parts.scheme not in schemes:
-        if schemes is POSTGRESQL_SCHEMES:
-            raise ValueError(f"DATABASE_URL is of the kind {parts.scheme!r}, not postgresql (or set database: project)")
-        raise ValueError(f"DATABASE_URL is of the kind {parts.scheme!r}; known are {', '.join(sorted(schemes))}")
+        # What stands before the first colon of a text that is no URL may be a part of a password.
+        said = f"is of the kind {parts.scheme!r}" if "://" in url else "is no URL"
+        if kind:
+            raise ValueError(f"DATABASE_URL {said}, not {kind} (or set database: external)")
+        raise ValueError(f"DATABASE_URL {said}; known are {', '.join(sorted(schemes))}")
     engine = schemes[parts.scheme]
     options: dict[str, Any] = dict(parse_qsl(parts.query))
     if engine.rpartition(".")[2] in FILE_DATABASES:

@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 
 from . import (
     config_shown,
+    databases_said,
     lists,
     migrations,
     overlay,
     overlay_data,
     overlay_speak,
+    overlay_sqlite,
     preflight,
     processes,
     project,
@@ -227,7 +229,7 @@ def build(
             tree,
             choice,
             python_version=python.identity,
-            database=config["database"],
+            databases=databases_said.spoken(config, site.environment()),
             needs=serving.needs,
             groups=groups,
         )
@@ -389,6 +391,8 @@ def overlay_parts() -> dict[str, ModuleType]:
         "djdeploy_settings.py": overlay,
         "djdeploy_data.py": overlay_data,
         "djdeploy_speak.py": overlay_speak,
+        "djdeploy_databases.py": databases_said,
+        "djdeploy_sqlite.py": overlay_sqlite,
     }
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import lists, locks
+from . import databases_said, lists, locks
 from .errors import EngineError
 from .lists import Requirements
 from .paths import UV, SitePaths
@@ -35,7 +35,6 @@ from .runner import Runner, run, user_arguments
 #: Raise it when the way an environment is laid out or built changes: all are then built anew.
 LAYOUT = 1
 MARKER = ".complete"
-PSYCOPG = "psycopg[binary]>=3.2"
 #: Directory beside the inputs for files that are ours.
 GENERATED = ".djdeploy"
 
@@ -104,7 +103,7 @@ def plan_environment(
     choice: Requirements,
     *,
     python_version: str,
-    database: str,
+    databases: Collection[str] = (),
     needs: Needs = lambda _names: (),
     groups: Sequence[str] | None = None,
 ) -> EnvironmentPlan:
@@ -112,13 +111,13 @@ def plan_environment(
 
     :param choice: of `lists.find_requirements`.
     :param python_version: `Python.identity`; whatever distinguishes interpreters for the fingerprint.
-    :param database: the site's `database`; 'postgresql' needs a driver.
+    :param databases: the kinds of the site's databases, of `databases_said.spoken`; most need a driver.
     :param needs: tells, of the packages the project lists, which lines to add for what serves it, and why.
     :param groups: the site's `dependency_groups`.
     :raises EngineError: when a file cannot be read as what it is, or names a file that is not in the tree.
     """
     content = _CONTENT[choice.kind](tree, choice, groups)
-    extras, told = _missing(content.names, database, needs)
+    extras, told = _missing(content.names, databases, needs)
     configuration = _uv_configuration(tree, choice)
     inputs = {**content.inputs, **configuration}
     reason = f"requirements: {choice.path}, {choice.reason}" if choice.path else f"requirements: {choice.reason}"
@@ -186,16 +185,19 @@ class _Content:
                 self.names.setdefault(parsed[0], set()).update(parsed[1])
 
 
-def _missing(names: Mapping[str, set[str]], database: str, needs: Needs) -> tuple[list[str], list[str]]:
+def _missing(names: Mapping[str, set[str]], databases: Collection[str], needs: Needs) -> tuple[list[str], list[str]]:
     """Requirement lines to add for what the site needs and the project does not bring, and why."""
     added = list(needs(names))
     extras, told = [line for line, _why in added], [why for _line, why in added]
-    if database == "postgresql":
-        if not names.keys() & {"psycopg", "psycopg2", "psycopg2-binary"}:
-            extras.append(PSYCOPG)
-            told.append("added psycopg: the site's database is PostgreSQL and the project brings no driver")
-        elif "psycopg" in names and not (
-            names["psycopg"] & {"binary", "c"} or names.keys() & {"psycopg-binary", "psycopg-c", "psycopg2"}
+    for kind in map(databases_said.KINDS.__getitem__, databases):
+        if kind.driver and not names.keys() & kind.drivers:
+            extras.append(kind.driver)
+            driver = normalize_name(re.split(r"[^\w.-]", kind.driver)[0])
+            told.append(f"added {driver}: the site's database is {kind.title} and the project brings no driver")
+        elif (
+            kind.name == databases_said.POSTGRESQL
+            and "psycopg" in names
+            and not (names["psycopg"] & {"binary", "c"} or names.keys() & {"psycopg-binary", "psycopg-c", "psycopg2"})
         ):
             extras.append("psycopg[binary]")
             told.append("added psycopg[binary]: psycopg alone needs a libpq that the host may not have")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from . import databases_said
 from .site_values import (
     SITE_NAME_LENGTH,
     Fault,
@@ -308,11 +309,12 @@ SITE_KEYS: tuple[Key, ...] = (
     Key(
         "database",
         "text",
-        "postgresql: a database of the site's name, by DATABASE_URL; project: what the project's own DATABASES say.",
+        "postgresql or mariadb: a database of the site's name; sqlite: a file in shared/; external: where DATABASE_URL"
+        " in `secrets` leads; project: what the project's own DATABASES say.",
         default="postgresql",
-        example="project",
-        choices=("postgresql", "project"),
-        why="The project brings its own (an SQLite file is kept in shared/).",
+        example="sqlite",
+        choices=databases_said.CHOICES,
+        why="A small site needs no server, the data is elsewhere already, or the project says it all itself.",
     ),
     Key(
         "packages",

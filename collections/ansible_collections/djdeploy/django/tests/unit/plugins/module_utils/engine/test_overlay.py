@@ -15,18 +15,15 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
     overlay,
-    overlay_data,
-    overlay_speak,
     prepare,
 )
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.overlay import (
-    POSTGIS,
-    POSTGRESQL,
     close_gaps,
     parse_database_url,
     relocations,
 )
 
+POSTGRESQL, POSTGIS = "django.db.backends.postgresql", "django.contrib.gis.db.backends.postgis"
 RELEASE = "/srv/shop/releases/20260101T000000-abcdef0"
 SITE: dict[str, Any] = {
     "project_settings": "shop.settings",
@@ -224,7 +221,7 @@ ADDRESS = {"NAME": "shop", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}
     ],
 )
 def test_parse_database_url(url: str, expected: dict[str, Any]) -> None:
-    assert parse_database_url(url) == expected
+    assert parse_database_url(url, "postgresql") == expected
 
 
 @pytest.mark.parametrize(
@@ -232,7 +229,7 @@ def test_parse_database_url(url: str, expected: dict[str, Any]) -> None:
 )
 def test_parse_database_url_refuses_without_telling_the_password(url: str) -> None:
     with pytest.raises(ValueError, match="DATABASE_URL") as error:
-        parse_database_url(url)
+        parse_database_url(url, "postgresql")
     assert "hun" not in str(error.value)
 
 
@@ -347,12 +344,13 @@ def test_relocations() -> None:
 def test_overlay_needs_nothing_but_the_standard_library() -> None:
     """It runs in the site's process, where neither the engine nor djdeploy is."""
     allowed = {*sys.stdlib_module_names, "django", "asgiref"}
-    for module in (overlay, overlay_data, overlay_speak):
+    parts = {module.__name__.rpartition(".")[2] for module in prepare.overlay_parts().values()}
+    for module in prepare.overlay_parts().values():
         for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text())):
             if isinstance(node, ast.Import):
                 assert all(alias.name.partition(".")[0] in allowed for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level:
-                assert node.module is None and {each.name for each in node.names} <= {"overlay_data", "overlay_speak"}
+                assert node.module is None and {each.name for each in node.names} <= parts
             elif isinstance(node, ast.ImportFrom):
                 assert (node.module or "").partition(".")[0] in allowed
 

@@ -41,7 +41,7 @@ SITE: dict[str, Any] = {"name": "shop", "database": "project"}
     ],
 )  # fmt: skip
 def test_database_url(url: str, expected: dict[str, Any]) -> None:
-    assert data.parse_database_url(url, data.DATABASE_SCHEMES) == expected
+    assert data.parse_database_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,16 @@ def closed(settings: dict[str, Any], environ: dict[str, str], **site: Any) -> di
     return {name: value for name, (value, _why) in data.close_gaps(settings, {**SITE, **site}, environ).items()}
 
 
+POSTGRESQL = "django.db.backends.postgresql"
 FILE = {"default": {"ENGINE": SQLITE, "NAME": "/code/db.sqlite3", "CONN_MAX_AGE": 5}}
-POSTGRES = {"ENGINE": data.POSTGRESQL, "NAME": "shop", "USER": "", "PASSWORD": "", "HOST": "db", "PORT": ""}
+POSTGRES = {
+    "ENGINE": POSTGRESQL,
+    "NAME": "shop",
+    "USER": "",
+    "PASSWORD": "",
+    "HOST": "db",
+    "PORT": "",
+}
 
 
 @pytest.mark.parametrize(
@@ -165,10 +173,18 @@ POSTGRES = {"ENGINE": data.POSTGRESQL, "NAME": "shop", "USER": "", "PASSWORD": "
         (FILE, "postgres://db/shop", {"default": {**POSTGRES, "CONN_MAX_AGE": 5}}),
         (FILE, "sqlite:///db.sqlite3", None),
         (FILE, "sqlite:////code/db.sqlite3", None),
-        ({"default": {"ENGINE": data.POSTGRESQL, "NAME": "shop", "HOST": "db"}}, "postgres://db/shop", None),
+        (
+            {"default": {"ENGINE": POSTGRESQL, "NAME": "shop", "HOST": "db"}},
+            "postgres://db/shop",
+            None,
+        ),
         ({"default": {"ENGINE": "psqlextra.backend", "NAME": "shop", "HOST": "db"}}, "postgres://db/shop", None),
         ({"default": {"ENGINE": MYSQL, "NAME": "shop"}}, "postgres://db/shop", None),
-        ({**FILE, "other": {"ENGINE": data.POSTGRESQL, "NAME": "shop", "HOST": "db"}}, "postgres://db/shop", None),
+        (
+            {**FILE, "other": {"ENGINE": POSTGRESQL, "NAME": "shop", "HOST": "db"}},
+            "postgres://db/shop",
+            None,
+        ),
         ({"default": {"ENGINE": "mssql", "NAME": "shop"}}, "mssql://db/shop", None),
     ],
 )

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import paths as engine_paths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.databases_said import KINDS
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.lists import Requirements, find_requirements
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import TextTree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import (
-    PSYCOPG,
     EnvironmentPlan,
     Python,
     build_commands,
@@ -38,6 +38,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner impo
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.servers import PACKAGES, additions
 
 GUNICORN = PACKAGES["gunicorn"]
+PSYCOPG = KINDS["postgresql"].driver
 PYTHON = Python("/usr/bin/python3.13", "3.13").identity
 
 UV_LOCK = """
@@ -98,7 +99,7 @@ def plan(files: dict[str, str], database: str = "project", server: str = "", pyt
         tree,
         find_requirements(tree, "."),
         python_version=python,
-        database=database,
+        databases=() if database == "project" else (database,),
         needs=lambda names: additions(server, names) if server else (),
     )
 
@@ -229,7 +230,7 @@ cache = ["redis"]
 def test_groups_of_a_pyproject(groups: list[str] | None, options: tuple[str, ...], names: set[str]) -> None:
     tree = TextTree({"pyproject.toml": GROUPS})
     choice = find_requirements(tree, ".", None, groups)
-    found = plan_environment(tree, choice, python_version="", database="project", groups=groups)
+    found = plan_environment(tree, choice, python_version="", groups=groups)
     assert found.options == options
     assert set(found.names) == names
     words = found.commands("/py", VENV, INPUTS, UV)[1]
@@ -249,7 +250,7 @@ def test_groups_of_a_uv_lock() -> None:
         }
     )
     choice = find_requirements(tree, ".")
-    found = plan_environment(tree, choice, python_version="", database="project", groups=["dev"])
+    found = plan_environment(tree, choice, python_version="", groups=["dev"])
     assert found.extras == ()
     assert found.commands("/py", VENV, INPUTS, UV)[1] == [*SYNC, "/in", "--group", "dev"]
 
@@ -257,9 +258,7 @@ def test_groups_of_a_uv_lock() -> None:
 def test_group_that_is_not_there() -> None:
     tree = TextTree({"pyproject.toml": GROUPS})
     with pytest.raises(EngineError, match="no group of dependencies called 'production'") as error:
-        plan_environment(
-            tree, find_requirements(tree, "."), python_version="", database="project", groups=["production"]
-        )
+        plan_environment(tree, find_requirements(tree, "."), python_version="", groups=["production"])
     assert "cache, docs, postgres, prod" in error.value.hint
 
 
@@ -419,7 +418,7 @@ def test_build_commands(files: dict[str, str], expected: list[list[str]]) -> Non
 
 def test_build_commands_below_the_top() -> None:
     tree = TextTree({"src/uv.lock": "", "src/pyproject.toml": ""})
-    found = plan_environment(tree, find_requirements(tree, "src"), python_version="", database="project")
+    found = plan_environment(tree, find_requirements(tree, "src"), python_version="")
     assert found.commands("/py", VENV, INPUTS, UV) == [MAKE, [*SYNC, "/in/src"]]
 
 
