@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
 
-CASES = [(case, host) for case in corpus.cases() if case.name == "mariadb" for host in case.hosts]
+CASES = [(case, host) for case in corpus.cases() if case.name == "on-mariadb" for host in case.hosts]
 COLOUR = """\
 from django.db import migrations, models
 

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
         locks,
         maintenance,
         migrations,
+        migrations_mysql,
         overlay,
         overlay_data,
         overlay_speak,

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..engine import databases_said, schema
 from ..engine.errors import EngineError
 from ..engine.runner import Runner
+from ..engine.schema import HOST_SITES_VARIABLE, SITES_VARIABLE, Problem
 
 SERVER = "/usr/sbin/mariadbd"
 # --no-defaults: what an administrator keeps in ~/.my.cnf would lead elsewhere.
-CLIENT = ("/usr/bin/mariadb", "--no-defaults", "--socket=/run/mysqld/mysqld.sock", "--user=root")
+CLIENT = ("/usr/bin/mariadb", "--no-defaults", f"--socket={databases_said.MARIADB_SOCKET}", "--user=root")
 CHARACTER_SET = "utf8mb4"
 COLLATION = "utf8mb4_unicode_ci"  # of every version: a dump of Debian 13 loads on Debian 12
 
@@ -36,6 +38,36 @@ SELECT JSON_OBJECT('kind', 'grant', 'database', Db, 'user', User, 'host', Host, 
   Alter_routine_priv, Execute_priv, Event_priv, Trigger_priv, Delete_history_priv) = REPEAT('Y', 19))
 FROM mysql.db;
 """
+
+
+def misplaced(
+    variables: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Collection[str]],
+    database_hosts: Mapping[str, object],
+) -> Iterator[Problem]:
+    """Sites whose MariaDB would be on another host than they are: an account of the socket does not reach there.
+
+    :param variables: host name -> those of `INVENTORY_KEYS` it has; sites that are not valid are left to others.
+    :param groups: group name -> hosts, as Ansible's `groups`.
+    :param database_hosts: host name -> its `djdeploy_database_host`, where it has one.
+    """
+    for host in sorted(groups.get("web") or ()) if groups.get("database") else ():
+        own = variables.get(host, {})
+        sites, overlay = own.get(SITES_VARIABLE), own.get(HOST_SITES_VARIABLE)
+        if not isinstance(sites, Mapping) or schema.validate_sites(sites, {host: overlay}):
+            continue
+        server = database_hosts.get(host)
+        if host in (groups.get("database") or ()) and server in (None, host):
+            continue
+        names = sorted(name for name, hosts in groups.items() if host in hosts)
+        for name, site in schema.resolve_for_host(sites, overlay, host, names).items():
+            if databases_said.served(site, databases_said.MARIADB):
+                yield Problem(
+                    f"site '{name}': database: mariadb needs the database on the web host, and {host} is none of "
+                    "the group database" + (f" (its databases are on {server})" if server else ""),
+                    (SITES_VARIABLE, name, "database"),
+                    f"put {host} into the group database, or say database: external with DATABASE_URL in secrets",
+                )
 
 
 def quoted(name: str) -> str:
