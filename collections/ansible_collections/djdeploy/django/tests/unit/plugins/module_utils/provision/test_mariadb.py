@@ -76,3 +76,31 @@ def test_what_the_server_answers() -> None:
     ]
     answer = mariadb.understood([json.dumps(line) for line in lines] + [""])
     assert mariadb.plan(["my_shop"], answer) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "chosen", "says"),
+    [
+        pytest.param({"web": ["web1"], "database": ["web1"]}, {}, [], id="one host"),
+        pytest.param({"web": ["web1", "web2"], "database": ["web1", "web2"]}, {}, [], id="each has its own"),
+        pytest.param({"web": ["web1"], "database": ["db1"]}, {}, ["site 'shop'"], id="another host"),
+        pytest.param(
+            {"web": ["web1"], "database": ["web1", "db1"]}, {"web1": "db1"}, ["are on db1"], id="another host by name"
+        ),
+        pytest.param({"web": ["web1"], "database": ["web1"]}, {"web1": "web1"}, [], id="itself by name"),
+        pytest.param({"web": ["web1"]}, {}, [], id="no group: that is told already"),
+    ],
+)
+def test_mariadb_on_another_host_is_refused(
+    groups: dict[str, list[str]], chosen: dict[str, str], says: list[str]
+) -> None:
+    sites = {
+        "shop": {"domains": ["shop.example.com"], "database": "mariadb"},
+        "blog": {"domains": ["blog.example.com"]},
+    }
+    hosts = {host for names in groups.values() for host in names}
+    problems = list(mariadb.misplaced({host: {"djdeploy_sites": sites} for host in hosts}, groups, chosen))
+    assert len(problems) == len(says)
+    for problem, words in zip(problems, says, strict=True):
+        assert words in problem.message and "database: external" in (problem.hint or "")
+        assert problem.path == ("djdeploy_sites", "shop", "database")
