@@ -19,7 +19,8 @@ description:
     the same plan does.
   - A plan that goes back is refused before it begins when one of its migrations cannot be reversed.
   - When a migration fails, the result tells which one, and which were applied before it.
-  - On PostgreSQL, MariaDB and MySQL one host at a time migrates a database. The others wait, and then find nothing to do.
+  - On PostgreSQL, MariaDB and MySQL one host at a time migrates a database. The others wait, and then find nothing
+    to do.
   - There a migration that finds its table locked gives way to visitors and is tried again; when it gives up, the
     result names who holds the lock. One that is not atomic and half applied is never tried again; on MariaDB and MySQL
     none is that is half applied, since they take no change of tables back. When the server restarts meanwhile, it is
@@ -187,7 +188,7 @@ tries:
   type: int
   sample: 1
 blockers:
-  description: Who was last in the way of a migration; a guess on MariaDB and MySQL. Values are left out of their statements.
+  description: Who was last in the way of a migration, on MariaDB and MySQL a guess; without values of statements.
   returned: when a migration failed
   type: list
   elements: dict

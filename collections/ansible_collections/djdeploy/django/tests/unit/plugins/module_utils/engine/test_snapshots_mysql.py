@@ -4,12 +4,25 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import agent_databases, snapshots_mysql
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    agent_databases,
+    database,
+    restore,
+    snapshots,
+    snapshots_mysql,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.snapshots import Snapshot
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import Target
 
 
 class Wrapper:
@@ -64,3 +77,36 @@ def test_a_damaged_copy_is_found_before_anything_is_dropped(tmp_path: Path, monk
     monkeypatch.setattr(snapshots_mysql.runner, "load", lambda *_words, **_more: pytest.fail("it was begun"))
     with pytest.raises(EngineError, match="damaged; nothing was touched"):
         snapshots_mysql.put_back({"words": [], "env": {}, "name": "shop"}, copy, user=None, timeout=60)
+
+
+def test_a_host_without_the_programs_is_told(
+    shop: Site, keep: Callable[..., Release], progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(progress, "say", told.append)
+    monkeypatch.setattr(snapshots, "connection", lambda _target: {"vendor": "mysql", "size": 1, "mysql": {}})
+    monkeypatch.setattr(snapshots_mysql, "installed", lambda: False)
+    assert snapshots.take(shop, Target(Path("python"), Path("/"), {}, None), "r1", progress) is None
+    assert told == [snapshots_mysql.ABSENT] and "mariadb-client" in told[0]
+
+
+@pytest.mark.parametrize(("taken", "says"), [("r1", "djdeploy restore shop r1 --yes"), (None, "may be missing")])
+def test_a_restore_that_fails_half_way_says_how_to_go_on(shop: Site, taken: str | None, says: str) -> None:
+    undo = Snapshot(taken, "r0", "r1", "2026-01-02T03:04:05+00:00", 1, 1.0, "mysql") if taken else None
+    assert says in restore.half_way(shop, undo)
+    assert not undo or not snapshots.whole_or_not(undo)
+
+
+@pytest.mark.parametrize(
+    ("half", "snapshot", "says"),
+    [
+        ("shop.0003_x", "r1", "djdeploy restore shop r1 --yes"),
+        ("shop.0003_x", "", ""),
+        ("", "r1", ""),
+    ],
+)
+def test_a_migration_that_failed_half_way_names_the_snapshot(
+    shop: Site, keep: Callable[..., Release], half: str, snapshot: str, says: str
+) -> None:
+    found = database.before_it(shop, replace(keep("r1"), snapshot=snapshot), half)
+    assert says in found and bool(says) == bool(found)
