@@ -604,6 +604,10 @@ class Session:
         """Who held the lock, and how to end that."""
         return way_out(self.blockers, self.told_blocker, self.ending)
 
+    def remarks(self, error: BaseException) -> list[str]:
+        """What else this kind of server lets one know of an error."""
+        return []
+
     def deadlocked(self, error: BaseException) -> bool:
         return sqlstate(error) == "40P01"
 
@@ -706,6 +710,7 @@ def migration_failure(error: Exception, session: Session, plan: list[Any]) -> Fa
     hints += [
         f"the index {each['index']} is half made, and nothing uses it; remove it: {each['mend']}" for each in left
     ]
+    hints += session.remarks(error)
     hints.append(told_done(done, plan))
     return Failure(
         "migration",

@@ -22,6 +22,7 @@ from .agent_words import Failure
 LOCK_NUMBERS = frozenset({1205, 3572})  # lock wait timeout; NOWAIT
 DEADLOCK = 1213
 LOST_NUMBERS = frozenset({1053, 1077, 1079, 1152, 1927, 2002, 2003, 2006, 2013, 2055, 4031})
+LEFT_BEFORE = frozenset({1050, 1060, 1061, 1091, 1826})  # a table, column, key or constraint is there, or is not
 TOO_LONG = frozenset({1969, 3024})  # max_statement_time of MariaDB, max_execution_time of MySQL
 LONGEST_IDLE = 24 * 3600  # seconds the lock's connection may be silent; it is held for all of a run
 NAMES = ("pid", "user", "client", "state", "since", "query")
@@ -198,6 +199,14 @@ class MySQLSession(Session):
 
     def deadlocked(self, error: BaseException) -> bool:
         return number_of(error) == DEADLOCK
+
+    def remarks(self, error: BaseException) -> list[str]:
+        if number_of(error) not in LEFT_BEFORE or self.observer.committed:
+            return []
+        return [
+            "that may be what an earlier try left, for the database takes no change of tables back: put the snapshot "
+            "from before that try back, or undo by hand what it left"
+        ]
 
     def took_too_long(self, error: BaseException) -> bool:
         return number_of(error) in TOO_LONG

@@ -182,3 +182,11 @@ def test_the_lock_is_taken_and_given_back() -> None:
         "SELECT GET_LOCK(%s, 0)",
         "SELECT RELEASE_LOCK(%s)",
     ]
+
+
+def test_what_an_earlier_try_left_is_told() -> None:
+    tried = session()
+    assert "earlier try" in tried.remarks(DatabaseError(1060, "Duplicate column name"))[0]
+    assert tried.remarks(DatabaseError(1048, "cannot be null")) == []
+    tried.observer.committed = ["ALTER TABLE"]
+    assert tried.remarks(DatabaseError(1060, "Duplicate column name")) == [], "this try itself left it"
