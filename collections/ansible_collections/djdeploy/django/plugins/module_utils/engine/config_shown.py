@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MADE = {
     "ALLOWED_HOSTS": "from the site's domains",
     "DEBUG": "always, unless env says otherwise",
-    "DATABASE_URL": "from the site's database",
+    "DATABASE_URL": "from database: postgresql",
     "SECRET_KEY": "made once on this host",
     "SECRET_KEY_FALLBACKS": "the keys before this one",
 }

@@ -38,7 +38,7 @@ OF_RELEASE = {"DJDEPLOY_RELEASE": "r1", "HOME": "/srv/shop/shared"}
     [
         ("ALLOWED_HOSTS", "shop.example.com", "from the site's domains"),
         ("DEBUG", "False", "always, unless env says otherwise"),
-        ("DATABASE_URL", None, "from the site's database"),
+        ("DATABASE_URL", None, "from database: postgresql"),
         ("SECRET_KEY", None, "made once on this host"),
         ("SECRET_KEY_FALLBACKS", None, "the keys before this one"),
         ("TOKEN", None, "secrets"),
@@ -59,7 +59,7 @@ def test_where_a_variable_comes_from(name: str, value: str | None, origin: str) 
     [
         ({"env": {"DATABASE_URL": "x"}}, {"DATABASE_URL": "x"}, "env"),
         ({"env": {}, "secret_names": {"secrets": ["DATABASE_URL"]}}, {"DATABASE_URL": "x"}, "secrets"),
-        ({"env": {}}, {"DATABASE_URL": "x"}, "from the site's database"),
+        ({"env": {}}, {"DATABASE_URL": "x"}, "from database: postgresql"),
         ({}, {"TOKEN": "x"}, "secrets"),
     ],
     ids=["env", "secrets", "made", "a host of an older site.yml"],
