@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import activate, maintenance, migrations, process_units, snapshots
+from . import activate, databases_said, maintenance, migrations, process_units, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .plan import judged
@@ -91,8 +91,16 @@ def apply(site: Site, release: Release, progress: Progress) -> list[str]:
 
 def before_it(site: Site, release: Release, half_applied: str) -> str:
     """How to get the database from before a migration of which a part stays: without that it cannot run again."""
-    if not half_applied or not release.snapshot:
+    if not half_applied:
         return ""
+    if not release.snapshot:
+        anew = live_release(site.name) is None and databases_said.default_kind(site.config) == databases_said.MARIADB
+        return (
+            f"no release was live, so there is nothing to lose: mariadb -e 'DROP DATABASE `{site.name}`', then site.yml "
+            "makes it anew; mend the migration and push again"
+            if anew
+            else ""
+        )
     again = snapshots.restore_command(site.name, release.snapshot)
     return (
         f"the snapshot {release.snapshot} has the database from before {half_applied}; what was written since would be "

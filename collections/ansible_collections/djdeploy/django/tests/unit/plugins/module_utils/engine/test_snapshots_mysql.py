@@ -110,3 +110,11 @@ def test_a_migration_that_failed_half_way_names_the_snapshot(
 ) -> None:
     found = database.before_it(shop, replace(keep("r1"), snapshot=snapshot), half)
     assert says in found and bool(says) == bool(found)
+
+
+def test_on_the_first_push_there_is_nothing_to_lose(shop: Site, keep: Callable[..., Release]) -> None:
+    first, mariadb = keep("r1", "failed"), Site("shop", {**shop.config, "database": "mariadb"})
+    assert "DROP DATABASE `shop`" in database.before_it(mariadb, first, "shop.0001_initial")
+    assert database.before_it(shop, first, "shop.0001_initial") == "", "who knows what else is in it"
+    keep("r0", "live")
+    assert database.before_it(mariadb, first, "shop.0001_initial") == ""
