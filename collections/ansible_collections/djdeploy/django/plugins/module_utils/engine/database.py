@@ -96,8 +96,8 @@ def before_it(site: Site, release: Release, half_applied: str) -> str:
     if not release.snapshot:
         anew = live_release(site.name) is None and databases_said.default_kind(site.config) == databases_said.MARIADB
         return (
-            f"no release was live, so there is nothing to lose: mariadb -e 'DROP DATABASE `{site.name}`', then site.yml "
-            "makes it anew; mend the migration and push again"
+            "if you have put nothing into the database yourself, begin anew: "
+            f"mariadb -e 'DROP DATABASE `{site.name}`', and site.yml; then mend the migration and push again"
             if anew
             else ""
         )
