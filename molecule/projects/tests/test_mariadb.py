@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import projects
@@ -34,6 +36,7 @@ class Migration(migrations.Migration):
         {more}
     ]
 """
+HELD = 40  # seconds
 FAILS = 'migrations.RunSQL("INSERT INTO nowhere VALUES (1)"),'
 
 
@@ -43,14 +46,26 @@ def on_host(machine: Machine, *command: str) -> str:
     return done.stdout
 
 
+@contextmanager
+def reading(site: Site) -> Iterator[None]:
+    """Somebody reads the table of the notes in a transaction that lasts longer than a push takes to migrate."""
+    words = f"BEGIN; SELECT COUNT(*) FROM notes_note; SELECT SLEEP({HELD})"
+    command = f'runuser -u {site.name} -- mariadb --no-defaults {site.name} -e "{words}"'
+    with subprocess.Popen(site.machine.ssh_words(command), stdout=subprocess.DEVNULL) as reader:
+        yield
+        reader.wait(HELD + 10)
+
+
 @pytest.mark.parametrize(("case", "host"), CASES)
 def test_a_migration_that_fails_half_way(case: corpus.Case, host: str, site: Site) -> None:
     assert site.push().status == 0
     site.post("/add", {"text": "kept over all of it, \u20ac \U0001f600"})
     projects.add_column(site.project)
-    pushed = site.push()
+    with reading(site):
+        pushed = site.push()
     assert pushed.status == 0, pushed.output
     assert "snapshot" in pushed.output and "notes.0002_stars" in pushed.output, pushed.output
+    assert "gave way to visitors" in pushed.output and "probably connection" in pushed.output, pushed.output
 
     site.change("notes/migrations/0003_colour.py", COLOUR.format(more=FAILS))
     failed = site.push()
