@@ -87,9 +87,15 @@ class MySQLSession(Session):
             (self.pid,) = cursor.fetchone()
 
     def unbind(self) -> None:
-        """What comes after the migrations in this process has a connection with the settings of the site."""
-        if self.connection.connection is not None and not self.connection.in_atomic_block:
-            self.connection.close()
+        """What comes after the migrations in this process has the settings of the server again."""
+        if self.alive():
+            with self.connection.cursor() as cursor:
+                for name in self.bounds():
+                    cursor.execute(f"SET SESSION {name} = DEFAULT")
+
+    def alive(self) -> bool:
+        """Whether the connection answers; Django itself does not expect to be asked that of a closed one."""
+        return self.connection.connection is not None and bool(self.connection.is_usable())
 
     def verify(self) -> None:
         """See that the connection keeps what was set on it.
@@ -195,7 +201,7 @@ class MySQLSession(Session):
         if number in LOST_NUMBERS:
             return LOST
         names = {kind.__name__ for each in causes(error) for kind in type(each).__mro__}
-        return LOST if names & {"OperationalError", "InterfaceError"} and not self.connection.is_usable() else ""
+        return LOST if names & {"OperationalError", "InterfaceError"} and not self.alive() else ""
 
     def deadlocked(self, error: BaseException) -> bool:
         return number_of(error) == DEADLOCK

@@ -69,12 +69,14 @@ class Wrapper:
         self.answers = answers or {}
         self.asked: list[tuple[str, Any]] = []
         self.usable = True
+        self.connection: Any = object()
         self.settings_dict: dict[str, Any] = {"OPTIONS": {}}
 
     def cursor(self) -> Cursor:
         return Cursor(self.answers, self.asked)
 
     def is_usable(self) -> bool:
+        assert self.connection is not None, "as Django's would fail"
         return self.usable
 
     def copy(self) -> Wrapper:
@@ -141,6 +143,8 @@ def test_a_broken_connection_is_known_by_asking() -> None:
     assert session(wrapper).trouble(OperationalError("(0, '')")) == ""
     wrapper.usable = False
     assert session(wrapper).trouble(OperationalError("(0, '')")) == LOST
+    wrapper.connection = None
+    assert session(wrapper).trouble(OperationalError("(0, '')")) == LOST
 
 
 def test_nothing_half_done_is_tried_again() -> None:
@@ -190,3 +194,15 @@ def test_what_an_earlier_try_left_is_told() -> None:
     assert tried.remarks(DatabaseError(1048, "cannot be null")) == []
     tried.observer.committed = ["ALTER TABLE"]
     assert tried.remarks(DatabaseError(1060, "Duplicate column name")) == [], "this try itself left it"
+
+
+def test_the_bounds_go_when_the_migrations_are_done() -> None:
+    wrapper = Wrapper()
+    session(wrapper).unbind()
+    assert [words for words, _params in wrapper.asked] == [
+        "SET SESSION lock_wait_timeout = DEFAULT",
+        "SET SESSION innodb_lock_wait_timeout = DEFAULT",
+        "SET SESSION max_statement_time = DEFAULT",
+    ]
+    wrapper.connection = None
+    session(wrapper).unbind()
