@@ -15,7 +15,7 @@ from pathlib import Path
 import projects
 import pytest
 import websocket
-from hosts import Machine, Response, Site, eventually
+from hosts import Response, Site, eventually
 from load import Visitors
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,17 +27,6 @@ CASES = [
     for case in corpus.chosen()
     for host in case.hosts
 ]
-
-
-@pytest.fixture
-def site(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> Site:
-    """The site of a case, and its project in a directory of the host's own: two hosts may have the same one."""
-    folder = ephemeral / "projects" / host
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "laptop").exists():
-        (folder / "laptop").symlink_to(ephemeral / "laptop")
-    corpus.make(case, folder / "projects" / case.name)
-    return Site(case.name, fleet[host], folder)
 
 
 def is_as_said(answer: Response, page: corpus.Page) -> bool:

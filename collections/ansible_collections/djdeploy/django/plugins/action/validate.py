@@ -19,6 +19,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.schema impo
     validate_inventory_variables,
     validate_sites,
 )
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import mariadb
 from ansible_collections.djdeploy.django.plugins.plugin_utils import inventory
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -103,6 +104,7 @@ def problems_of_values(
     for host, own in variables.items():
         yield from validate_inventory_variables(own, host)
     chosen = {host: own.get("djdeploy_database_host") for host, own in variables.items()}
+    yield from mariadb.misplaced(variables, groups, chosen)
     yield from inventory.check_groups(groups, chosen, needs_database=needs_database)
 
 

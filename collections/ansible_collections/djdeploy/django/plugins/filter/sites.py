@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, paths, schema, site_values
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import site_packages
 
 
 def resolved_sites(
@@ -23,6 +24,11 @@ def resolved_sites(
         lines = [f"{problem.message}; {problem.hint}" if problem.hint else problem.message for problem in problems]
         raise AnsibleFilterError("the sites are not valid: " + " / ".join(lines))
     return schema.resolve_for_host(sites or {}, host_sites, host_name, group_names)
+
+
+def database_packages(sites: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Debian packages the databases of sites need on their web hosts; see database_packages.yml."""
+    return site_packages.for_databases(list(sites.values()))
 
 
 def site_paths(site: str) -> dict[str, str]:
@@ -52,6 +58,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "resolved_sites": resolved_sites,
+            "database_packages": database_packages,
             "site_paths": site_paths,
             "site_record": site_record,
             "environment_file": environment_file,

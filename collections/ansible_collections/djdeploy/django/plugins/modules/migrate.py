@@ -19,10 +19,12 @@ description:
     the same plan does.
   - A plan that goes back is refused before it begins when one of its migrations cannot be reversed.
   - When a migration fails, the result tells which one, and which were applied before it.
-  - On PostgreSQL one host at a time migrates a database. The others wait, and then find nothing to do.
+  - On PostgreSQL, MariaDB and MySQL one host at a time migrates a database. The others wait, and then find nothing
+    to do.
   - There a migration that finds its table locked gives way to visitors and is tried again; when it gives up, the
-    result names who holds the lock. One that is not atomic and half applied is never tried again. When the server
-    restarts meanwhile, it is waited for, and the migration tried once more.
+    result names who holds the lock. One that is not atomic and half applied is never tried again; on MariaDB and MySQL
+    none is that is half applied, since they take no change of tables back. When the server restarts meanwhile, it is
+    waited for, and the migration tried once more.
 options:
   app:
     description: Label of the only app to migrate. By default all of them.
@@ -46,17 +48,17 @@ options:
     default: false
   lock_timeout:
     description:
-      - Seconds a statement waits for a lock of PostgreSQL before it gives way.
+      - Seconds a statement waits for a lock before it gives way. MariaDB and MySQL know whole seconds only.
       - A migration that waits makes every query on that table wait behind it.
       - What is done C(CONCURRENTLY) may wait longer, since nobody waits behind it.
     type: float
     default: 2
   statement_timeout:
-    description: Seconds a statement may take on PostgreSQL; V(0) is no limit.
+    description: Seconds a statement may take; V(0) is no limit. There is none on MySQL and SQLite.
     type: float
     default: 900
   attempts:
-    description: How often a migration that found its table locked is tried on PostgreSQL, with growing pauses.
+    description: How often a migration that found its table locked is tried, with growing pauses; once on SQLite.
     type: int
     default: 10
 extends_documentation_fragment:
@@ -181,12 +183,12 @@ waited:
   type: float
   sample: 0.0
 tries:
-  description: How often the last migration was tried; 0 where the database is not PostgreSQL.
+  description: How often the last migration was tried; 0 where the database is SQLite.
   returned: when there was something to do
   type: int
   sample: 1
 blockers:
-  description: Who was last in the way of a migration on PostgreSQL. Values are left out of their statements.
+  description: Who was last in the way of a migration, on MariaDB and MySQL a guess; without values of statements.
   returned: when a migration failed
   type: list
   elements: dict

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The databases of the project: which one a step works on, and the step `connection`: how pg_dump reaches it."""
+"""The databases of the project: which one a step works on, and the step `connection`: how a dump reaches it."""
 
 # mypy: disable-error-code="import-untyped,import-not-found"
 
@@ -25,13 +25,17 @@ LIBPQ_OPTIONS = {
 
 
 def connection(request: Request, predict: bool) -> Outcome:
-    """Vendor, size in bytes, and what a dump needs; the password travels in `libpq` and nowhere else."""
+    """Vendor, size in bytes, and what a dump needs; the password travels in `libpq` or `mysql` and nowhere else."""
     chosen = connection_for(request, predict=True)
     settings = chosen.settings_dict
     if settings["ENGINE"] == "django.db.backends.dummy":
         return outcome(False, vendor="", size=0, libpq={}, file="", archives=False)
     if chosen.vendor == "postgresql":
         return outcome(False, vendor="postgresql", file="", libpq=libpq(settings), **postgresql_facts(chosen))
+    if chosen.vendor == "mysql":
+        return outcome(
+            False, vendor="mysql", size=mysql_size(chosen), libpq={}, file="", archives=False, mysql=mysql(chosen)
+        )
     file = os.path.abspath(str(settings["NAME"])) if chosen.vendor == "sqlite" else ""
     size = os.path.getsize(file) if file and os.path.exists(file) else 0
     return outcome(False, vendor=chosen.vendor, size=size, libpq={}, file=file, archives=False)
@@ -42,6 +46,37 @@ def libpq(settings: dict[str, Any]) -> dict[str, str]:
     given = {LIBPQ[name]: str(settings[name]) for name in LIBPQ if settings.get(name)}
     options = settings.get("OPTIONS") or {}
     return {**given, **{LIBPQ_OPTIONS[name]: str(options[name]) for name in LIBPQ_OPTIONS if options.get(name)}}
+
+
+def mysql(chosen: Any) -> dict[str, Any]:
+    """How MariaDB's own programs connect as Django does: `words` for argv, `env` with the password, `name`."""
+    given = {name: value for name, value in chosen.get_connection_params().items() if value}
+    options = {
+        "host": given.get("host"),
+        "port": given.get("port"),
+        "socket": given.get("unix_socket"),
+        "user": given.get("user"),
+        **{f"ssl-{name}": path for name, path in (given.get("ssl") or {}).items() if isinstance(path, str)},
+    }
+    file = given.get("read_default_file")
+    words = [f"--defaults-file={file}" if file else "--no-defaults"]  # has to be the first
+    words += [f"--{name}={value}" for name, value in options.items() if value]
+    password = given.get("password") or given.get("passwd") or ""
+    return {
+        "words": words,
+        "env": {"MYSQL_PWD": str(password)} if password else {},
+        "name": str(chosen.settings_dict.get("NAME") or ""),
+    }
+
+
+def mysql_size(chosen: Any) -> int:
+    """Bytes of all tables and indexes, as the server knows them without counting."""
+    with chosen.cursor() as cursor:
+        cursor.execute(
+            "SELECT COALESCE(SUM(COALESCE(DATA_LENGTH, 0) + COALESCE(INDEX_LENGTH, 0)), 0)"
+            " FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def postgresql_facts(chosen: Any) -> dict[str, Any]:

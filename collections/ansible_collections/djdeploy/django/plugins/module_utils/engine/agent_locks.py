@@ -43,7 +43,7 @@ HARMLESS = re.compile(
     r"\s*(SELECT|SHOW|SET|RESET|BEGIN|START|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|LOCK|ANALYZE|EXPLAIN)\b", re.IGNORECASE
 )
 CONCURRENT = re.compile(r"\s*(CREATE|DROP|REINDEX)\b[^;(]*\bCONCURRENTLY\b", re.IGNORECASE)
-NOTED = re.compile(r"\s*(INSERT INTO|DELETE FROM)\s+\"?django_migrations\"?", re.IGNORECASE)
+NOTED = re.compile(r"\s*(INSERT INTO|DELETE FROM)\s+[\"`]?django_migrations[\"`]?", re.IGNORECASE)
 LITERAL = re.compile(r"[eE]'(?:[^'\\]|\\.|'')*(?:'|$)|'[^']*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)", re.DOTALL)
 POOLED = (
     "something between the site and PostgreSQL hands out connections by transaction (a pooler): "
@@ -286,14 +286,14 @@ class Observer:
 class Watcher(threading.Thread):
     """Looks from the lock's connection at whom the migrating one waits for, and remembers the last it saw.
 
-    :param pid: asks for the server process of the migrating connection.
+    :param session: tells the server process of the migrating connection, and whom it waits for.
     :param pause: seconds between two looks.
     """
 
-    def __init__(self, connection: Any, pid: Callable[[], int], pause: float) -> None:
+    def __init__(self, session: Session, pause: float) -> None:
         super().__init__(daemon=True)
-        self.connection = connection
-        self.pid = pid
+        self.session = session
+        self.connection = session.holder
         self.pause = pause
         self.ended = threading.Event()
         self.seen: list[Blocker] = []
@@ -302,7 +302,7 @@ class Watcher(threading.Thread):
         since, told = 0.0, 0.0
         while not self.ended.wait(self.pause):
             try:
-                found = blockers(self.connection, self.pid())
+                found = self.session.look(self.connection, self.session.pid)
             except Exception:  # the server is gone; who migrates will notice, and say so
                 return
             now = time.monotonic()
@@ -313,7 +313,7 @@ class Watcher(threading.Thread):
             since = since or now
             if now - since > PATIENCE and (not told or now - told > AGAIN):
                 told = now
-                tell(f"waits for {told_blocker(found[0])}")
+                tell(f"waits for {self.session.told_blocker(found[0])}")
 
     def __enter__(self) -> Watcher:
         self.start()
@@ -338,7 +338,9 @@ def blockers(connection: Any, pid: int) -> list[Blocker]:
 
 @dataclass
 class Session:
-    """One run of migrations on one connection. Nothing but PostgreSQL has bounds; there the work is simply done.
+    """One run of migrations on one connection, as PostgreSQL has it; `agent_mysql` has the other kind.
+
+    SQLite has no bounds; there the work is simply done.
 
     :param waited: seconds until no other host was migrating.
     :param tries: how often the migration that was last under way was tried.
@@ -357,11 +359,18 @@ class Session:
     blockers: list[Blocker] = field(default_factory=list)
     pid: int = 0
 
+    transactional = True  # whether a migration that fails is taken back by the server
+    stays = "is not atomic"  # why a part of one stays
+
     def __post_init__(self) -> None:
-        self.bounded = self.connection.vendor == "postgresql"
         self.observer = Observer(self.connection)
         self.holder: Any = None
         self.left_before: list[str] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Know what the server is able to."""
+        self.bounded = self.connection.vendor == "postgresql"
 
     @contextmanager
     def opened(self) -> Iterator[Session]:
@@ -385,7 +394,7 @@ class Session:
 
     # --- bounds ---
 
-    def bounds(self) -> dict[str, int]:
+    def bounds(self) -> dict[str, Any]:
         """The settings of the migrating connection, in milliseconds."""
         return {
             "lock_timeout": max(round(self.lock_timeout * 1000), 1),
@@ -499,13 +508,13 @@ class Session:
         while True:
             self.tries += 1
             self.observer.begin()
-            watcher = Watcher(self.holder, lambda: self.pid, min(POLL, self.lock_timeout / 4))
+            watcher = Watcher(self, min(POLL, self.lock_timeout / 4))
             try:
                 with watcher:
                     work()
                 return
             except Exception as error:
-                kind, where = trouble(error, self.connection.is_usable), running(error)
+                kind, where = self.trouble(error), running(error)
                 self.blockers = watcher.seen
                 if where.name != under_way:
                     under_way, self.tries = where.name, 1
@@ -515,7 +524,7 @@ class Session:
 
     def may_try_again(self, kind: str, where: Running) -> bool:
         """Whether nothing of the migration is in the database, and it was not tried too often."""
-        if not where.atomic and self.observer.committed:
+        if self.observer.committed and not (where.atomic and self.transactional):
             return False
         return self.tries < self.attempts if kind == REFUSED else not self.restarts
 
@@ -528,7 +537,7 @@ class Session:
             self.reconnect(name)
         else:
             pause = pause_after(self.tries)
-            who = told_blocker(self.blockers[0]) if self.blockers else "another session"
+            who = self.told_blocker(self.blockers[0]) if self.blockers else "another session"
             tell(
                 f"{name} waits for a lock of {who}; gave way to visitors, "
                 f"try {self.tries + 1} of {self.attempts} in {pause:g} s"
@@ -574,15 +583,49 @@ class Session:
     def left_by_us(self) -> list[dict[str, Any]]:
         return [each for each in invalid_indexes(self.connection) if each["mend"] not in self.left_before]
 
+    # --- what the server says ---
+
+    def look(self, connection: Any, pid: int) -> list[Blocker]:
+        """Whom a server process waits for now, asked over another connection."""
+        return blockers(connection, pid)
+
+    def told_blocker(self, blocker: Blocker) -> str:
+        return told_blocker(blocker)
+
+    def ending(self, blocker: Blocker) -> str:
+        """The statement that ends who is in the way; empty where there is none."""
+        return ending(blocker)
+
+    def trouble(self, error: BaseException) -> str:
+        """Why a migration failed, if another try may help: REFUSED, LOST or empty."""
+        return trouble(error, self.connection.is_usable)
+
+    def way_out(self) -> list[str]:
+        """Who held the lock, and how to end that."""
+        return way_out(self.blockers, self.told_blocker, self.ending)
+
+    def remarks(self, error: BaseException) -> list[str]:
+        """What else this kind of server lets one know of an error."""
+        return []
+
+    def deadlocked(self, error: BaseException) -> bool:
+        return sqlstate(error) == "40P01"
+
+    def took_too_long(self, error: BaseException) -> bool:
+        return sqlstate(error) == CANCELED and "statement timeout" in str(error)
+
 
 def session_for(connection: Any, request: Request) -> Session:
     """A session with what a request says; what it does not say has the defaults of a site."""
+    kind = Session
+    if connection.vendor == "mysql":
+        from .agent_mysql import MySQLSession as kind
 
     def number(name: str, default: float) -> float:
         value = request.get(name)
         return default if value is None else float(value)
 
-    return Session(
+    return kind(
         connection,
         request.get("lock_name") or "",
         number("lock_timeout", LOCK_TIMEOUT),
@@ -626,12 +669,14 @@ def told_holder(row: tuple[Any, ...]) -> str:
     return f"pid {pid}, from {client or 'the host of the database'}" + (f", since {since}" if since else "")
 
 
-def queue_failure(row: tuple[Any, ...] | None, seconds: float) -> Failure:
+def queue_failure(row: tuple[Any, ...] | None, seconds: float, end: str = "") -> Failure:
+    """:param end: how to end it."""
     who = told_holder(row) if row else "it cannot be told who"
+    end = end or (ending({"pid": row[0]}) if row else "see pg_locks")
     return Failure(
         "migration",
         f"another host migrates for more than {seconds:g} s: {who}",
-        "see what it does; when it is dead, end it: " + (ending({"pid": row[0]}) if row else "see pg_locks"),
+        f"see what it does; when it is dead, end it: {end}",
     )
 
 
@@ -649,20 +694,23 @@ def migration_failure(error: Exception, session: Session, plan: list[Any]) -> Fa
     if connecting(error):
         return explained(error, "migrate")
     where = running(error)
-    kind = trouble(error, connection.is_usable) if session.bounded else ""
+    kind = session.trouble(error) if session.bounded else ""
     statement = observer.statement(error)
     done, left = state_now(connection, plan, session)
     hints = []
-    if where.migration and not where.atomic and (observer.committed or not session.bounded):
-        hints.append(half_applied(where, observer.committed))
-    if sqlstate(error) == CANCELED and "statement timeout" in str(error):
+    stays = observer.committed if session.bounded else not where.atomic
+    half = bool(where.migration and stays and not (where.atomic and session.transactional))
+    if half:
+        hints.append(half_applied(where, observer.committed, session.stays))
+    if session.took_too_long(error):
         hints.append(f"it took longer than {session.statement_timeout:g} s: do it in smaller parts, or allow it more")
-        hints += way_out(session.blockers) if session.blockers else []
+        hints += session.way_out() if session.blockers else []
     elif kind == REFUSED:
-        hints += way_out(session.blockers)
+        hints += session.way_out()
     hints += [
         f"the index {each['index']} is half made, and nothing uses it; remove it: {each['mend']}" for each in left
     ]
+    hints += session.remarks(error)
     hints.append(told_done(done, plan))
     return Failure(
         "migration",
@@ -673,6 +721,7 @@ def migration_failure(error: Exception, session: Session, plan: list[Any]) -> Fa
         tries=session.tries,
         blockers=session.blockers,
         invalid_indexes=left,
+        half_applied=where.name if half else "",
     )
 
 
@@ -680,7 +729,7 @@ def headline(name: str, kind: str, session: Session, statement: str, error: Base
     """One line: which migration, what went wrong, in which statement."""
     subject = f"migration {name}" if name else "migrate"
     at = f": {statement}" if statement else ""
-    if kind == REFUSED and sqlstate(error) == "40P01":
+    if kind == REFUSED and session.deadlocked(error):
         return f"{subject} and another session wait for each other (deadlock), tried {counted(session.tries)}{at}"
     if kind == REFUSED:
         tried = f"within {session.lock_timeout:g} s, tried {counted(session.tries)}"
@@ -691,21 +740,23 @@ def headline(name: str, kind: str, session: Session, statement: str, error: Base
     return f"{subject} fails: {type(error).__name__}: {first_line(error)}" + (f" ({statement})" if statement else "")
 
 
-def way_out(found: list[Blocker]) -> list[str]:
+def way_out(
+    found: list[Blocker], told: Callable[[Blocker], str] = told_blocker, ends: Callable[[Blocker], str] = ending
+) -> list[str]:
     """Who held the lock, and how to end that."""
     if not found:
         return ["another session held the lock; try again when it is done"]
     others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    end = ending(found[0])
+    end = ends(found[0])
     return [
-        f"the lock is held by {told_blocker(found[0])}{others}; "
+        f"the lock is held by {told(found[0])}{others}; "
         + (f"end it: {end}; or try again when it is done" if end else "end it, and try again")
     ]
 
 
-def half_applied(where: Running, committed: list[str]) -> str:
-    """What of a migration that is not atomic is in the database, and what is not."""
-    parts = [f"{where.migration.name} is not atomic, and a part of it is in the database"]
+def half_applied(where: Running, committed: list[str], why: str = "is not atomic") -> str:
+    """What of a migration that failed is in the database, and what is not."""
+    parts = [f"{where.migration.name} {why}, and a part of it is in the database"]
     if where.operations:
         parts.append("done: " + ", ".join(where.operations))
     if where.failed:

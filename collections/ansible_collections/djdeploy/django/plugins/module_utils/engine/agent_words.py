@@ -150,7 +150,7 @@ def explained(error: BaseException, step: str) -> Failure:
         )
     if "ImproperlyConfigured" in names:
         if line.startswith("Error loading"):
-            hint = "add the database driver to the project's requirements (PostgreSQL: psycopg[binary])"
+            hint = "add the database driver to the project's requirements (psycopg[binary] for PostgreSQL, mysqlclient)"
             return Failure("settings", line, hint)
         return Failure("settings", line + at, "mend the project's settings or the environment they read")
     if "CircularDependencyError" in names:

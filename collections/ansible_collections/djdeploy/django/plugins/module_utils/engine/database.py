@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import activate, maintenance, migrations, process_units, snapshots
+from . import activate, databases_said, maintenance, migrations, process_units, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .plan import judged
@@ -20,7 +20,7 @@ from .prepare import site_target
 from .releases import Release, all_releases, live_release, read_release, write_release
 from .request import Request
 from .sites import Site
-from .steps import run_steps
+from .steps import StepError, run_steps
 
 ALWAYS_SAID = re.compile(
     r"Operations to perform:|Running migrations:|\s+(Apply all migrations|Synchronize unmigrated apps|Target specific"
@@ -75,15 +75,37 @@ def apply(site: Site, release: Release, progress: Progress) -> list[str]:
     :returns: the migrations that were applied.
     """
     with progress.phase("migrate") as note:
-        (done,) = run_steps(
-            site_target(site, release),
-            [{"name": "migrate", **bounds(site)}],
-            timeout=LONGEST_MIGRATION,
-            on_stderr=telling(progress),
-        )
+        try:
+            (done,) = run_steps(
+                site_target(site, release),
+                [{"name": "migrate", **bounds(site)}],
+                timeout=LONGEST_MIGRATION,
+                on_stderr=telling(progress),
+            )
+        except StepError as error:
+            raise error.with_hint(before_it(site, release, error.facts.get("half_applied", ""))) from error
         applied = list(done.facts.get("applied", ()))
         note.text = shortened(applied) or "nothing to apply"
     return applied
+
+
+def before_it(site: Site, release: Release, half_applied: str) -> str:
+    """How to get the database from before a migration of which a part stays: without that it cannot run again."""
+    if not half_applied:
+        return ""
+    if not release.snapshot:
+        anew = live_release(site.name) is None and databases_said.default_kind(site.config) == databases_said.MARIADB
+        return (
+            "if you have put nothing into the database yourself, begin anew: "
+            f"mariadb -e 'DROP DATABASE `{site.name}`', and site.yml; then mend the migration and push again"
+            if anew
+            else ""
+        )
+    again = snapshots.restore_command(site.name, release.snapshot)
+    return (
+        f"the snapshot {release.snapshot} has the database from before {half_applied}; what was written since would be "
+        f"lost: {again} --yes; then mend the migration and push again"
+    )
 
 
 def telling(progress: Progress) -> Callable[[str], None]:

@@ -11,7 +11,7 @@ so for days. So each planned migration is judged by what it does to *that* code:
 
 Everything here is a function of what `agent_operations.py` tells. The facts about PostgreSQL are those of its
 manual, pages ALTER TABLE (Notes), CREATE INDEX (Building Indexes Concurrently) and Explicit Locking, and hold for
-every version since 11:
+every version since 11 (those about MariaDB are in `migrations_mysql.py`):
 
 * ADD COLUMN with a default that is not volatile touches no row; with a volatile one, and with GENERATED ... STORED,
   it rewrites the table under ACCESS EXCLUSIVE.
@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import recipes
+from . import migrations_mysql, recipes
 from .errors import EngineError
 
 ADDITIVE, CONTRACT, BLOCKING, UNKNOWN = "additive", "contract", "blocking", "unknown"
@@ -205,7 +205,7 @@ def reasons_of(entry: Mapping[str, Any], sizes: Sizes) -> list[Reason]:
     found = []
     for detail in details:
         shown = mirrored(detail) if entry.get("backwards") else detail
-        for kind, why, recipe in objections({**shown, "migration": entry["migration"], **origin(entry)}, sizes):
+        for kind, why, recipe in objections_here({**shown, "migration": entry["migration"], **origin(entry)}, sizes):
             found.append(Reason(kind, str(detail["text"]), why, recipe))
     return found
 
@@ -323,6 +323,14 @@ HARMLESS = frozenset(
         "CreateCollation",
     }
 )
+
+
+def objections_here(detail: Detail, sizes: Sizes) -> list[Objection]:
+    """What speaks against one operation on the database it is for."""
+    found = objections(detail, sizes)
+    if sizes.vendor != "mysql" or detail.get("nothing") or detail.get("new_table"):
+        return found
+    return migrations_mysql.adapted(found, detail, sizes.is_big) if detail["type"] in RULES else found
 
 
 def objections(detail: Detail, sizes: Sizes) -> list[Objection]:

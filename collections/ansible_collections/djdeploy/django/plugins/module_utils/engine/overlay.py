@@ -47,6 +47,12 @@ _DATABASE_PLACE = frozenset(
     ("service", "passfile", "host", "hostaddr", "port", "dbname", "user", "password")
     + ("sslmode", "sslrootcert", "sslcert", "sslkey", "unix_socket", "read_default_file")
 )
+#: Data that does not fit is refused and not cut; a transaction sees what others have committed.
+_MARIADB_OPTIONS = {
+    "charset": "utf8mb4",
+    "init_command": "SET sql_mode='STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+    "isolation_level": "read committed",
+}
 _DATABASE_ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 
 #: Settings whose new value holds no secret and may be shown.
@@ -226,6 +232,8 @@ def _databases(
         reasons.append(f"default is {new['default']['NAME']}, in a way that many processes can share it")
     elif kind != databases.PROJECT:
         default = _with_address(present, _wanted_address(kind, environ))
+        if kind == databases.MARIADB:
+            default = _as_django_advises(present, default)
         if default is not present:
             new["default"] = default
             reasons.append(_why_led(kind))
@@ -389,6 +397,16 @@ def _engine_of(present: Mapping[str, Any], kind: Any, plain: str) -> str:
     """A geographic project stays one on another database."""
     engine = str(present.get("ENGINE", ""))
     return str(kind.geographic) if "spatialite" in engine or ".gis." in engine else plain
+
+
+def _as_django_advises(present: Mapping[str, Any], default: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A database of MariaDB with what Django's documentation (Databases, MySQL notes) advises and nobody said.
+
+    The very same object when the project leads to it itself.
+    """
+    if default is present or "connector" in str(default["ENGINE"]):
+        return default
+    return {**default, "OPTIONS": {**_MARIADB_OPTIONS, **default.get("OPTIONS", {})}}
 
 
 def _with_address(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import activate, database, maintenance, process_units, snapshots
-from .errors import EngineError
+from .errors import EngineError, in_words
 from .events import Progress
 from .prepare import site_target
 from .releases import Release, live_release, read_release
@@ -50,6 +50,16 @@ def warning(site: Site, found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def half_way(site: Site, undo: Snapshot | None) -> str:
+    """What to do when a snapshot was put back in part."""
+    if undo is None:
+        return "the page stays up: a part of the database may be missing"
+    return (
+        "the page stays up, because a part of the database may be missing; what was there before: "
+        f"{snapshots.restore_command(site.name, undo.name)} --yes"
+    )
+
+
 def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
     """Put a snapshot back.
 
@@ -74,10 +84,15 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
     present = site_target(site, live)
     snapshots.require_room(site, present)
     undo = snapshots.take(site, present, live.id, progress)
+    if not snapshots.whole_or_not(snapshot):
+        progress.say("the database cannot put it back in one transaction: the page stays up if that fails half way")
     database.close(site, f"the snapshot {snapshot.name} is put back", live.id, progress)
     try:
         snapshots.put_back(site, present, snapshot, progress)
-    except Exception:
+    except Exception as error:
+        if not snapshots.whole_or_not(snapshot):
+            maintenance.on(site, f"the snapshot {snapshot.name} was put back in part")  # no later run may open it
+            raise in_words(error).with_hint(half_way(site, undo)) from error
         maintenance.off(site)
         process_units.go_on(site)
         raise

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Copies of a site's database, made before migrations change it, and putting one back.
 
-A snapshot is what `pg_dump --format=custom` writes (PostgreSQL), or a copy made by SQLite's own backup, beside
-a record in JSON. Both lie below /var/lib/djdeploy/<site>/snapshots, readable by root alone. Passwords reach
-PostgreSQL's programs by their environment, never by argv.
+A snapshot is what `pg_dump --format=custom` writes (PostgreSQL), what `mariadb-dump` writes (MariaDB, MySQL), or a
+copy made by SQLite's own backup, beside a record in JSON. Both lie below /var/lib/djdeploy/<site>/snapshots, readable
+by root alone. Passwords reach the servers' programs by their environment, never by argv.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import preflight, runner
+from . import preflight, runner, snapshots_mysql
 from .errors import EngineError
 from .events import Progress
 from .releases import all_releases, current_id
@@ -25,8 +25,8 @@ from .sites import Site
 from .steps import Target, run_steps
 from .tree import flush_directory, make_directory
 
-POSTGRESQL, SQLITE = "postgresql", "sqlite"
-SUFFIX = {POSTGRESQL: ".dump", SQLITE: ".sqlite3"}
+POSTGRESQL, SQLITE, MYSQL = "postgresql", "sqlite", "mysql"
+SUFFIX = {POSTGRESQL: ".dump", SQLITE: ".sqlite3", MYSQL: ".sql.gz"}
 HALF = ".new"
 LONGEST = 6 * 3600  # seconds a dump or a restore may take
 
@@ -78,7 +78,7 @@ class Snapshot:
     :param created: when, UTC, ISO 8601.
     :param bytes: size of the file.
     :param seconds: how long it took.
-    :param kind: `postgresql` or `sqlite`.
+    :param kind: `postgresql`, `mysql` or `sqlite`.
     """
 
     name: str
@@ -191,6 +191,9 @@ def take(site: Site, target: Target, release_id: str, progress: Progress) -> Sna
     if kind not in SUFFIX:
         progress.say(f"no snapshot: {kind or 'no database'} is not copied by djdeploy")
         return None
+    if kind == MYSQL and not snapshots_mysql.installed():
+        progress.say(snapshots_mysql.ABSENT)
+        return None
     make_directory(folder(site), 0o700)
     name, began = free_name(release_id, [snapshot.name for snapshot in kept(site)]), time.monotonic()
     path = folder(site) / f"{name}{SUFFIX[kind]}"
@@ -198,7 +201,7 @@ def take(site: Site, target: Target, release_id: str, progress: Progress) -> Sna
         aside = path.with_name(path.name + HALF)
         try:
             with open(aside, "wb", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
-                runner.save(dump_words(facts, target), file, user=target.user, env=facts["libpq"], timeout=LONGEST)
+                runner.save(dump_words(facts, target), file, user=target.user, env=secret_of(facts), timeout=LONGEST)
                 os.fsync(file.fileno())
             size = aside.stat().st_size
             snapshot = Snapshot(
@@ -228,7 +231,15 @@ def free_name(release_id: str, taken: Sequence[str]) -> str:
     return next(name for number in range(2, 10000) if (name := f"{release_id}.{number}") not in taken)
 
 
+def secret_of(facts: dict[str, Any]) -> dict[str, str]:
+    """The variables by which a server's own programs get to know the password."""
+    found: dict[str, str] = facts["mysql"]["env"] if facts["vendor"] == MYSQL else facts["libpq"]
+    return found
+
+
 def dump_words(facts: dict[str, Any], target: Target) -> list[str | Path]:
+    if facts["vendor"] == MYSQL:
+        return snapshots_mysql.dump_words(facts["mysql"])
     if facts["vendor"] == SQLITE:
         return [target.python, "-I", "-c", COPY_SQLITE, facts["file"]]
     return ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
@@ -289,8 +300,13 @@ def remove_half_made(site: Site) -> None:
 # --- putting one back ---------------------------------------------------------------------------------------
 
 
+def whole_or_not(snapshot: Snapshot) -> bool:
+    """Whether putting it back happens whole or not at all: MariaDB and MySQL commit each table they make."""
+    return snapshot.kind != MYSQL
+
+
 def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress) -> None:
-    """Make the database what it was; whole, or not at all.
+    """Make the database what it was; whole, or not at all (but see `whole_or_not`).
 
     :param target: a release whose settings name the database.
     :raises EngineError: when it could not be done; the database is then as it was before.
@@ -305,6 +321,8 @@ def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress)
         if snapshot.kind == SQLITE:
             words: list[str | Path] = [target.python, "-I", "-c", PUT_SQLITE, facts["file"]]
             runner.load(words, file, user=target.user, env={}, timeout=LONGEST)
+        elif snapshot.kind == MYSQL:
+            snapshots_mysql.put_back(facts["mysql"], file_of(site, snapshot), user=target.user, timeout=LONGEST)
         else:
             runner.load(
                 ["psql", "-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", "-"],

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         agent_locks,
         agent_migrations,
         agent_move,
+        agent_mysql,
         agent_operations,
         agent_project,
         agent_rollback,

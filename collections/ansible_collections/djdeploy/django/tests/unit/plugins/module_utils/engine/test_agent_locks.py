@@ -128,7 +128,7 @@ def test_bounds_are_milliseconds_and_waiting_for_a_lock_is_never_unbounded(
     assert session.bounds() == {"lock_timeout": told[0], "statement_timeout": told[1]}
 
 
-@pytest.mark.parametrize("vendor", ["sqlite", "mysql", "oracle"])
+@pytest.mark.parametrize("vendor", ["sqlite", "oracle"])
 def test_other_databases_are_simply_migrated(vendor: str) -> None:
     """No second connection, no settings, no second try: the connection is asked for nothing."""
     done = []

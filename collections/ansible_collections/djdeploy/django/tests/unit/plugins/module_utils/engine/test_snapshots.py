@@ -191,9 +191,9 @@ def test_a_copy_that_fails_leaves_nothing(shop: Site, keep: Keep, database: dict
 def test_another_kind_of_database_is_told_and_not_copied(
     shop: Site, database: dict[str, Any], progress: Progress, said: list[dict[str, Any]]
 ) -> None:
-    database["vendor"] = "mysql"
+    database["vendor"] = "oracle"
     assert snapshots.take(shop, TARGET, B, progress) is None
-    assert said[-1]["text"] == "no snapshot: mysql is not copied by djdeploy"
+    assert said[-1]["text"] == "no snapshot: oracle is not copied by djdeploy"
 
 
 def test_password_is_in_no_argv(database: dict[str, Any]) -> None:
