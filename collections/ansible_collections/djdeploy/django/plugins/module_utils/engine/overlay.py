@@ -4,8 +4,8 @@
 This file is copied into a release as `djdeploy_settings.py`, beside its parts `djdeploy_data.py` (URLs of the
 environment), `djdeploy_speak.py` (log lines, error page) and `djdeploy_static.py` (names of static files)
 and a `site.json`, and is what DJANGO_SETTINGS_MODULE names there. The project's settings module is imported
-as it is; a setting is replaced only where it would be unsafe in public, would point at another database than the site's,
-or would write into the release, which is read-only and will be pruned. What was replaced and why
+as it is; a setting is replaced only where it would be unsafe in public, would point at another database
+than the site's, or would write into the release, which is read-only and will be pruned. What was replaced and why
 is in `DJDEPLOY_GAPS`; to see it: djdeploy config <site>
 
 It runs inside the site's process: standard library only, no import of the engine but its own parts, Python 3.10.
