@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
     overlay,
-    overlay_data,
-    overlay_speak,
     prepare,
 )
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.overlay import (
@@ -347,12 +345,14 @@ def test_relocations() -> None:
 def test_overlay_needs_nothing_but_the_standard_library() -> None:
     """It runs in the site's process, where neither the engine nor djdeploy is."""
     allowed = {*sys.stdlib_module_names, "django", "asgiref"}
-    for module in (overlay, overlay_data, overlay_speak):
+    parts = prepare.overlay_parts()
+    for module in parts.values():
         for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text())):
             if isinstance(node, ast.Import):
                 assert all(alias.name.partition(".")[0] in allowed for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level:
-                assert node.module is None and {each.name for each in node.names} <= {"overlay_data", "overlay_speak"}
+                names = {each.name.replace("overlay", "djdeploy") for each in node.names}
+                assert node.module is None and {f"{name}.py" for name in names} <= parts.keys()
             elif isinstance(node, ast.ImportFrom):
                 assert (node.module or "").partition(".")[0] in allowed
 
