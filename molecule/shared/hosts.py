@@ -70,7 +70,7 @@ class Machine:
 
         :raises RuntimeError: with what it said, when it fails.
         """
-        words = self.ssh_words("sh", "-eu")
+        words = self.ssh_words("bash", "-eu")
         done = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=300)
         if done.returncode:
             raise RuntimeError(f"on {self.name}: {done.stdout}{done.stderr}")

@@ -17,5 +17,5 @@ UNIT
 systemctl daemon-reload
 systemctl start s3 s3-public
 n=0
-until curl --silent --output /dev/null http://127.0.0.1:9000/; do n=$((n + 1)); test $n -lt 100; sleep 0.2; done
+until (exec 3<>/dev/tcp/127.0.0.1/9000) 2> /dev/null; do n=$((n + 1)); test $n -lt 300; sleep 0.2; done
 touch /opt/s3/installed

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def objects(site: Site) -> dict[str, str]:
 
 
 def fetched(site: Site, url: str) -> str:
-    return site.machine.root(f"curl --silent --show-error --fail '{url}'")
+    program = f"import urllib.request; print(urllib.request.urlopen({url!r}).read().decode(), end='')"
+    return site.machine.root(f"python3 -c {shlex.quote(program)}")
 
 
 def test_static_files_are_in_the_bucket_by_hashed_names(pushed: Callable[[str], Site]) -> None:
