@@ -16,13 +16,18 @@ from hosts import Machine, Site
 STYLE = re.compile(r'href="(http://127\.0\.0\.1:9001/s3/static/notes/style\.[0-9a-f]{12}\.css)"')
 
 
+CASES = {case.name: case for case in corpus.chosen() if case.prepare == "s3"}
+if "s3" not in CASES:
+    pytest.skip("DJDEPLOY_CASES leaves s3 out", allow_module_level=True)
+HOST = CASES["s3"].hosts[0]
+BOTH = [pytest.param(name, marks=pytest.mark.xdist_group(CASES[name].hosts[0])) for name in CASES]
+
+
 @pytest.fixture
 def pushed(fleet: dict[str, Machine], ephemeral: Path) -> Callable[[str], Site]:
     def named(name: str) -> Site:
-        found = [case for case in corpus.cases() if case.name == name]
-        if not found:
-            pytest.skip(f"DJDEPLOY_CASES leaves {name} out")
-        return Site(name, fleet[found[0].hosts[0]], ephemeral)
+        host = CASES[name].hosts[0]
+        return Site(name, fleet[host], ephemeral / "projects" / host)
 
     return named
 
@@ -38,6 +43,7 @@ def fetched(site: Site, url: str) -> str:
     return site.machine.root(f"python3 -c {shlex.quote(program)}")
 
 
+@pytest.mark.xdist_group(HOST)
 def test_static_files_are_in_the_bucket_by_hashed_names(pushed: Callable[[str], Site]) -> None:
     s3 = pushed("s3")
     link = STYLE.search(s3.get("/").text)
@@ -45,6 +51,7 @@ def test_static_files_are_in_the_bucket_by_hashed_names(pushed: Callable[[str], 
     assert fetched(s3, link[1]) == "h1 { color: teal; }\n"
 
 
+@pytest.mark.xdist_group(HOST)
 def test_plan_sends_nothing_and_push_only_what_is_new(pushed: Callable[[str], Site]) -> None:
     s3 = pushed("s3")
     before, page = objects(s3), s3.get("/").text
@@ -72,6 +79,7 @@ def test_plan_sends_nothing_and_push_only_what_is_new(pushed: Callable[[str], Si
     assert "navy" not in fetched(s3, then[1])
 
 
+@pytest.mark.xdist_group(HOST)
 def test_going_back_sends_nothing_and_finds_its_own_names(pushed: Callable[[str], Site]) -> None:
     s3 = pushed("s3")
     before = objects(s3)
@@ -82,6 +90,7 @@ def test_going_back_sends_nothing_and_finds_its_own_names(pushed: Callable[[str]
     assert link and "navy" not in fetched(s3, link[1])
 
 
+@pytest.mark.xdist_group(HOST)
 def test_storage_that_refuses_stops_the_push(pushed: Callable[[str], Site]) -> None:
     """Nothing is live then that was not before, and the same commit goes live as soon as the storage is back."""
     s3 = pushed("s3")
@@ -100,7 +109,7 @@ def test_storage_that_refuses_stops_the_push(pushed: Callable[[str], Site]) -> N
     assert link and "olive" in fetched(s3, link[1])
 
 
-@pytest.mark.parametrize("name", ["s3", "storage-dsn"])
+@pytest.mark.parametrize("name", BOTH)
 def test_upload_outlives_a_push(pushed: Callable[[str], Site], name: str) -> None:
     site = pushed(name)
     url = site.upload("/upload", "kept.txt", b"kept over a release").text
@@ -113,7 +122,7 @@ def test_upload_outlives_a_push(pushed: Callable[[str], Site], name: str) -> Non
     assert fetched(site, url) == "kept over a release"
 
 
-@pytest.mark.parametrize("name", ["s3", "storage-dsn"])
+@pytest.mark.parametrize("name", BOTH)
 def test_config_shows_no_key(pushed: Callable[[str], Site], name: str) -> None:
     told = pushed(name).machine.root(f"djdeploy config {name}; djdeploy config {name} --json; djdeploy history {name}")
     assert "STORAGES" in told

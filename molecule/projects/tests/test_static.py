@@ -17,10 +17,10 @@ PLAIN, OURS, WHITENOISE = "nothing", "hashed by Django", "whitenoise"
 
 
 def cases() -> list[tuple[str, str, str, str]]:
-    """Kind of project, form of a file, site, host."""
+    """Kind of project, form of a file, site, host, of what test_corpus.py has pushed."""
     found = []
     for host in corpus.HOSTS:
-        here = [case.name for case in corpus.cases() if host in case.hosts]
+        here = [case.name for case in corpus.chosen() if host in case.hosts]
         hashed = [name for name in here if name in HASHED][:1]
         found += [(PLAIN, form, name, host) for name in here if name == PLAIN for form in ("br", "gzip")]
         found += [(OURS, form, name, host) for name in hashed for form in ("br", "gzip")]
@@ -28,11 +28,17 @@ def cases() -> list[tuple[str, str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "form", "name", "host"), cases())
+CASES = [pytest.param(*case, marks=pytest.mark.xdist_group(case[-1])) for case in cases()]
+WITH_WHITENOISE = [
+    pytest.param(host, marks=pytest.mark.xdist_group(host)) for kind, *_, host in cases() if kind == WHITENOISE
+]
+
+
+@pytest.mark.parametrize(("kind", "form", "name", "host"), CASES)
 def test_compressed_form_is_served(
     kind: str, form: str, name: str, host: str, fleet: dict[str, Machine], ephemeral: Path
 ) -> None:
-    site = Site(name, fleet[host], ephemeral)
+    site = Site(name, fleet[host], ephemeral / "projects" / host)
     link = re.search(r'href="(/static/admin/css/base[.0-9a-f]*\.css)"', site.get("/admin/login/").text)
     assert link and bool(re.search(r"\.[0-9a-f]{12}\.", link[1])) == (kind != PLAIN)
     plain, packed = site.get(link[1]), site.get(link[1], headers={"Accept-Encoding": form})
@@ -54,7 +60,7 @@ def test_compressed_form_is_served(
         assert for_ever == (kind != PLAIN), "only a name with a digest means the same for ever"
 
 
-@pytest.mark.parametrize("host", [host for kind, _form, _name, host in cases() if kind == WHITENOISE])
+@pytest.mark.parametrize("host", WITH_WHITENOISE)
 def test_whitenoise_is_left_alone(host: str, fleet: dict[str, Machine]) -> None:
     """It compressed by itself, so nothing is compressed again: neither its own list of forms nor its files change."""
     told = fleet[host].root("cd /srv/whitenoise/current/static/admin && ls css/base.*.css*; find . -name '*.br'")
