@@ -4,7 +4,7 @@
 test -e /opt/s3/installed && exit 0
 python3 -m venv --clear /opt/s3
 PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/s3/bin/pip install --quiet --disable-pip-version-check nanio==0.1.7
-mkdir -p /var/lib/s3/s3 /var/lib/s3/storage-dsn
+mkdir -p /var/lib/s3/s3-bucket /var/lib/s3/storage-dsn-bucket
 cat > /etc/systemd/system/s3.service <<'UNIT'
 [Service]
 Environment=NANIO_ACCESS_KEY=key NANIO_SECRET_KEY=secret/secret

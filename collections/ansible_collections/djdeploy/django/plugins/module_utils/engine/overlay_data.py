@@ -421,7 +421,8 @@ def parse_storage_dsn(url: str) -> dict[str, Any]:
     if not bucket:
         raise ValueError("DEFAULT_STORAGE_DSN names no bucket")
     scheme = "https" if _truth(query.get("tls"), True) else "http"
-    found: dict[str, Any] = {"bucket_name": bucket}
+    # Links would be signed in the way of before 2014 otherwise, which few stores and regions take.
+    found: dict[str, Any] = {"bucket_name": bucket, "signature_version": "s3v4"}
     if amazon := AMAZON.fullmatch(host):  # whose client finds its own way, and signs for a region
         found |= {"region_name": amazon["region"]} if amazon["region"] else {}
     elif host:

@@ -131,10 +131,11 @@ def test_email_url_that_sends_nothing() -> None:
             },
         ),
         ("s3://files", {"bucket_name": "files"}),
+        ("s3://files?signature_version=s3", {"bucket_name": "files", "signature_version": "s3"}),
     ],
 )  # fmt: skip
 def test_storage_dsn_s3(url: str, expected: dict[str, Any]) -> None:
-    assert data.parse_storage_dsn(url) == {"BACKEND": S3, "OPTIONS": expected}
+    assert data.parse_storage_dsn(url) == {"BACKEND": S3, "OPTIONS": {"signature_version": "s3v4", **expected}}
 
 
 def test_storage_dsn_elsewhere() -> None:
@@ -272,7 +273,7 @@ def test_storage_of_a_project_that_reads_nothing(settings: dict[str, Any], appli
     assert bool(found) is applied
     if applied:
         static = settings.get("STORAGES", {}).get("staticfiles", {"BACKEND": data.STATIC_STORAGE})
-        wanted = {"BACKEND": S3, "OPTIONS": {"bucket_name": "files"}}
+        wanted = {"BACKEND": S3, "OPTIONS": {"bucket_name": "files", "signature_version": "s3v4"}}
         assert found["STORAGES"] == {"default": wanted, "staticfiles": static}
 
 
