@@ -74,6 +74,7 @@ class Case:
     :param refused: why it is refused instead.
     :param sockets: websockets of the project.
     :param hosts: where it is tested; a case that names none is tested on one, chosen by its name.
+    :param prepare: a program of prepare/ that its host runs first, as root.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Case:
     pages: tuple[Page, ...]
     sockets: tuple[Socket, ...]
     hosts: tuple[str, ...]
+    prepare: str = ""
 
 
 def cases() -> list[Case]:
@@ -112,9 +114,15 @@ def cases() -> list[Case]:
                 pages=tuple(Page(**page) for page in said.get("page", ())),
                 sockets=tuple(Socket(**each) for each in said.get("socket", ())),
                 hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (by_name,),
+                prepare=said.get("prepare", ""),
             )
         )
     return found
+
+
+def program(case: Case) -> str:
+    """What a host runs before the project of a case is first pushed to it; it may run again."""
+    return (SCENARIO / "prepare" / f"{case.prepare}.sh").read_text() if case.prepare else "true"
 
 
 def chosen(names: str | None = None) -> list[Case]:

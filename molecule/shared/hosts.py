@@ -65,6 +65,17 @@ class Machine:
         """The words that run a command on the host as root."""
         return ["ssh", *self.ssh_options(STATE / "id_ed25519"), f"root@{self.address}", *command]
 
+    def root(self, script: str) -> str:
+        """What a shell script writes that root of the host runs.
+
+        :raises RuntimeError: with what it said, when it fails.
+        """
+        words = self.ssh_words("bash", "-eu")
+        done = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=300)
+        if done.returncode:
+            raise RuntimeError(f"on {self.name}: {done.stdout}{done.stderr}")
+        return done.stdout
+
     def request(
         self,
         domain: str,

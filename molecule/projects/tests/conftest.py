@@ -22,4 +22,6 @@ def site(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Pat
     if not (folder / "laptop").exists():
         (folder / "laptop").symlink_to(ephemeral / "laptop")
     corpus.make(case, folder / "projects" / case.name)
+    if case.prepare:
+        fleet[host].root(corpus.program(case))
     return Site(case.name, fleet[host], folder)

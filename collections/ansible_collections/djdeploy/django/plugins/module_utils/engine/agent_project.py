@@ -69,10 +69,11 @@ def files_served() -> dict[str, Any]:
     """Where static files and uploads are, and by which URLs."""
     from django.conf import settings
 
+    backend = settings.STORAGES.get("staticfiles", {}).get("BACKEND")
     return {
         "static_url": text_or_none(settings.STATIC_URL),
         "static_root": text_or_none(settings.STATIC_ROOT),
-        "static_storage": settings.STORAGES.get("staticfiles", {}).get("BACKEND"),
+        "static_storage": getattr(settings, "DJDEPLOY_STATIC_BACKEND", "") or backend,
         # Of an empty MEDIA_URL Django makes "/" as soon as it has a script prefix.
         "media_url": text_or_none(settings._wrapped.MEDIA_URL and settings.MEDIA_URL),
         "media_root": text_or_none(settings.MEDIA_ROOT),

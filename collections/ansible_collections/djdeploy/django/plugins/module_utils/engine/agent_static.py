@@ -15,11 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from .agent_bucket import names_kept, place, spare, unwrapped
 from .agent_words import Failure, Outcome, Request, listing, outcome, shortened
 
 
 def collectstatic(request: Request, predict: bool) -> Outcome:
-    """Collect static files; the numbers are lengths of Django's own lists, never read from text."""
+    """Collect static files; the numbers are lengths of Django's own lists, never read from text.
+
+    With `local_only` a storage that is not on this host is only told of, with what would be sent if that can be told
+    at once; `remote` sends there, or nothing if `once` says so and all is there.
+    """
     from django.apps import apps
     from django.core.management import call_command, get_commands, load_command_class
 
@@ -31,15 +36,14 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
     owner = get_commands()["collectstatic"]
     command = load_command_class(owner, "collectstatic") if isinstance(owner, str) else owner
     if request.get("local_only") and not command.is_local_storage():
-        kind = type(getattr(command.storage, "_wrapped", command.storage))
-        return outcome(
-            False, copied=0, unmodified=0, deleted=0, post_processed=0,
-            reason=f"{kind.__name__} is not on this host",
-            static_elsewhere=f"{kind.__module__}.{kind.__qualname__}",
-            static_hashed=hasattr(command.storage, "hashed_name"),
-        )  # fmt: skip
-    if request.get("any_age"):
-        command.storage.get_modified_time = unknown_age
+        return told_of(command)
+    if request.get("remote"):
+        listed = getattr(command.storage, "hashed_files", None)
+        if request.get("once") and listed and names_kept(command.storage) == "own":
+            return outcome(False, copied=0, unmodified=len(listed), deleted=0, post_processed=0, sent_before=True)
+        if not spare(command) and not hasattr(command.storage, "hashed_name"):
+            # Without digests a file is sent whatever its age: a checkout's times say nothing of what the storage holds.
+            command.storage.get_modified_time = unknown_age
     clear = bool(request.get("clear"))
     deleted = sorted(stored_files(command.storage)) if clear else []
     call_command(
@@ -68,6 +72,26 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
         deleted=len(deleted),
         post_processed=processed,
     )
+
+
+def told_of(command: Any) -> Outcome:
+    """What a storage that is not on this host is, and what would be sent; nothing is."""
+    from django.core.management import call_command
+
+    storage = command.storage
+    kind = type(unwrapped(storage))
+    counted = spare(command)
+    if counted:
+        call_command(command, interactive=False, dry_run=True, verbosity=0)
+    return outcome(
+        False, copied=0, unmodified=0, deleted=0, post_processed=0,
+        reason=f"{kind.__name__} is not on this host",
+        static_elsewhere=f"{kind.__module__}.{kind.__qualname__}",
+        static_place=place(storage),
+        static_hashed=hasattr(storage, "hashed_name"),
+        static_names=names_kept(storage),
+        static_new=len(command.copied_files) if counted else None,
+    )  # fmt: skip
 
 
 def unknown_age(_name: str) -> Any:

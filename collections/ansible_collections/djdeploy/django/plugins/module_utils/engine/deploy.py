@@ -185,6 +185,7 @@ def put_live(site: Site, revision: str, request: Request, progress: Progress, re
     except Exception as error:
         raise failed(site, f"{revision[:7]} did not go live", error) from error
     try:
+        release = static_files.send_ahead(site, release, site_target, progress)
         release = database.migrate(site, release, progress, closed=admitted.maintenance)
         static_files.protect(site)
         release = static_files.send(site, release, site_target, progress)

@@ -2,9 +2,9 @@
 """The settings a release runs with: the project's own, with only the gaps closed.
 
 This file is copied into a release as `djdeploy_settings.py`, beside its parts `djdeploy_data.py` (URLs of the
-environment), `djdeploy_speak.py` (log lines, error page), `djdeploy_databases.py` and `djdeploy_sqlite.py` (which
-databases, and SQLite for many processes) and a `site.json`, and is what
-DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
+environment), `djdeploy_speak.py` (log lines, error page), `djdeploy_static.py` (names of static files),
+`djdeploy_databases.py` and `djdeploy_sqlite.py` (which databases, and SQLite for many processes) and a `site.json`,
+and is what DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
 replaced only where it would be unsafe in public, would point at another database than the site's,
 or would write into the release, which is read-only and will be pruned. What was replaced and why
 is in `DJDEPLOY_GAPS`; to see it: djdeploy config <site>
@@ -28,9 +28,11 @@ try:
     from . import overlay_data as data
     from . import overlay_speak as speak
     from . import overlay_sqlite as sqlite
+    from . import overlay_static as static
 except ImportError:  # in a release this file is no part of a package, and its parts lie beside it
     data, speak = importlib.import_module("djdeploy_data"), importlib.import_module("djdeploy_speak")
     databases, sqlite = importlib.import_module("djdeploy_databases"), importlib.import_module("djdeploy_sqlite")
+    static = importlib.import_module("djdeploy_static")
 
 FILE_STORAGE = data.FILE_STORAGE
 parse_database_url = data.parse_database_url
@@ -69,7 +71,8 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
     """What has to differ from the project's settings: name -> (new value, reason).
 
     :param settings: the project's upper-case names; never changed in place.
-    :param site: what site.json holds: name, domains, https, static_root, shared, code, database, email.
+    :param site: what site.json holds: name, domains, https, static_root, static_manifest, shared, code, database,
+        email.
     :param environ: the process's environment; SECRET_KEY, SECRET_KEY_FALLBACKS and the URLs of `overlay_data` count.
     :raises ValueError: when DATABASE_URL is missing or of another kind than the site's database, or when
         another URL is not understood.
@@ -92,6 +95,8 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
     ):
         for name, (value, reason) in close(settings, site, environ):
             gaps[name] = (value, f"{gaps[name][1]}; {reason}" if name in gaps else reason)
+    for name, (value, reason) in static.close_gaps(_with(settings, gaps), site):
+        gaps[name] = (value, f"{gaps[name][1]}; {reason}" if name in gaps else reason)
     return gaps
 
 
@@ -491,6 +496,7 @@ def _apply(namespace: dict[str, Any]) -> None:
         sqlite.tune(site["django"], databases.DEFAULT)
     namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
     namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
+    namespace["DJDEPLOY_STATIC_BACKEND"] = static.backend_of(settings)
     namespace["DJDEPLOY_UNUSED"] = data.unused(settings, site, os.environ, gaps)
     led = _with(settings, data.close_gaps(settings, site, os.environ))
     namespace["DJDEPLOY_RELOCATED"] = relocations(led, site)

@@ -11,6 +11,7 @@ It runs inside the site's process, as `djdeploy_data`: standard library only, no
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parseaddr
 from typing import Any
@@ -50,6 +51,10 @@ NEEDED = {
     "storages.": "storages",
 }
 
+#: Words of a storage's DSN -> options of django-storages.
+SHORT_OPTIONS = {"region": "region_name", "domain": "custom_domain", "acl": "default_acl", "prefix": "location"}
+AMAZON = re.compile(r"s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?")
+
 Gap = tuple[Any, str]
 Given = Iterator[tuple[str, Gap]]
 
@@ -88,6 +93,10 @@ def unused(
         ("DEFAULT_STORAGE_DSN", "STORAGES", "STORAGES, DEFAULT_FILE_STORAGE or STATICFILES_STORAGE"),
     ):
         applied = setting in gaps or (name == "EMAIL_URL" and "EMAIL_BACKEND" in gaps)
+        if name == "DEFAULT_STORAGE_DSN" and environ.get(name):
+            applied = _storage_applied(
+                {**settings, **{gap: value for gap, (value, _why) in gaps.items()}}, environ[name]
+            )
         if environ.get(name) and not applied and not _mentions(settings, environ[name]):
             found.append((name, f"the project sets {about} itself, which stays as it is"))
     email = site.get("email") or {}
@@ -97,6 +106,18 @@ def unused(
             ("email.admins", "mail goes to localhost:25, for neither EMAIL_URL nor the project names a server")
         )
     return found
+
+
+def _storage_applied(settings: Mapping[str, Any], url: str) -> bool:
+    """Whether uploads go where the DSN leads; by settings whose gaps are closed."""
+    try:
+        wanted = parse_storage_dsn(url)
+    except ValueError:  # of the project's own kind: had it been ours to read, the release would not be there
+        return False
+    default = (settings.get("STORAGES") or {}).get("default") or {"BACKEND": FILE_STORAGE}
+    if wanted["BACKEND"] == FILE_STORAGE and default == {"BACKEND": FILE_STORAGE}:
+        return not settings.get("DEFAULT_FILE_STORAGE")
+    return bool(default == wanted)
 
 
 def missing(gaps: Mapping[str, Gap], is_there: Callable[[str], bool]) -> list[tuple[str, str]]:
@@ -184,12 +205,21 @@ def _mail(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping
 
 
 def _storage(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Mapping[str, str]) -> Given:
+    """Django before 5.1 refuses STORAGES beside the two settings it replaces; a directory needs none of them."""
     url, present = environ.get("DEFAULT_STORAGE_DSN"), settings.get("STORAGES") or {}
-    default = present.get("default") or {"BACKEND": FILE_STORAGE}
-    # Django before 5.1 refuses STORAGES beside the two settings it replaces.
-    old = settings.get("DEFAULT_FILE_STORAGE") or settings.get("STATICFILES_STORAGE")
-    if url and not old and default == {"BACKEND": FILE_STORAGE}:
-        new = {"staticfiles": {"BACKEND": STATIC_STORAGE}, **present, "default": parse_storage_dsn(url)}
+    default = present.get("default") or {"BACKEND": settings.get("DEFAULT_FILE_STORAGE") or FILE_STORAGE}
+    if not url or default != {"BACKEND": FILE_STORAGE}:
+        return
+    wanted = parse_storage_dsn(url)
+    if wanted["BACKEND"] == FILE_STORAGE:  # MEDIA_ROOT, because nginx serves what lies there
+        place = wanted["OPTIONS"]["location"]
+        if str(settings.get("MEDIA_ROOT") or "") != place:
+            yield "MEDIA_ROOT", (place, "it is where DEFAULT_STORAGE_DSN leads")
+        base = wanted["OPTIONS"].get("base_url") or settings.get("MEDIA_URL") or "/media/"
+        if settings.get("MEDIA_URL") != base:
+            yield "MEDIA_URL", (base, "uploads are served by it")
+    elif not settings.get("DEFAULT_FILE_STORAGE") and not settings.get("STATICFILES_STORAGE"):
+        new = {"staticfiles": {"BACKEND": STATIC_STORAGE}, **present, "default": wanted}
         yield "STORAGES", (new, "default is where DEFAULT_STORAGE_DSN leads")
 
 
@@ -365,7 +395,8 @@ def parse_email_url(url: str) -> dict[str, Any]:
 def parse_storage_dsn(url: str) -> dict[str, Any]:
     """A STORAGES entry: s3://key:secret@host/bucket, s3://key:secret@bucket.s3.region.host, gs://bucket, file:///path.
 
-    The query of S3 and GS holds further options of django-storages; `tls=false` asks for plain HTTP.
+    The query of S3 and GS holds further options of django-storages, some of them by a short name, too (SHORT_OPTIONS);
+    `tls=false` asks for plain HTTP.
 
     :raises ValueError: for another kind; the message never holds the DSN.
     """
@@ -374,7 +405,7 @@ def parse_storage_dsn(url: str) -> dict[str, Any]:
     if parts.scheme == "file":
         options = {"location": unquote(parts.path), **({"base_url": query["url"]} if query.get("url") else {})}
         return {"BACKEND": FILE_STORAGE, "OPTIONS": options}
-    extra = {name: _value(value) for name, value in query.items() if name != "tls"}
+    extra = {SHORT_OPTIONS.get(name, name): _value(value) for name, value in query.items() if name != "tls"}
     if parts.scheme == "gs":
         return {
             "BACKEND": "storages.backends.gcloud.GoogleCloudStorage",
@@ -391,8 +422,11 @@ def parse_storage_dsn(url: str) -> dict[str, Any]:
     if not bucket:
         raise ValueError("DEFAULT_STORAGE_DSN names no bucket")
     scheme = "https" if _truth(query.get("tls"), True) else "http"
-    found: dict[str, Any] = {"bucket_name": bucket}
-    if host:
+    # Links would be signed in the way of before 2014 otherwise, which few stores and regions take.
+    found: dict[str, Any] = {"bucket_name": bucket, "signature_version": "s3v4"}
+    if amazon := AMAZON.fullmatch(host):  # whose client finds its own way, and signs for a region
+        found |= {"region_name": amazon["region"]} if amazon["region"] else {}
+    elif host:
         found["endpoint_url"] = f"{scheme}://{host}{f':{port}' if port else ''}"
     if parts.username:
         found |= {"access_key": unquote(parts.username), "secret_key": unquote(parts.password or "")}

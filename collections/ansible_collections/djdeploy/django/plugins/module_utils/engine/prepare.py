@@ -25,6 +25,7 @@ from . import (
     overlay_data,
     overlay_speak,
     overlay_sqlite,
+    overlay_static,
     preflight,
     processes,
     project,
@@ -48,7 +49,7 @@ from .sites import Site, site_names
 from .steps import StepResult, Target, run_steps
 from .tree import give, make_directory, point, remove_tree, write_file
 
-STATIC_FACTS = ("static_elsewhere", "static_hashed")  # what collectstatic tells of the storage
+STATIC_FACTS = ("static_elsewhere", "static_place", "static_hashed", "static_names")  # what collectstatic tells
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
         "domains": site.config["domains"],
         "https": False,
         "static_root": str(paths.static),
+        "static_manifest": static_files.manifest_name(
+            release.revision, requirements.installed_packages(site.paths.environments / release.environment)
+        ),
         "shared": str(site.paths.shared),
         "code": str(paths.code / release.project_path),
         "database": site.config["database"],
@@ -231,6 +235,7 @@ def build(
             python_version=python.identity,
             databases=databases_said.spoken(config, site.environment()),
             needs=serving.needs,
+            storage=site.environment().get("DEFAULT_STORAGE_DSN", ""),
             groups=groups,
         )
         server, many = serving.server, servers.here(len(site_names()), config["web"])
@@ -283,6 +288,7 @@ def build(
         before = current_id(site.name)
         static_files.finish(paths.static, site.paths.release(before).static if before else None)
         media_root = describe.facts.get("media_root")
+        static_files.refuse_names(static.facts, paths)
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
         processes.lay_out(beside, paths, gid)
@@ -322,8 +328,7 @@ def build(
 
 
 def static_told(facts: dict[str, Any]) -> str:
-    elsewhere = static_files.elsewhere_told(facts)
-    return f"static files go to {elsewhere}" if elsewhere else f"{facts.get('copied', 0)} static files"
+    return static_files.elsewhere_told(facts) or f"{facts.get('copied', 0)} static files"
 
 
 def processes_of(
@@ -393,6 +398,7 @@ def overlay_parts() -> dict[str, ModuleType]:
         "djdeploy_speak.py": overlay_speak,
         "djdeploy_databases.py": databases_said,
         "djdeploy_sqlite.py": overlay_sqlite,
+        "djdeploy_static.py": overlay_static,
     }
 
 

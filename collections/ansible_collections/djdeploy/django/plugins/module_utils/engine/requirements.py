@@ -35,6 +35,9 @@ from .runner import Runner, run, user_arguments
 #: Raise it when the way an environment is laid out or built changes: all are then built anew.
 LAYOUT = 1
 MARKER = ".complete"
+#: Kind of a DEFAULT_STORAGE_DSN -> the extra of django-storages for it, and the client that it brings. The DSN may be
+#: used by the project itself; then it lists another package for it, and one more does no harm.
+STORAGE_CLIENTS = {"s3": ("s3", "boto3"), "gs": ("google", "google-cloud-storage")}
 #: Directory beside the inputs for files that are ours.
 GENERATED = ".djdeploy"
 
@@ -105,6 +108,7 @@ def plan_environment(
     python_version: str,
     databases: Collection[str] = (),
     needs: Needs = lambda _names: (),
+    storage: str = "",
     groups: Sequence[str] | None = None,
 ) -> EnvironmentPlan:
     """Decide what goes into the virtualenv of this tree.
@@ -113,11 +117,12 @@ def plan_environment(
     :param python_version: `Python.identity`; whatever distinguishes interpreters for the fingerprint.
     :param databases: the kinds of the site's databases, of `databases_said.spoken`; most need a driver.
     :param needs: tells, of the packages the project lists, which lines to add for what serves it, and why.
+    :param storage: DEFAULT_STORAGE_DSN of the site's environment.
     :param groups: the site's `dependency_groups`.
     :raises EngineError: when a file cannot be read as what it is, or names a file that is not in the tree.
     """
     content = _CONTENT[choice.kind](tree, choice, groups)
-    extras, told = _missing(content.names, databases, needs)
+    extras, told = _missing(content.names, databases, needs, storage)
     configuration = _uv_configuration(tree, choice)
     inputs = {**content.inputs, **configuration}
     reason = f"requirements: {choice.path}, {choice.reason}" if choice.path else f"requirements: {choice.reason}"
@@ -185,7 +190,9 @@ class _Content:
                 self.names.setdefault(parsed[0], set()).update(parsed[1])
 
 
-def _missing(names: Mapping[str, set[str]], databases: Collection[str], needs: Needs) -> tuple[list[str], list[str]]:
+def _missing(
+    names: Mapping[str, set[str]], databases: Collection[str], needs: Needs, storage: str = ""
+) -> tuple[list[str], list[str]]:
     """Requirement lines to add for what the site needs and the project does not bring, and why."""
     added = list(needs(names))
     extras, told = [line for line, _why in added], [why for _line, why in added]
@@ -201,6 +208,10 @@ def _missing(names: Mapping[str, set[str]], databases: Collection[str], needs: N
         ):
             extras.append("psycopg[binary]")
             told.append("added psycopg[binary]: psycopg alone needs a libpq that the host may not have")
+    extra, client = STORAGE_CLIENTS.get(storage.partition("://")[0], ("", ""))
+    if extra and not ("django-storages" in names and (client in names or names["django-storages"] & {extra, client})):
+        extras.append(f"django-storages[{extra}]")
+        told.append(f"added django-storages[{extra}]: DEFAULT_STORAGE_DSN leads there")
     return extras, told
 
 

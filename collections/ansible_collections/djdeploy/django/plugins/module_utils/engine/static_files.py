@@ -6,21 +6,26 @@ from __future__ import annotations
 import filecmp
 import grp
 import gzip
+import hashlib
+import json
 import os
 import pwd
 import shutil
 import stat
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import runner
 from .errors import EngineError
 from .events import Progress
+from .paths import ReleasePaths
 from .releases import Release, write_release
 from .sites import Site
 from .steps import Target, run_steps
+from .tree import give
 
 COMPRESSIBLE = frozenset(
     {".css", ".csv", ".eot", ".geojson", ".htm", ".html", ".ico", ".js", ".json", ".map", ".md", ".mjs", ".otf"}
@@ -192,17 +197,64 @@ def make_protected(shared: Path, directories: Collection[str], uid: int, group: 
 # --- kept elsewhere -----------------------------------------------------------------------------------
 
 
-def elsewhere_told(facts: dict[str, object]) -> str:
+def manifest_name(revision: str, packages: Mapping[str, str]) -> str:
+    """The name of the list of names with digests, in a storage that several releases and hosts share.
+
+    The same code and packages make the same files, on each host; so there is one name for them.
+    """
+    decides = json.dumps([revision, sorted(packages.items())])
+    return f"staticfiles.{hashlib.sha256(decides.encode()).hexdigest()[:12]}.json"
+
+
+def elsewhere_told(facts: Mapping[str, Any]) -> str:
     """What to say of static files that the project keeps elsewhere; empty when they are on this host."""
-    storage = facts.get("static_elsewhere")
-    return str(storage).rpartition(".")[2] if storage else ""
+    if not facts.get("static_elsewhere"):
+        return ""
+    new = facts.get("static_new")
+    return f"static files go to {place_of(facts)}{'' if new is None else f', {new} new'}"
+
+
+def place_of(facts: Mapping[str, Any]) -> str:
+    """Where static files go, for a person; records of releases made earlier hold the class alone."""
+    return str(facts.get("static_place") or str(facts["static_elsewhere"]).rpartition(".")[2])
+
+
+def names_are_own(facts: Mapping[str, Any], paths: ReleasePaths) -> bool:
+    """Whether no other release reads the list of names of this one: a name of its own, or a file of its own."""
+    names = str(facts.get("static_names") or "")
+    return names == "own" or Path(names).is_relative_to(paths.root)
+
+
+def refuse_names(facts: Mapping[str, Any], paths: ReleasePaths) -> None:
+    """The project may keep its list of names on the host, yet not in the code: a release is read-only.
+
+    :raises EngineError: when it does.
+    """
+    names = str(facts.get("static_names") or "")
+    if not names.startswith("/") or Path(names).is_relative_to(paths.static):
+        return
+    if Path(os.path.realpath(names)).is_relative_to(os.path.realpath(paths.root)):
+        raise EngineError(
+            f"the list of static files' names would be written to {names}, and a release is read-only",
+            "keep it in STATIC_ROOT: manifest_storage=StaticFilesStorage(location=settings.STATIC_ROOT)",
+        )
+
+
+def send_ahead(site: Site, release: Release, target: Callable[[Site, Release], Target], progress: Progress) -> Release:
+    """`send`, before the database is touched, where nothing that is live can notice it.
+
+    So it is where names have digests and the list of them is the release's own. A storage that refuses then costs
+    nothing, migrations that render pages find their files, and a maintenance page need not wait for them.
+    """
+    ahead = release.facts.get("static_hashed") and names_are_own(release.facts, site.paths.release(release.id))
+    return send(site, release, target, progress) if ahead else release
 
 
 def send(site: Site, release: Release, target: Callable[[Site, Release], Target], progress: Progress) -> Release:
     """Collect static files for real where the project's storage is not on this host: once for each release.
 
     It is done when the release is about to start, and not when it is made: a plan or a refused push must change
-    nothing that visitors see.
+    nothing that visitors see. Of several hosts the first one sends; the others find the list, which comes last.
 
     :param target: says where Django work of a release runs.
     :raises EngineError: when the storage refuses; what was live is live.
@@ -211,23 +263,37 @@ def send(site: Site, release: Release, target: Callable[[Site, Release], Target]
         return release
     if not release.facts.get("static_hashed"):
         progress.say("static files have no digest in their names: those of the live release are replaced as well")
+    root, user = site.paths.release(release.id).static, site.paths.user
+    keeps_names = Path(str(release.facts.get("static_names") or "")).is_relative_to(root)
     with progress.phase("static") as note:
-        # Without digests a file is sent whatever its age: a checkout's times say nothing of what the storage holds.
-        step = {"name": "collectstatic", "any_age": not release.facts.get("static_hashed")}
-        (done,) = run_steps(target(site, release), [step], timeout=SEND_TIMEOUT)
-        note.text = (
-            f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged in {elsewhere_told(release.facts)}"
-        )
+        if keeps_names:
+            os.chown(root, pwd.getpwnam(user).pw_uid, grp.getgrnam(user).gr_gid)
+        try:
+            step = {"name": "collectstatic", "remote": True, "once": site.paths.not_first.exists()}
+            (done,) = run_steps(target(site, release), [step], timeout=SEND_TIMEOUT)
+        finally:
+            if keeps_names:
+                give(root, 0, 0)
+        counted = f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged"
+        if done.facts.get("sent_before"):
+            counted = f"all {done.facts['unmodified']} were sent by another host"
+        note.text = f"{counted} in {place_of(release.facts)}"
     release = replace(release, static_sent=True)
     write_release(release)
     return release
 
 
 def send_again(site: Site, release: Release, target: Callable[[Site, Release], Target], progress: Progress) -> None:
-    """The same for a release that is gone back to: the list of names with digests is the newer one's, meanwhile.
+    """The same for a release that is gone back to, if what it needs is not there any more.
 
-    A storage that does not answer is no reason to stay with a release that somebody wants to leave.
+    That is so when files have no digests, or the list of names is the newer release's, meanwhile. A storage that does
+    not answer is no reason to stay with a release that somebody wants to leave.
     """
+    facts = release.facts
+    own = facts.get("static_hashed") and names_are_own(facts, site.paths.release(release.id))
+    if facts.get("static_elsewhere") and own and release.static_sent:
+        progress.say(f"static files of {release.short} are in {place_of(facts)} still: nothing to send")
+        return
     try:
         send(site, replace(release, static_sent=False), target, progress)
     except EngineError as error:

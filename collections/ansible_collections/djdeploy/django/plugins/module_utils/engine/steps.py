@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     # ever run in this process, but for agent_secrets.py.
     from . import (  # noqa: F401
         agent,
+        agent_bucket,
         agent_checks,
         agent_commands,
         agent_data,

@@ -114,11 +114,28 @@ def test_email_url_that_sends_nothing() -> None:
                 "max_memory_size": 5,
             },
         ),
+        (
+            "s3://k:s@files.s3.eu-central-1.amazonaws.com/?domain=cdn.example.com&prefix=up",
+            {
+                "bucket_name": "files", "region_name": "eu-central-1", "access_key": "k", "secret_key": "s",
+                "custom_domain": "cdn.example.com", "location": "up",
+            },
+        ),
+        ("s3://s3.us-gov-west-1.amazonaws.com/files", {"bucket_name": "files", "region_name": "us-gov-west-1"}),
+        ("s3://s3.amazonaws.com/files?acl=private", {"bucket_name": "files", "default_acl": "private"}),
+        (
+            "s3://k:s@fsn1.example.com/files?region=fsn1",
+            {
+                "bucket_name": "files", "endpoint_url": "https://fsn1.example.com", "region_name": "fsn1",
+                "access_key": "k", "secret_key": "s",
+            },
+        ),
         ("s3://files", {"bucket_name": "files"}),
+        ("s3://files?signature_version=s3", {"bucket_name": "files", "signature_version": "s3"}),
     ],
 )  # fmt: skip
 def test_storage_dsn_s3(url: str, expected: dict[str, Any]) -> None:
-    assert data.parse_storage_dsn(url) == {"BACKEND": S3, "OPTIONS": expected}
+    assert data.parse_storage_dsn(url) == {"BACKEND": S3, "OPTIONS": {"signature_version": "s3v4", **expected}}
 
 
 def test_storage_dsn_elsewhere() -> None:
@@ -272,8 +289,25 @@ def test_storage_of_a_project_that_reads_nothing(settings: dict[str, Any], appli
     assert bool(found) is applied
     if applied:
         static = settings.get("STORAGES", {}).get("staticfiles", {"BACKEND": data.STATIC_STORAGE})
-        wanted = {"BACKEND": S3, "OPTIONS": {"bucket_name": "files"}}
+        wanted = {"BACKEND": S3, "OPTIONS": {"bucket_name": "files", "signature_version": "s3v4"}}
         assert found["STORAGES"] == {"default": wanted, "staticfiles": static}
+
+
+@pytest.mark.parametrize(
+    ("settings", "dsn", "expected"),
+    [
+        ({}, "file:///srv/up", {"MEDIA_ROOT": "/srv/up", "MEDIA_URL": "/media/"}),
+        ({"MEDIA_URL": "/m/"}, "file:///srv/up", {"MEDIA_ROOT": "/srv/up"}),
+        ({"MEDIA_ROOT": "/o", "MEDIA_URL": "/m/"}, "file:///srv?url=/up/", {"MEDIA_ROOT": "/srv", "MEDIA_URL": "/up/"}),
+        ({"MEDIA_ROOT": "/srv/up", "MEDIA_URL": "/m/"}, "file:///srv/up", {}),
+        ({"STATICFILES_STORAGE": "own", "MEDIA_URL": "/m/"}, "file:///srv/up", {"MEDIA_ROOT": "/srv/up"}),
+        ({"DEFAULT_FILE_STORAGE": "own"}, "file:///srv/up", {}),
+        ({"STORAGES": {"default": {"BACKEND": "own"}}}, "file:///srv/up", {}),
+    ],
+)  # fmt: skip
+def test_storage_that_is_a_directory(settings: dict[str, Any], dsn: str, expected: dict[str, Any]) -> None:
+    """It becomes MEDIA_ROOT, which nginx serves."""
+    assert closed(settings, {"DEFAULT_STORAGE_DSN": dsn}) == expected
 
 
 EMAIL = {"from_address": "Shop <shop@example.com>", "admins": ["Ann <a@example.com>", "b@example.com"]}
@@ -323,6 +357,10 @@ def mysql(name: str) -> dict[str, Any]:
         ({"EMAIL_HOST": "own"}, {"EMAIL_URL": "smtp://m"}, {}, ["EMAIL_URL"]),
         ({"EMAIL_HOST": "m.x"}, {"EMAIL_URL": "smtp://m.x"}, {}, []),
         ({"STATICFILES_STORAGE": "own"}, {"DEFAULT_STORAGE_DSN": "s3://f"}, {}, ["DEFAULT_STORAGE_DSN"]),
+        ({}, {"DEFAULT_STORAGE_DSN": "file:///srv/up"}, {}, []),
+        ({"MEDIA_ROOT": "/srv/up", "MEDIA_URL": "/m/"}, {"DEFAULT_STORAGE_DSN": "file:///srv/up"}, {}, []),
+        ({"DEFAULT_FILE_STORAGE": "own"}, {"DEFAULT_STORAGE_DSN": "file:///srv/up"}, {}, ["DEFAULT_STORAGE_DSN"]),
+        ({"STORAGES": {"default": {"BACKEND": "a"}}}, {"DEFAULT_STORAGE_DSN": "a://x"}, {}, ["DEFAULT_STORAGE_DSN"]),
         (mysql("x"), {"DATABASE_URL": "mysql://db/y"}, {}, ["DATABASE_URL"]),
         (mysql("y"), {"DATABASE_URL": "mysql://db/y"}, {}, []),
         ({}, {"DATABASE_URL": "postgresql:///x"}, {"database": "postgresql"}, []),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, prepare, tree
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, prepare, static_files, tree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
@@ -76,6 +76,7 @@ def test_settings_facts(shop: Site, project_path: str, code: str) -> None:
         "domains": ["shop.example.com"],
         "https": False,
         "static_root": str(root / "static"),
+        "static_manifest": static_files.manifest_name(REVISION, {}),
         "shared": str(shop.paths.shared),
         "code": str(root / code),
         "database": shop.config["database"],

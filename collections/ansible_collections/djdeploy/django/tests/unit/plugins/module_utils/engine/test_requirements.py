@@ -166,6 +166,29 @@ def test_extras_are_told() -> None:
     assert "psycopg" in told
 
 
+@pytest.mark.parametrize(
+    ("text", "storage", "added"),
+    [
+        ("Django", "", ()),
+        ("Django", "file:///srv/up", ()),
+        ("Django", "s3://k:secret@host/bucket", ("django-storages[s3]",)),
+        ("Django\ndjango-storages", "s3://k:secret@host/bucket", ("django-storages[s3]",)),
+        ("Django\ndjango-storages[s3]", "s3://bucket", ()),
+        ("Django\ndjango_storages[boto3]==1.13", "s3://bucket", ()),
+        ("Django\ndjango-storages\nboto3", "s3://bucket", ()),
+        ("Django\nboto3", "s3://bucket", ("django-storages[s3]",)),
+        ("Django", "gs://bucket", ("django-storages[google]",)),
+    ],
+)
+def test_client_of_a_storage_that_is_given_by_dsn(text: str, storage: str, added: tuple[str, ...]) -> None:
+    tree = TextTree({"requirements.txt": text})
+    found = plan_environment(
+        tree, find_requirements(tree, "."), python_version="3.13", database="project", storage=storage
+    )
+    assert found.extras == added
+    assert "secret" not in repr(found), "a plan is told and kept"
+
+
 def test_no_driver_for_a_database_of_the_projects_own() -> None:
     assert plan({"requirements.txt": "Django"}, "project", "gunicorn").extras == (GUNICORN,)
 

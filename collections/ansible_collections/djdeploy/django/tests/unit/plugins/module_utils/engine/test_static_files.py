@@ -143,39 +143,143 @@ def test_make_protected_follows_no_link(tmp_path: Path) -> None:
 # --- kept elsewhere -----------------------------------------------------------------------------------
 
 
+OWN = {"static_elsewhere": "a.S3", "static_place": "the bucket shop", "static_hashed": True, "static_names": "own"}
+SHARED = {**OWN, "static_names": "shared"}
+WITHOUT = {**OWN, "static_hashed": False, "static_names": ""}
+EARLIER = {"static_elsewhere": "a.S3", "static_hashed": True}  # in a record of an earlier djdeploy
+
+
 @pytest.mark.parametrize(
-    ("facts", "sent", "asked", "warned"),
+    ("facts", "told"),
     [
-        pytest.param({}, False, False, False, id="on this host"),
-        pytest.param({"static_elsewhere": "a.S3", "static_hashed": True}, False, True, False, id="elsewhere"),
-        pytest.param({"static_elsewhere": "a.S3", "static_hashed": False}, False, True, True, id="without digests"),
-        pytest.param({"static_elsewhere": "a.S3", "static_hashed": True}, True, False, False, id="once is enough"),
+        ({}, ""),
+        (EARLIER, "static files go to S3"),
+        (OWN, "static files go to the bucket shop"),
+        ({**OWN, "static_new": 124}, "static files go to the bucket shop, 124 new"),
+        ({**OWN, "static_new": 0}, "static files go to the bucket shop, 0 new"),
+    ],
+)
+def test_elsewhere_told(facts: dict[str, Any], told: str) -> None:
+    assert static_files.elsewhere_told(facts) == told
+
+
+def test_manifest_name_is_one_for_each_content() -> None:
+    one = static_files.manifest_name("a" * 40, {"django": "5.2", "x": "1"})
+    assert one == static_files.manifest_name("a" * 40, {"x": "1", "django": "5.2"})
+    assert one.startswith("staticfiles.") and one.endswith(".json")
+    others = [("b" * 40, {"django": "5.2", "x": "1"}), ("a" * 40, {"django": "5.3", "x": "1"}), ("a" * 40, {})]
+    assert len({one, *(static_files.manifest_name(*each) for each in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "own", "refused"),
+    [
+        ("own", True, False),
+        ("shared", False, False),
+        ("", False, False),
+        ("{root}/static", True, False),
+        ("{root}/static/lists", True, False),
+        ("{root}/code", True, True),
+        ("{root}/project/mysite", True, True),
+        ("/srv/shop/shared/lists", False, False),
+    ],
+)
+def test_list_of_names(shop: Site, names: str, own: bool, refused: bool) -> None:
+    paths = shop.paths.release("r")
+    facts = {"static_names": names.format(root=paths.root)}
+    assert static_files.names_are_own(facts, paths) == own
+    if refused:
+        with pytest.raises(EngineError, match="and a release is read-only"):
+            static_files.refuse_names(facts, paths)
+    else:
+        static_files.refuse_names(facts, paths)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What Django was asked to do."""
+    asked: list[dict[str, Any]] = []
+
+    def run_steps(_target: object, wanted: list[dict[str, Any]], **_options: Any) -> list[Any]:
+        asked.extend(wanted)
+        return [SimpleNamespace(facts={"copied": 3, "unmodified": 4})]
+
+    monkeypatch.setattr(static_files, "run_steps", run_steps)
+    monkeypatch.setattr(static_files, "write_release", lambda _release: None)
+    return asked
+
+
+def sending(site: Site, progress: Progress) -> tuple[Site, Any, Progress]:
+    return site, lambda *_of: Target(Path(), Path(), {}), progress
+
+
+@pytest.mark.parametrize(
+    ("facts", "sent", "ahead", "later", "warned"),
+    [
+        pytest.param({}, False, False, False, False, id="on this host"),
+        pytest.param(OWN, False, True, False, False, id="a list of its own"),
+        pytest.param(SHARED, False, False, True, False, id="the list of all releases"),
+        pytest.param(EARLIER, False, False, True, False, id="of an earlier djdeploy"),
+        pytest.param(WITHOUT, False, False, True, True, id="without digests"),
+        pytest.param(OWN, True, False, False, False, id="once is enough"),
     ],
 )
 def test_send(
-    monkeypatch: pytest.MonkeyPatch,
+    steps: list[dict[str, Any]],
     shop: Site,
     progress: Progress,
     said: list[dict[str, Any]],
     facts: dict[str, Any],
     sent: bool,
-    asked: bool,
+    ahead: bool,
+    later: bool,
     warned: bool,
 ) -> None:
-    steps: list[dict[str, Any]] = []
-
-    def run_steps(_target: object, wanted: list[dict[str, Any]], **_options: Any) -> list[Any]:
-        steps.extend(wanted)
-        return [SimpleNamespace(facts={"copied": 3, "unmodified": 4})]
-
-    monkeypatch.setattr(static_files, "run_steps", run_steps)
-    monkeypatch.setattr(static_files, "write_release", lambda _release: None)
-    before = Release("r", "shop", "a" * 40, facts=facts, static_sent=sent)
-    release = static_files.send(shop, before, lambda *_of: Target(Path(), Path(), {}), progress)
-    assert (bool(steps), release.static_sent) == (asked, asked or sent)
+    """Before the database is touched if nothing live can notice it, else after; in any case once."""
+    site, target, told = sending(shop, progress)
+    release = Release("r", "shop", "a" * 40, facts=facts, static_sent=sent)
+    release = static_files.send_ahead(site, release, target, told)
+    assert (len(steps), release.static_sent) == (int(ahead), ahead or sent)
+    release = static_files.send(site, release, target, told)
+    assert (len(steps), release.static_sent) == (int(ahead or later), ahead or later or sent)
     assert ("no digest" in str(said)) == warned
-    if asked:
-        assert steps[0]["any_age"] is warned
+    assert ("3 new, 4 unchanged in" in str(said)) == bool(steps)
+
+
+def test_of_several_hosts_only_the_first_sends(steps: list[dict[str, Any]], shop: Site, progress: Progress) -> None:
+    site, target, told = sending(shop, progress)
+    static_files.send(site, Release("r", "shop", "a" * 40, facts=OWN), target, told)
+    shop.paths.not_first.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.not_first.write_text("")
+    static_files.send(site, Release("r", "shop", "a" * 40, facts=OWN), target, told)
+    assert [step["once"] for step in steps] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("facts", "sent", "again", "told"),
+    [
+        ({}, False, False, ""),
+        (OWN, True, False, "static files of aaaaaaa are in the bucket shop still: nothing to send"),
+        (OWN, False, True, ""),
+        (SHARED, True, True, ""),
+        (EARLIER, True, True, ""),
+        (WITHOUT, True, True, "no digest"),
+    ],
+)
+def test_send_again(
+    steps: list[dict[str, Any]],
+    shop: Site,
+    progress: Progress,
+    said: list[dict[str, Any]],
+    facts: dict[str, Any],
+    sent: bool,
+    again: bool,
+    told: str,
+) -> None:
+    site, target, progress = sending(shop, progress)
+    static_files.send_again(site, Release("r", "shop", "a" * 40, facts=facts, static_sent=sent), target, progress)
+    assert bool(steps) == again
+    assert told in str(said)
 
 
 def test_send_again_when_the_storage_does_not_answer(
@@ -187,7 +291,6 @@ def test_send_again_when_the_storage_does_not_answer(
         raise EngineError("the bucket is gone")
 
     monkeypatch.setattr(static_files, "run_steps", run_steps)
-    facts = {"static_elsewhere": "a.S3", "static_hashed": True}
-    before = Release("r", "shop", "a" * 40, facts=facts, static_sent=True)
-    static_files.send_again(shop, before, lambda *_of: Target(Path(), Path(), {}), progress)
+    site, target, progress = sending(shop, progress)
+    static_files.send_again(site, Release("r", "shop", "a" * 40, facts=SHARED, static_sent=True), target, progress)
     assert "could not be sent again: the bucket is gone" in str(said)
