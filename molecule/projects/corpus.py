@@ -27,7 +27,8 @@ sys.path.insert(0, str(SCENARIO.parent / "shared"))
 import projects  # noqa: E402  (found by the line above)
 
 CORPUS = SCENARIO / "corpus"
-HOSTS = (f"{SCENARIO.name}-bookworm", f"{SCENARIO.name}-trixie")
+NAME = SCENARIO.name
+HOSTS = (f"{NAME}-bookworm", f"{NAME}-trixie")
 QUICK = {"web": {"workers": 2}, "health": {"watch": 0}}  # what every site of the corpus says
 
 
@@ -111,7 +112,7 @@ def cases() -> list[Case]:
                 refused=said.get("refused", ""),
                 pages=tuple(Page(**page) for page in said.get("page", ())),
                 sockets=tuple(Socket(**each) for each in said.get("socket", ())),
-                hosts=tuple(f"{SCENARIO.name}-{host}" for host in said.get("hosts", ())) or (by_name,),
+                hosts=tuple(f"{NAME}-{host}" for host in said.get("hosts", ())) or (by_name,),
             )
         )
     return found
