@@ -13,7 +13,8 @@ from typing import Any
 
 import projects
 import pytest
-from hosts import ROOT, Machine, Response, Site, eventually
+import websocket
+from hosts import ROOT, Machine, Response, Site
 from load import Visitors
 
 sys.path.insert(0, str(ROOT / "molecule/projects"))
@@ -22,7 +23,7 @@ import corpus
 
 CASES = [
     pytest.param(case, host, id=f"{case.name} on {host}", marks=pytest.mark.xdist_group(host))
-    for case in corpus.cases()
+    for case in corpus.chosen()
     for host in case.hosts
 ]
 STATIC = re.compile(r'(?:href|src)="(/static/[^"?]+\.(?:css|js))')
@@ -59,13 +60,16 @@ def see_processes(site: Site, wanted: set[str]) -> None:
 @pytest.mark.parametrize(("case", "host"), CASES)
 def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> None:
     site = Site(case.name, fleet[host], ephemeral)
-    corpus.make(case, ephemeral / "projects" / case.name)
+    corpus.make(case, site.folder / "projects" / case.name)
+    (ROOT / "test-results").mkdir(exist_ok=True)
     began = time.monotonic()
     first = site.push(timeout=PATIENCE)
     took = [time.monotonic() - began]
     assert first.status == 0, first.output
     for page in case.pages:
         look_at(site, page)
+    for each in case.sockets:
+        assert websocket.exchange(site.machine, site.domain, each.path, each.sends) == each.shows
     see_static_files(site, site.get(case.pages[0].path).text)
     see_processes(site, set(case.site.get("processes", {})))
     (site.project / "CHANGES").write_text("pushed again\n")
@@ -79,17 +83,15 @@ def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machin
     assert re.search(r"virtualenv +ok .* unchanged, ", second.output), second.output
     assert set(seen) == {case.pages[0].status}, seen
     see_processes(site, set(case.site.get("processes", {})))
-    print(f"{case.name} on {host}: first push {took[0]:.0f} s, second {took[1]:.0f} s, {sum(seen.values())} requests")
+    with (ROOT / "test-results/large.txt").open("a") as told:
+        told.write(
+            f"{case.name} on {host}: first push {took[0]:.0f} s, second {took[1]:.0f} s, requests {dict(seen)}\n"
+        )
 
 
-def test_jobs_of_weblate_are_done(fleet: dict[str, Machine], ephemeral: Path) -> None:
-    """Its worker answers through redis, and has all the queues Weblate fills."""
-    weblate = Site("weblate", fleet["large-trixie"], ephemeral)
-    said = asked(weblate.machine, "djdeploy", "manage", "weblate", "celery_queues")
+@pytest.mark.xdist_group("large-trixie")
+@pytest.mark.skipif("weblate" not in {case.name for case in corpus.chosen()}, reason="it is not chosen")
+def test_queues_of_weblate(fleet: dict[str, Machine]) -> None:
+    """It reaches the queues by redis: what `celery_queues` counts is what waits there."""
+    said = asked(fleet["large-trixie"], "djdeploy", "manage", "weblate", "celery_queues")
     assert {line.partition(":")[0] for line in said.splitlines()} >= {"celery", "notify"}, said
-
-
-def test_jobs_of_the_api_are_done(fleet: dict[str, Machine], ephemeral: Path) -> None:
-    """Its clock sends, its worker writes: notes appear that nobody asked for."""
-    api = Site("api", fleet["large-trixie"], ephemeral)
-    eventually(lambda: "ticked" in api.get("/notes/?format=json").text, 30, "a note by the worker")
