@@ -84,9 +84,7 @@ def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machin
     assert set(seen) == {case.pages[0].status}, seen
     see_processes(site, set(case.site.get("processes", {})))
     with (ROOT / "test-results/large.txt").open("a") as told:
-        told.write(
-            f"{case.name} on {host}: first push {took[0]:.0f} s, second {took[1]:.0f} s, requests {dict(seen)}\n"
-        )
+        told.write(f"{case.name} on {host}: {took[0]:.0f} s, again {took[1]:.0f} s, requests {dict(seen)}\n")
 
 
 @pytest.mark.xdist_group("large-trixie")
