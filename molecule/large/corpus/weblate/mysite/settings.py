@@ -7,6 +7,8 @@ from weblate.settings_example import *  # noqa: F403
 
 SITE_DOMAIN = os.environ["ALLOWED_HOSTS"].partition(",")[0]
 SITE_URL = f"http://{SITE_DOMAIN}"
+OTP_WEBAUTHN_RP_ID = SITE_DOMAIN
+OTP_WEBAUTHN_ALLOWED_ORIGINS = [f"https://{SITE_DOMAIN}"]  # a check refuses http: passkeys have to have https
 ADMINS = ["Ann <ann@weblate.test>"]
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = "weblate@weblate.test"
 
