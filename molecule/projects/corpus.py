@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SCENARIO = Path(__file__).resolve().parent
+SCENARIO = Path(os.environ.get("MOLECULE_SCENARIO_DIRECTORY") or Path(__file__).parent).resolve()  # or molecule/large
 sys.path.insert(0, str(SCENARIO.parent / "shared"))
 
 import projects  # noqa: E402  (found by the line above)
 
 CORPUS = SCENARIO / "corpus"
-HOSTS = ("projects-bookworm", "projects-trixie")
+NAME = SCENARIO.name
+HOSTS = (f"{NAME}-bookworm", f"{NAME}-trixie")
 QUICK = {"web": {"workers": 2}, "health": {"watch": 0}}  # what every site of the corpus says
 
 
@@ -113,7 +114,7 @@ def cases() -> list[Case]:
                 refused=said.get("refused", ""),
                 pages=tuple(Page(**page) for page in said.get("page", ())),
                 sockets=tuple(Socket(**each) for each in said.get("socket", ())),
-                hosts=tuple(f"projects-{host}" for host in said.get("hosts", ())) or (by_name,),
+                hosts=tuple(f"{NAME}-{host}" for host in said.get("hosts", ())) or (by_name,),
                 prepare=said.get("prepare", ""),
             )
         )

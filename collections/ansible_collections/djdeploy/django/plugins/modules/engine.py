@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         agent_commands,
         agent_data,
         agent_databases,
+        agent_imports,
         agent_info,
         agent_locks,
         agent_migrations,

@@ -588,5 +588,6 @@ def described_operations(connection: Any, plan: list[Any]) -> tuple[list[Facts],
         "tables": sizes(connection, tables_of(entries)),
         "invalid_indexes": invalid_indexes(connection),
         "known": known,
+        "recorded": len(walk.loader.applied_migrations),
         "vendor": connection.vendor,
     }

@@ -177,9 +177,10 @@ def unimportable(error: ImportError, where: str) -> Failure:
     if where:
         package = (error.name or "").split(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and package not in sys.modules
-        hint = (
-            f"add the package that brings {package!r} to the project's requirements" if absent else "mend that import"
-        )
+        from .agent_imports import advice  # compiled only when it is needed
+
+        provider = None if absent else getattr(sys.modules.get(error.name or ""), "__file__", None)
+        hint = advice(package, absent=absent, asked_by=where.rpartition(" line ")[0], provider=provider)
         return Failure("import_error", f"{line}, imported by {where}", hint)
     if error.name and f"{settings_module}.".startswith(f"{error.name}."):
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path[:4])

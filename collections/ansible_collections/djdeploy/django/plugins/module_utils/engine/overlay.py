@@ -20,6 +20,7 @@ import importlib.util
 import json
 import os
 import posixpath
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -135,7 +136,8 @@ def _secret_key(
     if not own:
         return
     if key != own:
-        reason = _weakness(key)
+        public = site.get("public_key_in", "")
+        reason = _weakness(key) or (public and f"the project's stands in {public}, which everybody can read")
         if not reason:
             return
         yield "SECRET_KEY", (own, reason)
@@ -154,6 +156,23 @@ def _weakness(key: Any) -> str:
         return "the project's is the one startproject wrote into its code"
     weak = len(key) < _KEY_LENGTH or len(set(key)) < _KEY_DISTINCT
     return "the project's is weak (security.W009)" if weak else ""
+
+
+def _published_in(key: Any, modules: list[Any]) -> str:
+    """The module of an installed package that has this SECRET_KEY in its code; empty when there is none.
+
+    A project that imports the settings of an application gets its key with them, as everybody else does. A key
+    such a module reads from a file or from the environment does not stand in its code.
+    """
+    if not key or not isinstance(key, str):
+        return ""
+    for module in modules:
+        file = getattr(module, "__file__", None) or ""
+        if "-packages/" in file and file.endswith(".py") and vars(module).get("SECRET_KEY") == key:
+            with contextlib.suppress(OSError), open(file, encoding="utf-8", errors="replace") as code:
+                if key in code.read():
+                    return str(module.__name__)
+    return ""
 
 
 def _texts(text: str) -> list[str]:
@@ -487,6 +506,7 @@ def _apply(namespace: dict[str, Any]) -> None:
     project = importlib.import_module(site["project_settings"])
     settings = {name: getattr(project, name) for name in dir(project) if name.isupper()}
     site["django"] = _django_version()
+    site["public_key_in"] = _published_in(settings.get("SECRET_KEY"), list(sys.modules.values()))
     gaps = close_gaps(settings, site, os.environ)
     for name, module in data.missing(gaps, lambda module: importlib.util.find_spec(module) is not None):
         raise ValueError(f"{gaps[name][1]}, which needs the package {module}: list it in the project's requirements")

@@ -305,7 +305,11 @@ def build(
     )
     release = replace(
         release,
-        facts={**describe.facts, **{name: static.facts[name] for name in STATIC_FACTS if name in static.facts}},
+        facts={
+            **describe.facts,
+            **{name: static.facts[name] for name in STATIC_FACTS if name in static.facts},
+            "migrations_recorded": migrate.facts.get("recorded"),
+        },
         pending=pending,
         known=migrate.facts.get("known", {}),
         migrations=[one.as_dict() for one in judged],

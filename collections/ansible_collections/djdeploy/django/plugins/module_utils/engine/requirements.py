@@ -687,12 +687,17 @@ _PACKAGES: Sequence[tuple[str, tuple[str, ...]]] = (
     (r"libmemcached/\w+\.h", ("libmemcached-dev", "zlib1g-dev")),
     (r"krb5-config|gssapi\.h|gssapi/\w+\.h", ("libkrb5-dev",)),
     (r"sql\.h", ("unixodbc-dev",)),
+    (r"sys/acl\.h", ("libacl1-dev", "pkg-config")),
+    (r"lz4\.h|liblz4\.pc", ("liblz4-dev", "pkg-config")),
+    (r"zstd\.h|libzstd\.pc", ("libzstd-dev", "pkg-config")),
+    (r"xxhash\.h|libxxhash\.pc", ("libxxhash-dev", "pkg-config")),
     (r"[Rr]ust(c| compiler)|cargo", ("cargo",)),
     (r"pkg-config: not found|Did not find pkg-config|No such file or directory: 'pkg-config'", ("pkg-config",)),
 )
 #: Packages of PyPI that are built on each host, for they bring no wheel for Linux -> what their build needs besides
 #: a compiler. A build stops at the first thing it misses, so what it says is never all.
 _BUILT: Mapping[str, tuple[str, ...]] = {
+    "borgbackup": ("libacl1-dev", "liblz4-dev", "libssl-dev", "libxxhash-dev", "libzstd-dev", "pkg-config"),
     "dbus-python": ("libdbus-1-dev", "libglib2.0-dev", "pkg-config"),
     "gdal": ("libgdal-dev",),
     "gssapi": ("libkrb5-dev",),

@@ -244,6 +244,7 @@ def test_facts_beside_the_plan(applied: Any) -> None:
     assert (entry["declared"], entry["fresh"], entry["new_app"], entry["package"]) == ("contract", False, False, False)
     assert result.facts["known"]["shop"] == ["0001_initial", "0002_price", "0003_case"]
     assert "0001_initial" in result.facts["known"]["auth"]
+    assert result.facts["recorded"] > 2
     assert (result.facts["vendor"], result.facts["tables"], result.facts["invalid_indexes"]) == ("sqlite", {}, [])
     assert any('ALTER TABLE "shop_product" DROP COLUMN "price"' in line for line in entry["sql"])
 

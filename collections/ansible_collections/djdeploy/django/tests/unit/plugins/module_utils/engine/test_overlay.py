@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -606,3 +607,17 @@ def test_what_reaches_the_journal(tmp_path: Path, error: str, told: bool) -> Non
         release, "import django; django.setup(); import logging; logging.getLogger('django.x').info('hi')"
     )
     assert django.stderr == "INFO django.x: hi\n"
+
+
+@pytest.mark.parametrize(("code", "public"), [('SECRET_KEY = "{key}"', "published.settings"), ("", "")])
+def test_key_of_an_installed_package_is_public(tmp_path: Path, code: str, public: str) -> None:
+    """Its code can be read by everybody; a key it reads from elsewhere does not stand there."""
+    file = tmp_path / "site-packages" / "published" / "settings.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(code.format(key=KEY))
+    module = ModuleType("published.settings")
+    module.__file__, module.SECRET_KEY = str(file), KEY  # type: ignore[attr-defined]
+    found = overlay._published_in(KEY, [module, ModuleType("without_file")])
+    assert found == public
+    gaps = overlay.close_gaps({"SECRET_KEY": KEY}, {**SITE, "public_key_in": found}, OWN)
+    assert ("SECRET_KEY" in gaps) is bool(public)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,3 +144,20 @@ def test_environment_digests_show_no_value_and_no_two_that_are_equal() -> None:
     assert "secret" not in str(first)
     assert len(set(first.values())) == 2
     assert plan_facts.environment_digests({"A": "secret"}, "a5" * 32)["A"] != first["A"]
+
+
+@pytest.mark.parametrize(
+    ("pending", "known", "recorded", "expected"),
+    [
+        ([], ["0001_initial"], 1, False),
+        (["shop.0002_b"], ["0001_initial", "0002_b"], 1, True),
+        (["shop.0001_initial"], ["0001_initial"], None, "the database is empty"),
+        # a squashed migration comes with the one it replaces, which nothing will run
+        (["shop.0001_squashed"], ["0001_initial", "0001_squashed"], 0, "the database is empty"),
+        (["shop.0001_squashed"], ["0001_initial", "0001_squashed"], None, True),
+    ],
+)
+def test_an_empty_database_is_not_copied(pending: Any, known: Any, recorded: int | None, expected: bool | str) -> None:
+    site = SimpleNamespace(config={"snapshots": {"enabled": True}})
+    release = SimpleNamespace(pending=pending, known={"shop": known}, facts={"migrations_recorded": recorded})
+    assert plan_facts.snapshot_wanted(site, release) == expected  # type: ignore[arg-type]

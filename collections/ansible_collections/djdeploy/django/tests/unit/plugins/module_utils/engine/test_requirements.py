@@ -553,6 +553,13 @@ HAS = {"build-essential", "python3-dev"}
             (),
             "[build-essential, libldap-dev, libsasl2-dev, python3-dev]",
         ),
+        (
+            "Failed to build `borgbackup==1.4`\nException: Could not find OpenSSL lib/headers",
+            {},
+            HAS,
+            "[libacl1-dev, liblz4-dev, libssl-dev, libxxhash-dev, libzstd-dev, pkg-config]",
+        ),
+        ("Failed to build `x==1`\nfatal error: lz4.h: No such file", {}, HAS, "[liblz4-dev, pkg-config]"),
         ("Failed to build `x==1`\nerror: command 'gcc' failed: No such file", {}, (), "[build-essential, python3-dev]"),
         ("Failed to build `x==1`\n fatal error: Python.h: No such file or directory", {}, {"gcc"}, "python3-dev]"),
         ("Failed to build `x==1`\n fatal error: Python.h: No such file or directory", {}, HAS, "ready wheel"),

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each large application, pushed as it is: live with its workers, and a second push no visitor notices."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import projects
+import pytest
+import websocket
+from hosts import ROOT, Machine, Response, Site
+from load import Visitors
+
+sys.path.insert(0, str(ROOT / "molecule/projects"))
+
+import corpus
+
+CASES = [
+    pytest.param(case, host, id=f"{case.name} on {host}", marks=pytest.mark.xdist_group(host))
+    for case in corpus.chosen()
+    for host in case.hosts
+]
+STATIC = re.compile(r'(?:href|src)="(/static/[^"?]+\.(?:css|js))')
+PATIENCE = 900.0  # seconds a first push may take: its packages come from the index
+
+
+def asked(machine: Machine, *words: str) -> str:
+    return subprocess.run(machine.ssh_words(*words), capture_output=True, text=True, check=True).stdout
+
+
+def look_at(site: Site, page: corpus.Page) -> Response:
+    answer = site.get(page.path)
+    assert answer.status == page.status, answer.text
+    assert page.shows in answer.text, answer.text
+    return answer
+
+
+def see_static_files(site: Site, page: str) -> None:
+    """Each script and style a page names comes, from nginx and not from the application."""
+    for path in STATIC.findall(page):
+        answer = site.get(path)
+        assert answer.status == 200 and answer.body, path
+        assert answer.headers["ETag"], path  # nginx sends one, no view of theirs does
+
+
+def see_processes(site: Site, wanted: set[str]) -> None:
+    """All that runs beside the web server runs, and has since it was started."""
+    state: dict[str, Any] = json.loads(asked(site.machine, "djdeploy", "status", site.name, "--json"))[0]
+    processes = state.get("processes", [])
+    running = {each["name"].partition(".")[0] for each in processes if each["state"] == "active"}
+    assert wanted <= running, processes
+
+
+@pytest.mark.parametrize(("case", "host"), CASES)
+def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> None:
+    site = Site(case.name, fleet[host], ephemeral)
+    corpus.make(case, site.folder / "projects" / case.name)
+    (ROOT / "test-results").mkdir(exist_ok=True)
+    began = time.monotonic()
+    first = site.push(timeout=PATIENCE)
+    took = [time.monotonic() - began]
+    assert first.status == 0, first.output
+    for page in case.pages:
+        look_at(site, page)
+    for each in case.sockets:
+        assert websocket.exchange(site.machine, site.domain, each.path, each.sends) == each.shows
+    see_static_files(site, site.get(case.pages[0].path).text)
+    see_processes(site, set(case.site.get("processes", {})))
+    (site.project / "CHANGES").write_text("pushed again\n")
+    projects.commit(site.project, "Again")
+    with Visitors(site, threads=2, pause=0.2, path=case.pages[0].path) as seen:
+        began = time.monotonic()
+        second = site.push(timeout=PATIENCE)
+        took.append(time.monotonic() - began)
+        time.sleep(1)
+    assert second.status == 0, second.output
+    assert re.search(r"virtualenv +ok .* unchanged, ", second.output), second.output
+    assert set(seen) == {case.pages[0].status}, seen
+    see_processes(site, set(case.site.get("processes", {})))
+    with (ROOT / "test-results/large.txt").open("a") as told:
+        told.write(f"{case.name} on {host}: {took[0]:.0f} s, again {took[1]:.0f} s, requests {dict(seen)}\n")
+
+
+@pytest.mark.xdist_group("large-trixie")
+@pytest.mark.skipif("weblate" not in {case.name for case in corpus.chosen()}, reason="it is not chosen")
+def test_queues_of_weblate(fleet: dict[str, Machine]) -> None:
+    """It reaches the queues by redis: what `celery_queues` counts is what waits there."""
+    said = asked(fleet["large-trixie"], "djdeploy", "manage", "weblate", "celery_queues")
+    assert {line.partition(":")[0] for line in said.splitlines()} >= {"celery", "notify"}, said
