@@ -27,6 +27,8 @@ NOT_PART_OF_A_RELEASE = frozenset(
         "migrations",
         "snapshots",
         "packages",
+        "build_timeout",
+        "build_memory_max",
         "redis",
         "client_max_body_size",
         "secret_key_fallbacks",
@@ -79,6 +81,13 @@ class Site:
             raise EngineError(
                 f"{self.name} has no environment file ({self.paths.env_file})", "run site.yml: it writes it"
             ) from None
+
+    def build_secrets(self) -> dict[str, str]:
+        """What only build commands that fetch get."""
+        try:
+            return environment.parse(self.paths.build_env_file.read_text())
+        except FileNotFoundError:
+            return {}
 
     def project_files(self) -> dict[str, str]:
         """What is laid into the tree of a release besides what was pushed: path -> text."""
