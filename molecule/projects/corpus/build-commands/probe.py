@@ -43,18 +43,13 @@ def other_site() -> None:
     os.listdir(next(path for path in glob.glob("/srv/*/shared") if not path.startswith(f"{ROOT}/")))
 
 
-def variable(name: str) -> str:
-    """A variable of another process, or of this one."""
-    return os.environ[name]
-
-
 ATTEMPTS: dict[str, Callable[[], object]] = {
     "the site's environment file": lambda: Path(f"/etc/djdeploy/sites/{SITE}.env").read_text(),
     "what the host knows of the site": lambda: Path(f"/etc/djdeploy/sites/{SITE}.json").read_text(),
     "another site's uploads": other_site,
     "the site's uploads": lambda: os.listdir(ROOT / "shared"),
     "the journal": lambda: os.listdir(f"/var/lib/djdeploy/{SITE}"),
-    "a secret of the site": lambda: variable("NOTES_SECRET"),
+    "a secret of the site": lambda: os.environ["NOTES_SECRET"],
     "nginx by network": lambda: connect(socket.AF_INET, ("127.0.0.1", 80)),
     "sshd by network": lambda: connect(socket.AF_INET, ("127.0.0.1", 22)),
     "an interface that leads out": lambda: next(name for _n, name in socket.if_nameindex() if name != "lo"),
