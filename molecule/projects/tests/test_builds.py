@@ -22,11 +22,19 @@ ALLOWED = {"a directory of its own"}  # its cache
 GIVEN = {"NOTES_GREETING": 'Grüße: "$HOME" %n', "SECRET_KEY": "only-for-the-build"}
 
 
-@pytest.fixture(scope="module", params=CASE.hosts)
+HOSTS = [pytest.param(host, marks=pytest.mark.xdist_group(host)) for host in CASE.hosts]
+pytestmark = pytest.mark.skipif(CASE not in corpus.chosen(), reason="the case is not chosen (DJDEPLOY_CASES)")
+
+
+@pytest.fixture(scope="module", params=HOSTS)
 def site(request: pytest.FixtureRequest, fleet: dict[str, Machine], ephemeral: Path) -> Site:
     """The site of the case, live twice: so there is a `current` to be written to."""
-    found = Site(NAME, fleet[request.param], ephemeral)
-    corpus.make(CASE, ephemeral / "projects" / NAME)
+    folder = ephemeral / "projects" / request.param
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "laptop").exists():
+        (folder / "laptop").symlink_to(ephemeral / "laptop")
+    corpus.make(CASE, folder / "projects" / NAME)
+    found = Site(NAME, fleet[request.param], folder)
     for text in ("once\n", "twice\n"):
         found.change("CHANGES", text, append=True)
         done = found.push()
