@@ -267,7 +267,8 @@ def build(
         network=bool(config.get("build_network")),
     )
     box = builds.box_of(site.paths, paths.code, directory, config, laid)
-    builds.carry_out(building, box, progress, env=config.get("env") or {}, secrets=site.build_secrets(), reader=gid)
+    secrets = requirements.build_variables(site.paths)
+    builds.carry_out(building, box, progress, env=config.get("env") or {}, secrets=secrets, reader=gid)
     beside = processes_of(site, release, tree, packages, progress)
     release = replace(
         release,

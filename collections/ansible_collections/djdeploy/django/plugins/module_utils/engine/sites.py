@@ -82,13 +82,6 @@ class Site:
                 f"{self.name} has no environment file ({self.paths.env_file})", "run site.yml: it writes it"
             ) from None
 
-    def build_secrets(self) -> dict[str, str]:
-        """What only build commands that fetch get."""
-        try:
-            return environment.parse(self.paths.build_env_file.read_text())
-        except FileNotFoundError:
-            return {}
-
     def project_files(self) -> dict[str, str]:
         """What is laid into the tree of a release besides what was pushed: path -> text."""
         try:
