@@ -225,7 +225,7 @@ def run(
     if done.returncode and not result:
         raise EngineError(
             "systemd could not run a build command",
-            "see the detail; `djdeploy doctor` looks at the rest of the host",
+            "see the detail; it needs the Debian package dbus, which site.yml installs",
             done.stderr,
         )
     return Ended(done.returncode, done.stdout, result or "success")
