@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,7 @@ def compress(request: Request, predict: bool) -> Outcome:
         return outcome(False, compressed=0, reason="compressor is not in INSTALLED_APPS")
     if not (getattr(settings, "COMPRESS_OFFLINE", False) and getattr(settings, "COMPRESS_ENABLED", False)):
         return outcome(False, compressed=0, reason="COMPRESS_OFFLINE is not set")
-    from compressor import cache, storage
-
+    cache, storage = import_module("compressor.cache"), import_module("compressor.storage")
     try:
         storage.default_storage.path("manifest.json")
     except NotImplementedError:

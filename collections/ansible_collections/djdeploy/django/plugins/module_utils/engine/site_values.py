@@ -451,7 +451,7 @@ def check_package_index(name: object, value: object) -> Fault | None:
     """An index of Python packages; its URL is never repeated, for it may hold a password."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?", name):
         return f"{name!r} cannot be the name of an index", "take a-z, 0-9, _ and -: company"
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^/\s]+\S*", value):
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^/\s]+\S*", re.sub(r"\{\{.*?\}\}", "x", value)):
         return f"the index {name} has no URL", "write https://user:password@packages.example.com/simple"
     return None
 
