@@ -41,6 +41,14 @@ options:
         description: Paths in the project's tree to texts; the engine lays them into each release.
         type: dict
         default: {}
+      build_secrets:
+        description: Variables of build commands that fetch packages, and of nothing else.
+        type: dict
+        default: {}
+      package_indexes:
+        description: Names to URLs of indexes of Python packages; C(default) stands in for PyPI.
+        type: dict
+        default: {}
       secret_key_fallbacks:
         description: How many earlier keys stay in C(SECRET_KEY_FALLBACKS) when C(SECRET_KEY) changes.
         type: int
@@ -102,6 +110,8 @@ SITE = {
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "secret_files": {"type": "dict", "default": {}, "no_log": True},
     "project_files": {"type": "dict", "default": {}, "no_log": True},
+    "build_secrets": {"type": "dict", "default": {}, "no_log": True},
+    "package_indexes": {"type": "dict", "default": {}, "no_log": True},
     "secret_key_fallbacks": {"type": "int", "default": 2, "no_log": False},
     "domains": {"type": "list", "elements": "str", "default": []},
     "database_url": {"type": "str", "default": "", "no_log": True},

@@ -59,6 +59,7 @@ STEPS = {
     "unapply": "agent_rollback",
     "connection": "agent_databases",
     "collectstatic": "agent_static",
+    "compress": "agent_static",
     "loaddata": "agent_data",
     "dumpdata": "agent_data",
     "flush": "agent_data",

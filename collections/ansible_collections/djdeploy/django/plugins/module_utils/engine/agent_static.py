@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's steps about files made of a project's sources: `collectstatic`, `compilemessages`."""
+"""The agent's steps about files made of a project's sources: `collectstatic`, `compress`, `compilemessages`."""
 
 # mypy: disable-error-code="import-untyped,import-not-found"
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,41 @@ def told_of(command: Any) -> Outcome:
         static_names=names_kept(storage),
         static_new=len(command.copied_files) if counted else None,
     )  # fmt: skip
+
+
+def compress(request: Request, predict: bool) -> Outcome:
+    """Let django-compressor make what it hands out in the place of the project's files, when it is to do so offline.
+
+    It goes by templates and by the files that were collected, so it follows collectstatic. Nothing to compress is no
+    error here: pages without such blocks need nothing.
+    """
+    from django.apps import apps
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.core.management.base import CommandError
+
+    if not apps.is_installed("compressor"):
+        return outcome(False, compressed=0, reason="compressor is not in INSTALLED_APPS")
+    if not (getattr(settings, "COMPRESS_OFFLINE", False) and getattr(settings, "COMPRESS_ENABLED", False)):
+        return outcome(False, compressed=0, reason="COMPRESS_OFFLINE is not set")
+    cache, storage = import_module("compressor.cache"), import_module("compressor.storage")
+    try:
+        storage.default_storage.path("manifest.json")
+    except NotImplementedError:
+        return outcome(False, compressed=0, reason="COMPRESS_STORAGE is not on this host")
+    if predict:
+        return outcome(True, compressed=0)
+    try:
+        call_command("compress", verbosity=0)
+    except CommandError as error:
+        if str(error).startswith(("No 'compress' template tags", "No templates found")):
+            return outcome(False, compressed=0, reason=str(error).splitlines()[0])
+        raise Failure(
+            "static",
+            f"manage.py compress: {error}",
+            "mend the template it names and push again; or COMPRESS_OFFLINE = False; or build: [] of the site",
+        ) from error
+    return outcome(True, compressed=len(cache.get_offline_manifest()))
 
 
 def unknown_age(_name: str) -> Any:

@@ -216,6 +216,8 @@ def _static(
 ) -> Iterator[tuple[str, Gap]]:
     if str(settings.get("STATIC_ROOT") or "") != site["static_root"]:
         yield "STATIC_ROOT", (site["static_root"], "static files belong to the release and nginx serves them")
+        if settings.get("COMPRESS_ROOT") and str(settings["COMPRESS_ROOT"]) == str(settings.get("STATIC_ROOT")):
+            yield "COMPRESS_ROOT", (site["static_root"], "it is the project's STATIC_ROOT")
     if settings.get("STATIC_URL") is None:
         yield "STATIC_URL", ("/static/", "the project sets none")
 

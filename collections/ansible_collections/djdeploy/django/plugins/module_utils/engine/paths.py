@@ -121,6 +121,16 @@ class SitePaths:
         return SITES_CONFIG / f"{self.site}.files"
 
     @property
+    def build_env_file(self) -> Path:
+        """What only builds get: credentials of package indexes and registries; root only."""
+        return SITES_CONFIG / f"{self.site}.build.env"
+
+    @property
+    def build_unit(self) -> str:
+        """Of a build command while it runs. No name of a site holds a dot, so no other site's unit is called so."""
+        return f"{self.unit_prefix}.build.service"
+
+    @property
     def gunicorn_config(self) -> Path:
         return SITES_CONFIG / f"{self.site}.gunicorn.py"
 

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import (
+    builds,
     config_shown,
     databases_said,
     lists,
@@ -265,6 +266,16 @@ def build(
         server=server.name,
         choices=config_shown.choices(config, where, settings, server, choice, python),
     )
+    building = builds.plan(
+        tree,
+        where.value,
+        config.get("build"),
+        builds.looks_for(directory),
+        network=bool(config.get("build_network")),
+    )
+    box = builds.box_of(site.paths, paths.code, directory, config, laid)
+    secrets = requirements.build_variables(site.paths)
+    builds.carry_out(building, box, progress, env=config.get("env") or {}, secrets=secrets, reader=gid)
     beside = processes_of(site, release, tree, packages, progress)
     release = replace(
         release,
@@ -281,6 +292,8 @@ def build(
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
         with compiling(paths.code, paths.root / ".compiled", python.executable, site.paths.build_user):
             results = checked(site, release, progress)
+        if building.steps and (gone := builds.dropped(paths.code, tree.paths, config.get("build_keep") or [])):
+            progress.say(f"{', '.join(gone)} dropped after the build (build_keep keeps it)")
         give(paths.code, 0, gid)
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
@@ -295,6 +308,8 @@ def build(
         paths.socket_link.symlink_to(paths.socket)
         pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
         note.text = f"{counted(pending, 'migration')} pending, {static_told(static.facts)}"
+        if "compress" in results and (blocks := results["compress"].facts["compressed"]):
+            note.text += f", compressed for {counted([None] * blocks, 'block')}"
 
     judged = migrations.judge(
         migrate.facts["plan"],
@@ -383,6 +398,8 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
         {"name": "collectstatic", "local_only": True},
         {"name": "settings_digest", "salt": site_salt(site), "strip": own_texts(site, release)},
     ]
+    if site.config.get("build") != []:
+        steps.append({"name": "compress"})
     results = run_steps(site_target(site, release), steps, timeout=600)
     for message in (result for step in results if step.name == "check" for result in step.facts.get("messages", ())):
         progress.say(f"{message['level'].lower()}: {message['id'] or ''} {message['message']}")

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import databases_said, lists, locks
+from .environment import parse, without_passwords
 from .errors import EngineError
 from .lists import Requirements
 from .paths import UV, SitePaths
@@ -751,6 +752,14 @@ def debian_packages(status: Path = DPKG_STATUS) -> frozenset[str]:
     return frozenset(found)
 
 
+def build_variables(paths: SitePaths) -> dict[str, str]:
+    """What builds of a site get and nothing else does: credentials of package indexes and registries."""
+    try:
+        return parse(paths.build_env_file.read_text())
+    except (FileNotFoundError, PermissionError):  # without root there are no credentials, either
+        return {}
+
+
 def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[str] = ()) -> EngineError:
     """The error for a build that failed, from what uv or pip said.
 
@@ -771,6 +780,13 @@ def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[st
         return EngineError(
             "the site's interpreter cannot make a virtualenv",
             "add python3-venv (python3.X-venv) to the site's packages and run site.yml, or mend python",
+            detail,
+        )
+    if match := re.search(r"\b40[13] (Unauthorized|Forbidden|Client Error)", text):
+        hosts = re.findall(r"https?://(?:[^/\s@]*@)?([^/\s`)]+)", text[: match.end()])
+        return EngineError(
+            f"the package index{f' on {hosts[-1]}' if hosts else ''} refuses this host",
+            "give its URL with credentials in package_indexes, from the vault, and run site.yml",
             detail,
         )
     if match := re.search(r"(?:Because|ResolutionImpossible).*?(?=$| hint: )", text):
@@ -884,7 +900,7 @@ def build_environment(
         _write_inputs(plan, inputs, code_dir, uid, gid)
         venv.mkdir(mode=0o755, parents=True)
         os.chown(venv, uid, gid)
-        environment = uv_environment(paths, venv)
+        environment = {**uv_environment(paths, venv), **build_variables(paths)}
         for command in plan.commands(python, venv, inputs, uv):
             completed = run(
                 command,
@@ -892,11 +908,11 @@ def build_environment(
                 env=environment,
                 cwd=_beside(inputs, plan.requirements.base),
                 timeout=BUILD_TIMEOUT,
-                on_stdout=on_line,
-                on_stderr=on_line,
+                on_stdout=lambda line: on_line(without_passwords(line)),
+                on_stderr=lambda line: on_line(without_passwords(line)),
             )
             if completed.returncode != 0:
-                raise explain_failure(completed.stdout + completed.stderr, plan, debian_packages())
+                raise explain_failure(without_passwords(completed.stdout + completed.stderr), plan, debian_packages())
         _give(venv, *((0, 0) if build_user else (-1, -1)))
         marker = {"requirements": plan.requirements.path, "extras": list(plan.extras), "told": list(plan.told)}
         (venv / MARKER).write_text(json.dumps(marker) + "\n")

@@ -447,6 +447,15 @@ def check_secret_file(name: object, value: object) -> Fault | None:
     return check_environment_name(name) or check_file_text(str(name), value)
 
 
+def check_package_index(name: object, value: object) -> Fault | None:
+    """An index of Python packages; its URL is never repeated, for it may hold a password."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?", name):
+        return f"{name!r} cannot be the name of an index", "take a-z, 0-9, _ and -: company"
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^/\s]+\S*", re.sub(r"\{\{.*?\}\}", "x", value)):
+        return f"the index {name} has no URL", "write https://user:password@packages.example.com/simple"
+    return None
+
+
 def check_project_file(path: object, value: object) -> Fault | None:
     """A file of `project_files`: a path in the tree, and its text."""
     if not isinstance(path, str):

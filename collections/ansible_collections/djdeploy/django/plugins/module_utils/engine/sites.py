@@ -27,6 +27,10 @@ NOT_PART_OF_A_RELEASE = frozenset(
         "migrations",
         "snapshots",
         "packages",
+        "build_secrets",  # what they fetch is named elsewhere
+        "package_indexes",
+        "build_timeout",
+        "build_memory_max",
         "redis",
         "client_max_body_size",
         "secret_key_fallbacks",

@@ -22,6 +22,8 @@ class Given:
     :param database_url: empty when the project says itself where its database is.
     :param secret_files: name -> text of a file; NAME_FILE tells its path.
     :param project_files: path in the tree -> text.
+    :param build_secrets: variables of builds only.
+    :param package_indexes: name -> URL; `default` stands in for PyPI.
     :param secret_key_fallbacks: how many earlier keys stay valid.
     :param redis_socket: of the site's own redis; empty when it has none.
     """
@@ -33,6 +35,8 @@ class Given:
     database_url: str = field(default="", repr=False)
     secret_files: Mapping[str, str] = field(default_factory=dict, repr=False)
     project_files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    build_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    package_indexes: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_key_fallbacks: int = 2
     redis_socket: str = ""
 
@@ -65,6 +69,20 @@ def complete(site: Given, present: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
+def build_variables(site: Given) -> dict[str, str]:
+    """What builds get and nothing else does: indexes as uv and pip read them, and `build_secrets`, which win.
+
+    uv: https://docs.astral.sh/uv/reference/environment/; pip: https://pip.pypa.io/en/stable/topics/configuration/.
+    """
+    default = site.package_indexes.get("default")
+    more = {name: url for name, url in site.package_indexes.items() if name != "default"}
+    variables = {"UV_DEFAULT_INDEX": default, "PIP_INDEX_URL": default} if default else {}
+    if more:
+        variables["UV_INDEX"] = " ".join(f"{name}={url}" for name, url in more.items())
+        variables["PIP_EXTRA_INDEX_URL"] = " ".join(more.values())
+    return {**variables, **site.build_secrets}
+
+
 def wanted_files(site: Given, present: Iterable[str]) -> list[Wanted]:
     """The files beside the environment file: of `secret_files` and `project_files`.
 
@@ -79,6 +97,9 @@ def wanted_files(site: Given, present: Iterable[str]) -> list[Wanted]:
         text = site.secret_files.get(name)
         state = "absent" if text is None else "file"
         wanted.append(Wanted(str(folder / name), state, text or "", group=group, mode=0o640))
+    variables = build_variables(site)
+    path, state = str(places.build_env_file), "file" if variables else "absent"
+    wanted.append(Wanted(path, state, environment.serialize(variables), mode=0o600))
     if site.project_files:
         content = json.dumps(dict(site.project_files), indent=1, sort_keys=True) + "\n"
         wanted.append(Wanted(str(places.project_files), "file", content, mode=0o600))

@@ -144,3 +144,59 @@ def test_a_locale_that_is_nowhere(translated: Any) -> None:
 def test_nothing_to_compile(project: Any) -> None:
     (result,) = project.run(STEP)
     assert not result.changed and "there is no .po file" in result.facts["reason"]
+
+
+# --- compress: django-compressor stands in as a package of the project's ---------------------------------------
+
+COMPRESSOR = {
+    "compressor/__init__.py": "",
+    "compressor/management/__init__.py": "",
+    "compressor/management/commands/__init__.py": "",
+    "compressor/management/commands/compress.py": """
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+class Command(BaseCommand):
+    def handle(self, **options):
+        if settings.SAYS:
+            raise CommandError(settings.SAYS)
+""",
+    "compressor/cache.py": "def get_offline_manifest(): return {'a': 1, 'b': 2}",
+    "compressor/storage.py": """
+from django.conf import settings
+class Storage:
+    def path(self, name):
+        if settings.FAR:
+            raise NotImplementedError
+        return name
+default_storage = Storage()
+""",
+}
+OFFLINE = "INSTALLED_APPS = [*INSTALLED_APPS, 'compressor']\nCOMPRESS_ENABLED = True\nSAYS, FAR = '', False\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "compressed", "reason"),
+    [
+        ("", 0, "compressor is not in INSTALLED_APPS"),
+        (OFFLINE, 0, "COMPRESS_OFFLINE is not set"),
+        (OFFLINE + "COMPRESS_OFFLINE = True", 2, None),
+        (OFFLINE + "COMPRESS_OFFLINE = True\nCOMPRESS_ENABLED = False", 0, "COMPRESS_OFFLINE is not set"),
+        (OFFLINE + "COMPRESS_OFFLINE = FAR = True", 0, "COMPRESS_STORAGE is not on this host"),
+        (OFFLINE + "COMPRESS_OFFLINE = True\nSAYS = 'No templates found. Look'", 0, "No templates found. Look"),
+    ],
+)
+def test_compress(project: Any, settings: str, compressed: int, reason: str | None) -> None:
+    for name, text in COMPRESSOR.items():
+        project.write(name, text)
+    project.settings(settings)
+    (done,) = project.run({"name": "compress"})
+    assert done.facts["compressed"] == compressed and done.facts.get("reason") == reason
+    assert done.changed is bool(compressed)
+
+
+def test_compress_that_fails(project: Any) -> None:
+    for name, text in COMPRESSOR.items():
+        project.write(name, text)
+    project.settings(OFFLINE + "COMPRESS_OFFLINE = True\nSAYS = 'rendering front.html: no file'")
+    error = refused(project, {"name": "compress"})
+    assert error.message == "manage.py compress: rendering front.html: no file" and "build: []" in error.hint

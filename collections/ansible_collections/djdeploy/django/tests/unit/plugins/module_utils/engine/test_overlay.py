@@ -91,6 +91,14 @@ def test_sound_settings_are_left_alone() -> None:
         ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X_PROTO", "https")}, {}),
         ({"STATIC_ROOT": f"{RELEASE}/code/static"}, {"STATIC_ROOT": SITE["static_root"]}),
         ({"STATIC_ROOT": PurePosixPath(SITE["static_root"])}, {}),
+        (
+            {"STATIC_ROOT": f"{RELEASE}/code/static", "COMPRESS_ROOT": f"{RELEASE}/code/static"},
+            {"STATIC_ROOT": SITE["static_root"], "COMPRESS_ROOT": SITE["static_root"]},
+        ),
+        (
+            {"STATIC_ROOT": f"{RELEASE}/code/static", "COMPRESS_ROOT": "/elsewhere"},
+            {"STATIC_ROOT": SITE["static_root"]},
+        ),
         ({"STATIC_URL": None}, {"STATIC_URL": "/static/"}),
         ({"STATIC_URL": "https://cdn.example/"}, {}),
         ({"MEDIA_ROOT": ""}, {"MEDIA_ROOT": "/srv/shop/shared/media"}),

@@ -516,6 +516,12 @@ def test_uv_environment() -> None:
         ("ERROR: Ignored the following\nERROR: No matching distribution found for x==9", "there is no x==9", "mend"),
         ("cause: invalid peer certificate: UnknownIssuer", "certificate", "djdeploy_ca_certificates"),
         ("error: Failed to fetch: `https://x`\n cause: dns error", "cannot be reached", "network"),
+        (
+            "error: Failed to fetch: `https://me:********@x.example.com/simple/a/`\n"
+            "  Caused by: HTTP status client error (401 Unauthorized) for url (https://x.example.com/simple/a/)",
+            "the package index on x.example.com refuses this host",
+            "package_indexes",
+        ),
         ("error: Hash mismatch for `x`", "hash", "hashes"),
         ("error: Failed to inspect Python interpreter from provided path", "interpreter", "python3-venv"),
         ("error: something new\n  cause: x", "something new", "mend requirements.txt"),

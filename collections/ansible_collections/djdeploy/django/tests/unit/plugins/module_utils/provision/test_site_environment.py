@@ -132,8 +132,37 @@ def test_files_of_secrets_and_of_the_project() -> None:
 
 def test_a_site_without_files_has_none() -> None:
     wanted = site_environment.wanted_files(Given("shop"), [])
-    assert [(item.dest, item.state) for item in wanted] == [("/etc/djdeploy/sites/shop.files", "absent")]
+    folder = "/etc/djdeploy/sites"
+    absent = [(f"{folder}/shop.build.env", "absent"), (f"{folder}/shop.files", "absent")]
+    assert [(item.dest, item.state) for item in wanted] == absent
     assert files.plan(wanted, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("indexes", "secrets", "expected"),
+    [
+        ({}, {}, {}),
+        ({}, {"NPM_TOKEN": "t"}, {"NPM_TOKEN": "t"}),
+        (
+            {"default": "https://a:b@x/simple"},
+            {},
+            {"UV_DEFAULT_INDEX": "https://a:b@x/simple", "PIP_INDEX_URL": "https://a:b@x/simple"},
+        ),
+        (
+            {"one": "https://x/1", "two": "https://x/2"},
+            {"PIP_EXTRA_INDEX_URL": "said"},
+            {"UV_INDEX": "one=https://x/1 two=https://x/2", "PIP_EXTRA_INDEX_URL": "said"},
+        ),
+    ],
+)
+def test_build_variables(indexes: dict[str, str], secrets: dict[str, str], expected: dict[str, str]) -> None:
+    assert site_environment.build_variables(Given("shop", package_indexes=indexes, build_secrets=secrets)) == expected
+
+
+def test_what_builds_get_is_a_file_of_roots() -> None:
+    (wanted, _files) = site_environment.wanted_files(Given("shop", build_secrets={"NPM_TOKEN": "a$b"}), [])
+    assert (wanted.dest, wanted.mode, wanted.owner) == ("/etc/djdeploy/sites/shop.build.env", 0o600, "root")
+    assert site_environment.read(wanted.content) == {"NPM_TOKEN": "a$b"}
 
 
 @pytest.mark.parametrize(
