@@ -576,8 +576,9 @@ def test_without_secrets() -> None:
     resolved = schema.resolve("shop", {"domains": ["a.de"], "secrets": {"A": "hunter2"}})
     assert "hunter2" not in json.dumps(schema.without_secrets(resolved))
     record = schema.without_secrets(resolved)
-    assert set(resolved) - set(record) == {"secrets", "secret_files", "project_files"}
-    assert record["secret_names"] == {"secrets": ["A"], "secret_files": [], "project_files": []}
+    others = {"secret_files", "project_files", "build_secrets", "package_indexes"}
+    assert set(resolved) - set(record) == {"secrets", *others}
+    assert record["secret_names"] == {"secrets": ["A"], **{name: [] for name in others}}
 
 
 @pytest.mark.parametrize(
