@@ -16,6 +16,8 @@ DATA_DIR = os.path.join(os.environ["HOME"], "data")  # HOME outlives releases
 CACHE_DIR = os.path.join(DATA_DIR, "cache")
 MEDIA_ROOT = os.path.join(DATA_DIR, "media")
 
+DATABASES["default"]["ALTER_ROLE"] = "weblate"  # noqa: F405  (a migration names the role; it is the site's)
+
 CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]  # noqa: F405
 CACHES["avatar"]["LOCATION"] = os.path.join(CACHE_DIR, "avatar")  # noqa: F405
 CELERY_BROKER_URL = CELERY_RESULT_BACKEND = os.environ["CELERY_BROKER_URL"]
