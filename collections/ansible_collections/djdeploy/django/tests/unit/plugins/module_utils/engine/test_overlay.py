@@ -344,7 +344,7 @@ def test_sqlite_for_many_processes(default: dict[str, Any], django: tuple[int, i
             "mariadb",
             MARIADB_URL,
             {"ENGINE": SQLITE, "NAME": "db.sqlite3"},
-            {"ENGINE": MYSQL, **ADDRESS, "USER": "shop", "HOST": SOCKET, "OPTIONS": {"charset": "utf8mb4"}},
+            {"ENGINE": MYSQL, **ADDRESS, "USER": "shop", "HOST": SOCKET, "OPTIONS": overlay._MARIADB_OPTIONS},
         ),
         ("external", "postgres://u:p@db/x", {}, parse_database_url("postgres://u:p@db/x")),
         ("external", "postgres://u:p@db/x", parse_database_url("postgres://u:p@db/x"), None),

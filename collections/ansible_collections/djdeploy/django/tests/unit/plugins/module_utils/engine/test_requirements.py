@@ -182,9 +182,7 @@ def test_extras_are_told() -> None:
 )
 def test_client_of_a_storage_that_is_given_by_dsn(text: str, storage: str, added: tuple[str, ...]) -> None:
     tree = TextTree({"requirements.txt": text})
-    found = plan_environment(
-        tree, find_requirements(tree, "."), python_version="3.13", database="project", storage=storage
-    )
+    found = plan_environment(tree, find_requirements(tree, "."), python_version="3.13", storage=storage)
     assert found.extras == added
     assert "secret" not in repr(found), "a plan is told and kept"
 
