@@ -86,8 +86,8 @@ def site_findings(site: Site) -> Iterator[Finding]:
         f"journalctl -u {paths.service_unit} -n 50; systemctl restart {paths.service_unit}",
     )  # fmt: skip
     if live.processes:
+        name = process_units.log_patterns(site.name, live.id)[0]
         for each in process_units.states(site, live, process_units.look(site.name)):
-            name = next(iter(process_units.log_patterns(site.name, live.id)))
             yield Finding(
                 site.name, each["state"] == "active", f"process {each['name']} is {each['state']} ({each['sub']})",
                 f"journalctl -u '{name}' -n 50; djdeploy recover {site.name}",
