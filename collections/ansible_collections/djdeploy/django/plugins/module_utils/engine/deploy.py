@@ -403,9 +403,11 @@ def receive(site: Site, request: Request, progress: Progress) -> bool:
     if deployed is not None:
         tip = repository.commit(site.ref)
         if (tip or NO_COMMIT) != deployed.old:  # git would find out, too, but only when the release is built
-            to = tip[:7] if tip else "nothing"
+            # It may have gone back, too: to what is live, when the deploy of the push before was interrupted.
+            contained = tip is None or repository.is_ancestor(tip, deployed.new)
             raise EngineError(
-                f"refused: while this push waited, {site.branch} went to {to}", "git pull, then push again"
+                f"refused: while this push waited, {site.branch} went to {tip[:7] if tip else 'nothing'}",
+                "push again, nothing of it is missing in yours" if contained else "git pull, then push again",
             )
         try:
             ready(site, deployed.new, request, progress, repository)

@@ -429,7 +429,15 @@ def test_receive_after_the_branch_moved_on(stage: Stage) -> None:
     for old in (one, NO_COMMIT):
         with pytest.raises(EngineError, match=f"refused: while this push waited, main went to {two[:7]}") as raised:
             stage.ask("receive", updates=(RefUpdate(old, three, MAIN),))
-        assert (raised.value.hint, stage.done) == ("git pull, then push again", [])
+        assert (raised.value.hint, stage.done) == ("push again, nothing of it is missing in yours", [])
+    stage.work.git("commit", "--quiet", "--amend", "--allow-empty", "-m", "beside three")
+    beside = stage.work.git("rev-parse", "HEAD")
+    stage.work.push(f"{beside}:refs/heads/objects")
+    stage.push(three)
+    with pytest.raises(EngineError, match=f"main went to {three[:7]}") as raised:
+        stage.ask("receive", updates=(RefUpdate(two, beside, MAIN),))
+    assert (raised.value.hint, stage.done) == ("git pull, then push again", [])
+    stage.push(two)
     stage.ask("receive", updates=(RefUpdate(two, three, MAIN),))
     assert stage.done == ["prepare three"]
 
