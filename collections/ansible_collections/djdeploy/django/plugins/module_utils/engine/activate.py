@@ -22,6 +22,9 @@ from .releases import (
 from .sites import Site
 from .tree import drop_last_links, even_when_full, keep_links, point, remove_tree
 
+# Seconds the static files of a pruned release stay: a page of it may have just been sent, or lie in a cache.
+AFTERWARDS = 3600.0
+
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -149,7 +152,7 @@ def settle(site: Site, progress: Progress) -> None:
         for release in gone:
             remove_tree(site.paths.release(release.id).root)
         if gone:
-            drop_last_links(site.paths.static_kept)
+            drop_last_links(site.paths.static_kept, AFTERWARDS)
             prune_environments(site)
             pythons.prune()
         note.text = f"stopped {len(stopped)}, pruned {len(gone)}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,16 +132,18 @@ def keep_links(source: Path, kept: Path) -> int:
     return added
 
 
-def drop_last_links(kept: Path) -> int:
+def drop_last_links(kept: Path, after: float) -> int:
     """Remove files that no release holds any more: their link count tells.
 
+    :param after: seconds a file stays when its last release is gone, whose removal set its ctime (inode(7)).
     :returns: how many went.
     """
-    dropped = 0
+    dropped, end = 0, time.time() - after
     for folder, directories, files in os.walk(kept, topdown=False):
         for name in files:
             path = Path(folder, name)
-            if path.lstat().st_nlink == 1:
+            status = path.lstat()
+            if status.st_nlink == 1 and status.st_ctime <= end:
                 path.unlink()
                 dropped += 1
         for name in directories:

@@ -273,9 +273,17 @@ def test_settle_stops_every_other_release_and_never_the_live_one(
     assert progress.phases[-1]["note"] == "stopped 2, pruned 0"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "static"),
+    [
+        pytest.param(activate.AFTERWARDS, ["a.css", "b.css", "c.css"], id="a page may be on its way"),
+        pytest.param(0.0, ["b.css", "c.css"], id="long after"),
+    ],
+)
 def test_settle_prunes_releases_their_environments_and_static_files(
-    machine: Machine, keep: Keep, progress: Progress
+    machine: Machine, keep: Keep, progress: Progress, monkeypatch: pytest.MonkeyPatch, seconds: float, static: list[str]
 ) -> None:
+    monkeypatch.setattr(activate, "AFTERWARDS", seconds)
     paths = machine.site.paths
     machine.site.config["keep_releases"] = 2
     for name, state in ((A, "retired"), (B, "retired"), (C, "live")):
@@ -287,7 +295,7 @@ def test_settle_prunes_releases_their_environments_and_static_files(
     activate.settle(machine.site, progress)
     assert sorted(machine.states()) == [B, C]
     assert sorted(path.name for path in paths.environments.iterdir()) == ["env-b", "env-c"]
-    assert sorted(path.name for path in (paths.static_kept / "static").iterdir()) == ["b.css", "c.css"]
+    assert sorted(path.name for path in (paths.static_kept / "static").iterdir()) == static
 
 
 @pytest.mark.parametrize("state", ["retired", "failed", "void"])

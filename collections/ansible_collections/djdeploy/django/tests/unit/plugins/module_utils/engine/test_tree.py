@@ -229,16 +229,17 @@ def test_drop_last_links_when_a_release_is_pruned(tmp_path: Path) -> None:
     os.link(old / "same.css", new / "same.css")
     tree.keep_links(old, kept)
     tree.keep_links(new, kept)
-    assert tree.drop_last_links(kept) == 0, "both releases are there"
+    assert tree.drop_last_links(kept, 0) == 0, "both releases are there"
     tree.remove_tree(old)
-    assert tree.drop_last_links(kept) == 1
+    assert tree.drop_last_links(kept, 60) == 0, "a page of the old one may be on its way"
+    assert tree.drop_last_links(kept, 0) == 1
     assert content(kept) == {"new/new.css": "2", "same.css": "0"}
     assert not (kept / "old").exists(), "no empty directories are left"
     assert content(new) == {"new/new.css": "2", "same.css": "0"}
 
 
 def test_drop_last_links_without_a_directory(tmp_path: Path) -> None:
-    assert tree.drop_last_links(tmp_path / "missing") == 0
+    assert tree.drop_last_links(tmp_path / "missing", 0) == 0
 
 
 # --- a full disk ----------------------------------------------------------------------------------
