@@ -148,7 +148,11 @@ def test_deployer_killed_while_work_is_handed_over(works, server, status, done, 
         time.sleep(delay)
         server.check_output("systemctl kill --signal KILL 'djdeploy-deployer@*'")
         push.wait(120)
-    eventually(lambda: works.push().status == 0, 60, "a push goes live again with nobody's help")
+
+    def goes_live() -> bool:
+        return works.push().status == 0 and status("works")["live"]["revision"] == works.head()
+
+    eventually(goes_live, 120, "a push goes live again with nobody's help")
     live = status("works")["live"]["id"]
     eventually(lambda: {live[:15] in unit for unit in units(server)} == {True}, 60, "only its processes run")
     eventually(lambda: len(numbers(done, first, 20)) >= 20, 60, "the jobs are done")
