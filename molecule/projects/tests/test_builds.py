@@ -36,7 +36,7 @@ def site(request: pytest.FixtureRequest, fleet: dict[str, Machine], ephemeral: P
     corpus.make(CASE, folder / "projects" / NAME)
     found = Site(NAME, fleet[request.param], folder)
     for text in ("once\n", "twice\n"):
-        found.change("CHANGES", text, append=True)
+        found.change("CHANGES", text)
         done = found.push()
         assert done.status == 0, done.output
     return found

@@ -59,8 +59,8 @@ class Finished:
 def finish(root: Path, before: Path | None) -> Finished:
     """Link what did not change to the files of the release before, its compressed forms with it; compress the rest.
 
-    A linked file keeps its time, too, so a browser that has it is told so. Everything below `root` must be root's
-    already. Links are not followed, and nothing but files is opened.
+    A linked file gets the time of the new one: collectstatic goes by it, and would copy again what is older than its
+    source. Everything below `root` must be root's already. Links are not followed, and nothing but files is opened.
 
     :param before: the static files of the live release.
     """
@@ -69,12 +69,13 @@ def finish(root: Path, before: Path | None) -> Finished:
     for name, size in new.items():
         forms = {form for form in FORMS if f"{name}{form}" in new}  # the project made these itself
         if before and old.get(name) == size and filecmp.cmp(before / name, root / name, shallow=False):
-            link(before / name, root / name)
+            told = os.stat(root / name)
+            same = [form for form in FORMS if form not in forms and f"{name}{form}" in old]
+            for form in ("", *same):
+                link(before / f"{name}{form}", root / f"{name}{form}")
+                os.utime(root / f"{name}{form}", ns=(told.st_atime_ns, told.st_mtime_ns))
             linked += 1
-            for form in FORMS:
-                if form not in forms and f"{name}{form}" in old:
-                    link(before / f"{name}{form}", root / f"{name}{form}")
-                    forms.add(form)
+            forms.update(same)
         if not forms and worth(name, size):
             fresh.append(name)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import static_files
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError, StepResult
 
 GETTEXT = shutil.which("msgfmt") is not None
@@ -200,3 +201,16 @@ def test_compress_that_fails(project: Any) -> None:
     project.settings(OFFLINE + "COMPRESS_OFFLINE = True\nSAYS = 'rendering front.html: no file'")
     error = refused(project, {"name": "compress"})
     assert error.message == "manage.py compress: rendering front.html: no file" and "build: []" in error.hint
+
+
+def test_files_shared_with_the_release_before_are_collected(project: Any) -> None:
+    """collectstatic goes by times: what a release shares with the one before must not look older than its source."""
+    step, collected = {"name": "collectstatic"}, project.root / "collected"
+    project.run(step)
+    before = collected.rename(project.root / "before")
+    for file in before.rglob("*.*"):
+        os.utime(file, (1, 1))
+    project.run(step)
+    assert static_files.finish(collected, before).linked
+    (again,) = project.run(step, check=True)
+    assert not again.changed, again.diff

@@ -69,6 +69,8 @@ def test_finish_links_what_did_not_change(tmp_path: Path) -> None:
     assert static_files.finish(after, before) == static_files.Finished(2, 2)
     for name in ("same.css", "same.css.gz", "cat.jpg"):
         assert os.path.samefile(before / name, after / name), name
+    times = {(after / name).stat().st_mtime for name in ("same.css", "same.css.gz")}
+    assert times == {1}, "collectstatic would take an older one for outdated"
     assert not os.path.samefile(before / "other.css", after / "other.css")
     assert b"tan" in gzip.decompress((after / "other.css.gz").read_bytes())
     assert not [path for path in after.iterdir() if path.name.startswith(".")]
