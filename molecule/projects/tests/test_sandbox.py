@@ -23,23 +23,16 @@ GIVEN = {"NOTES_GREETING": 'Grüße: "$HOME" %n', "SECRET_KEY": "only-for-the-bu
 
 
 HOSTS = [pytest.param(host, marks=pytest.mark.xdist_group(host)) for host in CASE.hosts]
-pytestmark = pytest.mark.skipif(CASE not in corpus.chosen(), reason="the case is not chosen (DJDEPLOY_CASES)")
+pytestmark = [
+    pytest.mark.skipif(CASE not in corpus.chosen(), reason="the case is not chosen (DJDEPLOY_CASES)"),
+    pytest.mark.parametrize("host", HOSTS),
+]
 
 
-@pytest.fixture(scope="module", params=HOSTS)
-def site(request: pytest.FixtureRequest, fleet: dict[str, Machine], ephemeral: Path) -> Site:
-    """The site of the case, live twice: so there is a `current` to be written to."""
-    folder = ephemeral / "projects" / request.param
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "laptop").exists():
-        (folder / "laptop").symlink_to(ephemeral / "laptop")
-    corpus.make(CASE, folder / "projects" / NAME)
-    found = Site(NAME, fleet[request.param], folder)
-    for text in ("once\n", "twice\n"):
-        found.change("CHANGES", text)
-        done = found.push()
-        assert done.status == 0, done.output
-    return found
+@pytest.fixture
+def site(host: str, fleet: dict[str, Machine], ephemeral: Path) -> Site:
+    """The site of the case as test_corpus.py left it: pushed twice, so there is a `current` to be written to."""
+    return Site(NAME, fleet[host], ephemeral / "projects" / host)
 
 
 @pytest.fixture
