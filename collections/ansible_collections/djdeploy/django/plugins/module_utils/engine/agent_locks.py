@@ -361,10 +361,12 @@ class Session:
 
     transactional = True  # whether a migration that fails is taken back by the server
     stays = "is not atomic"  # why a part of one stays
+    sessions = "pg_locks"  # where an administrator sees who holds a lock
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.connection)
         self.holder: Any = None
+        self.key = 0
         self.left_before: list[str] = []
         self.begin()
 
@@ -455,28 +457,17 @@ class Session:
         holder.settings_dict["AUTOCOMMIT"] = True
         holder.inc_thread_sharing()  # the watcher looks from here
         self.holder = holder
-        migrating, holding = self.server_processes()
-        refuse_shared(migrating, migrating, holding)  # before a setting or a lock gets stuck in a pool
+        self.refuse_unfit()  # before a setting or a lock gets stuck in a pool
         began, told = time.monotonic(), None
         with holder.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN "
-                "('lock_timeout', 'statement_timeout', 'idle_session_timeout')"
-            )
-            cursor.execute("SELECT set_config('application_name', %s, false)", [f"djdeploy lock {self.lock_name}"])
-            cursor.execute("SELECT current_database()")
-            key = lock_key(cursor.fetchone()[0], self.lock_name)
-            while True:
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
-                if cursor.fetchone()[0]:
-                    break
-                cursor.execute(HOLDER, key_halves(key))
-                row = cursor.fetchone()
+            self.name_lock(cursor)
+            while not self.try_lock(cursor):
+                row = self.migrating_elsewhere(cursor)
                 if row is not None and row != told:
                     told = row
-                    tell(f"waiting for another host that migrates: {told_holder(row)}")
+                    tell(f"waiting for another host that migrates: {self.told_holder(row)}")
                 if time.monotonic() - began > self.queue:
-                    raise queue_failure(told, self.queue)
+                    raise self.queue_failure(told)
                 time.sleep(POLL)
         if told is not None:
             self.waited += round(time.monotonic() - began, 1)
@@ -488,8 +479,49 @@ class Session:
             return
         if holder.is_usable():
             with holder.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock_all()")  # closing does not, where a pool keeps the session
+                self.unlock(cursor)
         holder.close()
+
+    def refuse_unfit(self) -> None:
+        """:raises Failure: when the connections cannot hold a lock."""
+        migrating, holding = self.server_processes()
+        refuse_shared(migrating, migrating, holding)
+
+    def name_lock(self, cursor: Any) -> None:
+        """Prepare the connection that holds the lock, and know the lock by what the server calls it."""
+        cursor.execute(
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN "
+            "('lock_timeout', 'statement_timeout', 'idle_session_timeout')"
+        )
+        cursor.execute("SELECT set_config('application_name', %s, false)", [f"djdeploy lock {self.lock_name}"])
+        cursor.execute("SELECT current_database()")
+        self.key = lock_key(cursor.fetchone()[0], self.lock_name)
+
+    def try_lock(self, cursor: Any) -> bool:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [self.key])
+        return bool(cursor.fetchone()[0])
+
+    def unlock(self, cursor: Any) -> None:
+        cursor.execute("SELECT pg_advisory_unlock_all()")  # closing does not, where a pool keeps the session
+
+    def migrating_elsewhere(self, cursor: Any) -> tuple[Any, ...] | None:
+        """Who has the lock: its process, where it comes from, since when; nothing when that cannot be told."""
+        cursor.execute(HOLDER, key_halves(self.key))
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+    def told_holder(self, row: tuple[Any, ...]) -> str:
+        return told_holder(row)
+
+    def queue_failure(self, row: tuple[Any, ...] | None) -> Failure:
+        """That another host migrates for too long, and how to end it."""
+        who = told_holder(row) if row else "it cannot be told who"
+        end = self.ending({"pid": row[0]}) if row else f"see {self.sessions}"
+        return Failure(
+            "migration",
+            f"another host migrates for more than {self.queue:g} s: {who}",
+            f"see what it does; when it is dead, end it: {end}",
+        )
 
     def holding(self) -> bool:
         return self.holder is not None and self.holder.connection is not None and self.holder.is_usable()
@@ -667,17 +699,6 @@ def told_holder(row: tuple[Any, ...]) -> str:
     """Who migrates, of the columns of HOLDER."""
     pid, client, since = row
     return f"pid {pid}, from {client or 'the host of the database'}" + (f", since {since}" if since else "")
-
-
-def queue_failure(row: tuple[Any, ...] | None, seconds: float, end: str = "") -> Failure:
-    """:param end: how to end it."""
-    who = told_holder(row) if row else "it cannot be told who"
-    end = end or (ending({"pid": row[0]}) if row else "see pg_locks")
-    return Failure(
-        "migration",
-        f"another host migrates for more than {seconds:g} s: {who}",
-        f"see what it does; when it is dead, end it: {end}",
-    )
 
 
 # --- Giving up --------------------------------------------------------------------------------------------------

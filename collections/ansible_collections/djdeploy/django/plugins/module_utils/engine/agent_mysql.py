@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from typing import Any
 
-from .agent_locks import LOST, POLL, REFUSED, Blocker, Session, causes, one_line, queue_failure, tell
+from .agent_locks import LOST, REFUSED, Blocker, Session, causes, one_line
 from .agent_words import Failure
 
 # Errors by number (MariaDB knowledge base, Error Codes; MySQL reference, Server and Client Error Messages).
@@ -61,6 +60,7 @@ class MySQLSession(Session):
 
     transactional = False
     stays = "failed on a database that takes no change of tables back"
+    sessions = "PROCESSLIST"
 
     def begin(self) -> None:
         self.bounded = True
@@ -115,47 +115,30 @@ class MySQLSession(Session):
 
     # --- one host at a time ---
 
-    def take_lock(self) -> None:
-        """Wait until no other host migrates this database for this site.
+    def refuse_unfit(self) -> None:
+        """Nothing to ask before the lock is taken; `verify` sees whether the bounds are kept."""
 
-        :raises Failure: when that takes too long.
-        """
-        self.release()
-        holder = self.connection.copy()
-        holder.settings_dict["AUTOCOMMIT"] = True
-        holder.inc_thread_sharing()  # the watcher looks from here
-        self.holder = holder
-        began, told = time.monotonic(), None
-        with holder.cursor() as cursor:
-            cursor.execute("SET SESSION wait_timeout = %s", [LONGEST_IDLE])
-            cursor.execute("SELECT DATABASE()")
-            self.name = lock_name(cursor.fetchone()[0], self.lock_name)
-            while True:
-                cursor.execute("SELECT GET_LOCK(%s, 0)", [self.name])
-                if cursor.fetchone()[0] == 1:
-                    break
-                cursor.execute(
-                    "SELECT ID, HOST, NULL FROM information_schema.PROCESSLIST WHERE ID = IS_USED_LOCK(%s)", [self.name]
-                )
-                row = cursor.fetchone()
-                if row is not None and row != told:
-                    told = row
-                    tell(f"waiting for another host that migrates: connection {row[0]}, from {row[1]}")
-                if time.monotonic() - began > self.queue:
-                    raise queue_failure(told, self.queue, self.ending({"pid": told[0]}) if told else "see PROCESSLIST")
-                time.sleep(POLL)
-        if told is not None:
-            self.waited += round(time.monotonic() - began, 1)
+    def name_lock(self, cursor: Any) -> None:
+        cursor.execute("SET SESSION wait_timeout = %s", [LONGEST_IDLE])
+        cursor.execute("SELECT DATABASE()")
+        self.name = lock_name(cursor.fetchone()[0], self.lock_name)
 
-    def release(self) -> None:
-        """Give the lock back; the server does it as well when this process dies."""
-        holder, self.holder = self.holder, None
-        if holder is None:
-            return
-        if holder.is_usable():
-            with holder.cursor() as cursor:
-                cursor.execute("SELECT RELEASE_LOCK(%s)", [self.name])
-        holder.close()
+    def try_lock(self, cursor: Any) -> bool:
+        cursor.execute("SELECT GET_LOCK(%s, 0)", [self.name])
+        return bool(cursor.fetchone()[0] == 1)
+
+    def unlock(self, cursor: Any) -> None:
+        cursor.execute("SELECT RELEASE_LOCK(%s)", [self.name])
+
+    def migrating_elsewhere(self, cursor: Any) -> tuple[Any, ...] | None:
+        cursor.execute(
+            "SELECT ID, HOST, NULL FROM information_schema.PROCESSLIST WHERE ID = IS_USED_LOCK(%s)", [self.name]
+        )
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+    def told_holder(self, row: tuple[Any, ...]) -> str:
+        return f"connection {row[0]}, from {row[1]}"
 
     def holding(self) -> bool:
         """Whether the lock is ours still: some drivers connect anew by themselves, and without it."""

@@ -22,7 +22,6 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.agent_locks
     milliseconds,
     one_line,
     pause_after,
-    queue_failure,
     refuse_shared,
     refuse_unkept,
     session_for,
@@ -430,10 +429,11 @@ def test_who_migrates(row: tuple[Any, ...], told: str) -> None:
 
 
 def test_queue_that_does_not_end() -> None:
-    failure = queue_failure((7, "10.0.0.3", None), 60)
+    waiting = Session(Wrapper(), "", 2, 900, 1, 60)
+    failure = waiting.queue_failure((7, "10.0.0.3", None))
     assert failure.message == "another host migrates for more than 60 s: pid 7, from 10.0.0.3"
     assert "SELECT pg_terminate_backend(7)" in failure.hint
-    assert "pg_locks" in queue_failure(None, 60).hint
+    assert "pg_locks" in waiting.queue_failure(None).hint
 
 
 @pytest.mark.parametrize(
