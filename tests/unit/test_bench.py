@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import errno
 import http.client
-import importlib.machinery
-import importlib.util
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,18 +14,10 @@ import pytest
 from bench import deploy, load, noop, projects
 from bench.host import Trouble
 from bench.report import Goal, Result, percentile, report, table
+from tests.unit.scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGAN = 1_000.0
-
-
-def script_bench() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("script_bench", str(ROOT / "script/bench"))
-    specification = importlib.util.spec_from_loader(loader.name, loader)
-    assert specification is not None
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
 
 
 def line(at: float, **event: Any) -> dict[str, Any]:
@@ -185,8 +174,8 @@ def test_table_is_aligned():
 
 
 def test_words_after_projects_are_cases():
-    assert script_bench().with_cases(["load", "projects", "uv", "celery"]) == (["load", "projects"], ["uv", "celery"])
-    assert script_bench().with_cases(["load", "noop"]) == (["load", "noop"], [])
+    assert script("bench").with_cases(["load", "projects", "uv", "celery"]) == (["load", "projects"], ["uv", "celery"])
+    assert script("bench").with_cases(["load", "noop"]) == (["load", "noop"], [])
 
 
 @pytest.mark.parametrize(

@@ -4,35 +4,23 @@
 from __future__ import annotations
 
 import argparse
-import importlib.machinery
-import importlib.util
 import json
 import shlex
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.unit.scripts import script
+
 SCRIPT = Path(__file__).resolve().parents[2] / "script" / "host"
 
 
-def load() -> ModuleType:
-    """Import a program that has no .py in its name; dataclasses look themselves up in sys.modules."""
-    loader = importlib.machinery.SourceFileLoader("djdeploy_script_host", str(SCRIPT))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
-    return module
-
-
-host = load()
+host = script("host")
 
 ONE_LINE = """
 # deb http://commented.example/debian bookworm main

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,19 +13,12 @@ from ansible_collections.djdeploy.django.plugins.action import validate
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import schema
 from ansible_collections.djdeploy.django.plugins.plugin_utils import inventory
 
+from tests.unit.scripts import script
+
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ["prod", "staging"]
 # A setting that is not set: '# name: value', or '# - item' below one.
 COMMENTED = re.compile(r"^( *)# ( *)((?!SPDX-)(?:[\w.-]+:(?: |$)|- ).*)$", re.MULTILINE)
-
-
-def script_docs() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("script_docs", str(ROOT / "script/docs"))
-    specification = importlib.util.spec_from_loader(loader.name, loader)
-    assert specification is not None
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
 
 
 def uncommented(text: str) -> str:
@@ -78,7 +68,7 @@ def test_shows_every_key_and_every_variable(environment: str) -> None:
     site = given["djdeploy_sites"]["shop"]
     shown = {*site, *(f"{name}.{key}" for name in SECTIONS for key in site[name])}
     assert shown == set(schema.key_names())
-    docs = script_docs()
+    docs = script("docs")
     set_by_playbooks = docs.set_by_playbooks(ROOT / "playbooks")
     expected = {key.name for key in schema.INVENTORY_KEYS}
     for spec in docs.role_specs(docs.COLLECTION / "roles").values():
@@ -99,7 +89,7 @@ def test_what_is_commented_is_the_default_where_there_is_one(environment: str) -
             value = site[key.name][inner.name] if key.kind == "section" else site[key.name]
             if key.name not in live_site and inner.default not in (None, [], {}):
                 shown[inner.name] = (value, inner.default)
-    for spec in script_docs().role_specs(ROOT / "collections/ansible_collections/djdeploy/django/roles").values():
+    for spec in script("docs").role_specs(ROOT / "collections/ansible_collections/djdeploy/django/roles").values():
         for name, option in spec.get("options", {}).items():
             default = option.get("default")
             if name in given and default not in (None, [], {}) and "{{" not in str(default):
@@ -141,4 +131,4 @@ def test_readme_names_files_that_are_there(environment: str) -> None:
 
 @pytest.mark.parametrize("name", ["variables.md", "projects.md"])
 def test_generated_page_is_what_the_code_says(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text() == script_docs().PAGES[name](), "run: script/docs"
+    assert (ROOT / "docs" / name).read_text() == script("docs").PAGES[name](), "run: script/docs"

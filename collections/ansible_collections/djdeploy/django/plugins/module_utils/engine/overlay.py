@@ -79,7 +79,7 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
         another URL is not understood.
     """
     gaps = data.close_gaps(settings, site, environ)
-    settings = _with(settings, gaps)
+    settings = data.with_gaps(settings, gaps)
     for close in (
         _debug,
         _secret_key,
@@ -94,15 +94,15 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
         _middleware,
         _logging,
     ):
-        for name, (value, reason) in close(settings, site, environ):
-            gaps[name] = (value, f"{gaps[name][1]}; {reason}" if name in gaps else reason)
-    for name, (value, reason) in static.close_gaps(_with(settings, gaps), site):
-        gaps[name] = (value, f"{gaps[name][1]}; {reason}" if name in gaps else reason)
+        _add(gaps, close(settings, site, environ))
+    _add(gaps, static.close_gaps(data.with_gaps(settings, gaps), site))
     return gaps
 
 
-def _with(settings: Mapping[str, Any], gaps: Mapping[str, Gap]) -> dict[str, Any]:
-    return {**settings, **{name: value for name, (value, _reason) in gaps.items()}}
+def _add(gaps: dict[str, Gap], found: Iterator[tuple[str, Gap]]) -> None:
+    """Put further gaps to those there are; a setting that is replaced once more has both reasons."""
+    for name, (value, reason) in found:
+        gaps[name] = (value, f"{gaps[name][1]}; {reason}" if name in gaps else reason)
 
 
 def relocations(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -520,7 +520,7 @@ def _apply(namespace: dict[str, Any]) -> None:
     namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
     namespace["DJDEPLOY_STATIC_BACKEND"] = static.backend_of(settings)
     namespace["DJDEPLOY_UNUSED"] = data.unused(settings, site, os.environ, gaps)
-    led = _with(settings, data.close_gaps(settings, site, os.environ))
+    led = data.with_gaps(settings, data.close_gaps(settings, site, os.environ))
     namespace["DJDEPLOY_RELOCATED"] = relocations(led, site)
     for directory in _written_to(led, site):
         # Whoever may not write there gets Django's own error, which names the file.

@@ -94,9 +94,7 @@ def unused(
     ):
         applied = setting in gaps or (name == "EMAIL_URL" and "EMAIL_BACKEND" in gaps)
         if name == "DEFAULT_STORAGE_DSN" and environ.get(name):
-            applied = _storage_applied(
-                {**settings, **{gap: value for gap, (value, _why) in gaps.items()}}, environ[name]
-            )
+            applied = _storage_applied(with_gaps(settings, gaps), environ[name])
         if environ.get(name) and not applied and not _mentions(settings, environ[name]):
             found.append((name, f"the project sets {about} itself, which stays as it is"))
     email = site.get("email") or {}
@@ -106,6 +104,11 @@ def unused(
             ("email.admins", "mail goes to localhost:25, for neither EMAIL_URL nor the project names a server")
         )
     return found
+
+
+def with_gaps(settings: Mapping[str, Any], gaps: Mapping[str, Gap]) -> dict[str, Any]:
+    """The settings as they are when the gaps are closed."""
+    return {**settings, **{name: value for name, (value, _reason) in gaps.items()}}
 
 
 def _storage_applied(settings: Mapping[str, Any], url: str) -> bool:
