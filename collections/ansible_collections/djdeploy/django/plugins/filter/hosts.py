@@ -14,6 +14,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths impor
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import authorized_keys as keys
 
 Sites = Mapping[str, Mapping[str, Any]]
+TLS = "sslmode=verify-ca&sslrootcert="
 
 
 def authorized_keys(sites: Sites) -> list[str]:
@@ -50,6 +51,7 @@ def site_environments(sites: Sites, remote: Mapping[str, Any]) -> list[dict[str,
             "secret_key_fallbacks": site.get("secret_key_fallbacks", 2),
             "domains": site["domains"],
             "database_url": own_database_url(name, site, remote),
+            "database_urls": further_database_urls(name, site, remote),
             "redis_socket": str(SitePaths(name).redis_socket) if site.get("redis", {}).get("enabled") else "",
         }
         for name, site in sites.items()
@@ -59,22 +61,35 @@ def site_environments(sites: Sites, remote: Mapping[str, Any]) -> list[dict[str,
 def own_database_url(name: str, site: Mapping[str, Any], remote: Mapping[str, Any]) -> str:
     """Where the default database that djdeploy makes for a site is; empty where it makes none."""
     for database in databases_said.wanted(site, name):
-        if database.kind == databases_said.POSTGRESQL:
-            return database_url(name, remote)
-        return databases_said.local_url(database, str(SitePaths(name).shared))
+        if database.alias == databases_said.DEFAULT:
+            return made_database_url(database, name, remote)
     return ""
 
 
-def database_url(site: str, remote: Mapping[str, Any]) -> str:
+def further_database_urls(name: str, site: Mapping[str, Any], remote: Mapping[str, Any]) -> dict[str, str]:
+    """Where the other databases that djdeploy makes for a site are, by the variable that tells it."""
+    urls = {each.variable: made_database_url(each, name, remote) for each in databases_said.further(site, name)}
+    return {variable: url for variable, url in urls.items() if url}
+
+
+def made_database_url(database: databases_said.Database, name: str, remote: Mapping[str, Any]) -> str:
+    """Where one database of a site is; empty where djdeploy makes none."""
+    if database.kind == databases_said.POSTGRESQL:
+        return database_url(name, remote, database.name)
+    return databases_said.local_url(database, str(SitePaths(name).shared))
+
+
+def database_url(site: str, remote: Mapping[str, Any], database: str = "") -> str:
     """Where a site's database is: behind the socket of its own host, or on another one.
 
     :param remote: `address`, `certificate` (a path) and `passwords` (by site) of the other host; empty: none.
+    :param database: its name; empty: the site's.
     """
     if not remote:
-        return f"postgresql:///{site}"
+        return f"postgresql:///{database or site}"
     address = f"[{remote['address']}]" if ":" in remote["address"] else remote["address"]
     password = quote(remote["passwords"].get(site, ""), safe="")
-    return f"postgresql://{site}:{password}@{address}:5432/{site}?sslmode=verify-ca&sslrootcert={remote['certificate']}"
+    return f"postgresql://{site}:{password}@{address}:5432/{database or site}?{TLS}{remote['certificate']}"
 
 
 def host_address(hostvars: Mapping[str, Any], host: str) -> str:
@@ -129,6 +144,27 @@ def database_sites(
     return found
 
 
+def database_names(
+    hostvars: Mapping[str, Any], web_hosts: Sequence[str], sites: Sites, kind: str = databases_said.POSTGRESQL
+) -> dict[str, list[str]]:
+    """The databases of one kind that each site has, on whichever host; see database_names.yml."""
+    found: dict[str, list[str]] = {}
+    for host in web_hosts:
+        variables = hostvars[host]
+        for name, site in schema.resolve_for_host(
+            sites, variables.get("djdeploy_host_sites"), host, variables.get("group_names") or []
+        ).items():
+            for each in databases_said.wanted(site, name):
+                if each.served and each.kind == kind and each.name not in found.setdefault(name, []):
+                    found[name].append(each.name)
+    return {name: names for name, names in found.items() if names}
+
+
+def served_sites(sites: Sites, kind: str = databases_said.POSTGRESQL) -> list[str]:
+    """The sites that have a database of one kind on a server; see served_sites.yml."""
+    return [name for name, site in sites.items() if databases_said.served(site, kind)]
+
+
 def site_hosts(hostvars: Mapping[str, Any], web_hosts: Sequence[str], sites: Sites) -> dict[str, list[str]]:
     """The hosts that serve each site, in the order of the inventory; see site_hosts.yml."""
     found: dict[str, list[str]] = {}
@@ -152,5 +188,7 @@ class FilterModule:
             "host_address": host_address,
             "database_host": database_host,
             "database_sites": database_sites,
+            "database_names": database_names,
+            "served_sites": served_sites,
             "site_hosts": site_hosts,
         }

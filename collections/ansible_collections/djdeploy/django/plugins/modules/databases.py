@@ -28,6 +28,10 @@ options:
     type: list
     elements: str
     default: []
+  databases:
+    description: Names of sites to the names of their databases. A site that is not in it has one of its own name.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -69,6 +73,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.provision import d
 ARGUMENTS = {
     "sites": {"type": "list", "elements": "str", "required": True},
     "remote_sites": {"type": "list", "elements": "str", "default": []},
+    "databases": {"type": "dict", "default": {}},
 }
 SALT_BYTES = 16
 TO_BE_MADE = "made when the playbook runs"
@@ -86,7 +91,11 @@ def main() -> None:
     try:
         found = databases.look(run)
         wanted = [
-            databases.Wanted(site, password(site, module.check_mode) if site in remote else "")
+            databases.Wanted(
+                site,
+                password(site, module.check_mode) if site in remote else "",
+                tuple(module.params["databases"].get(site, ())),
+            )
             for site in module.params["sites"]
         ]
         statements = databases.plan(wanted, found, os.urandom(SALT_BYTES))

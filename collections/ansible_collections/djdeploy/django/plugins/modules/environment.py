@@ -115,6 +115,7 @@ SITE = {
     "secret_key_fallbacks": {"type": "int", "default": 2, "no_log": False},
     "domains": {"type": "list", "elements": "str", "default": []},
     "database_url": {"type": "str", "default": "", "no_log": True},
+    "database_urls": {"type": "dict", "default": {}, "no_log": True},
     "redis_socket": {"type": "str", "default": ""},
 }
 ARGUMENTS = {"sites": {"type": "list", "elements": "dict", "required": True, "options": SITE}}

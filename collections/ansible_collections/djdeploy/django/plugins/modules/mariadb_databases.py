@@ -21,6 +21,10 @@ options:
     type: list
     elements: str
     required: true
+  databases:
+    description: Names of sites to the names of their databases. A site that is not in it has one of its own name.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -50,13 +54,16 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors impo
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import mariadb
 
-ARGUMENTS = {"sites": {"type": "list", "elements": "str", "required": True}}
+ARGUMENTS = {
+    "sites": {"type": "list", "elements": "str", "required": True},
+    "databases": {"type": "dict", "default": {}},
+}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        statements = mariadb.plan(module.params["sites"], mariadb.look(run))
+        statements = mariadb.plan(module.params["sites"], mariadb.look(run), module.params["databases"])
         if not module.check_mode:
             mariadb.apply(statements, run)
     except EngineError as error:

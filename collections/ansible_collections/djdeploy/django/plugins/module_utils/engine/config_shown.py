@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .environment import ALWAYS_SECRET, MASK, without_passwords
+from .databases_said import further
+from .environment import MASK, is_secret, without_passwords
 
 if TYPE_CHECKING:
     from .lists import Requirements
@@ -46,6 +47,7 @@ def choices(
         "requirements": [listed, requirements.reason],
         "python": [f"{python.executable} ({python.version})", why],
         "database": [str(config["database"]), "the site's key `database`"],
+        **{f"database {each.alias}": [each.kind, "the site's key `databases`"] for each in further(config)},
     }
 
 
@@ -62,6 +64,7 @@ def variables(
     secrets = set((names or {}).get("secrets", ()))
     files = {f"{name}_FILE" for name in (names or {}).get("secret_files", ())}
     env = set(config.get("env") or ()) - secrets
+    others = {each.variable for each in further(config)}
 
     def one(name: str, value: str) -> dict[str, Any]:
         hidden = False
@@ -70,11 +73,13 @@ def variables(
         elif name in secrets:
             origin, hidden = "secrets", True
         elif name in env:
-            origin, hidden = "env", name in ALWAYS_SECRET
+            origin, hidden = "env", is_secret(name)
         elif name in files:
             origin = "secret_files"
         elif name in MADE:
-            origin, hidden = MADE[name], name in ALWAYS_SECRET
+            origin, hidden = MADE[name], is_secret(name)
+        elif name in others:
+            origin, hidden = "from the site's key databases", True
         else:  # a host that site.yml has not met since it keeps the names of secrets
             origin, hidden = "secrets" if names is None else "the environment file", True
         return {"value": None if hidden else without_passwords(value), "secret": hidden, "origin": origin}

@@ -9,17 +9,21 @@ It runs inside the site's process too, as `djdeploy_databases`: standard library
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 POSTGRESQL, MARIADB, SQLITE, EXTERNAL, PROJECT = "postgresql", "mariadb", "sqlite", "external", "project"
 CHOICES = (POSTGRESQL, MARIADB, SQLITE, EXTERNAL, PROJECT)
+FURTHER = (POSTGRESQL, MARIADB, EXTERNAL)  # what a database besides the default one may be
 DEFAULT = "default"
 URL_VARIABLE = "DATABASE_URL"
 SQLITE_FILE = "db.sqlite3"  # in shared/
 MARIADB_SOCKET = "/run/mysqld/mysqld.sock"  # Debian's
+# With the longest name of a site that makes 55 characters: PostgreSQL cuts names at 63 bytes, MariaDB refuses 65.
+ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,29}")
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Kind:
     :param schemes: of a DATABASE_URL -> Django's backend.
     :param geographic: Django's backend for a project that uses one of its geographic ones.
     :param spoken_by: words in the name of a backend that speaks to it: several packages wrap Django's.
-    :param url: on the site's own host; `{name}` is the database and its user (postgresql.org, libpq URIs: an empty
-        host is the unix socket; a MariaDB account of the unix socket wants the user's name).
+    :param url: on the site's own host; `{name}` is the database, `{user}` its owner (postgresql.org, libpq URIs: an
+        empty host is the unix socket; a MariaDB account of the unix socket wants the user's name).
     :param drivers: packages one of which the project may bring.
     :param driver: the requirement line added when it brings none.
     :param packages: Debian packages without which `driver` cannot be installed.
@@ -79,7 +83,7 @@ KINDS: dict[str, Kind] = {
         "django.contrib.gis.db.backends.mysql",
         ("mysql", "mariadb"),
         # Its host makes a reader of the URL use TCP or the socket as the driver likes; the query settles it.
-        f"mysql://{{name}}@localhost/{{name}}?unix_socket={MARIADB_SOCKET}&charset=utf8mb4",
+        f"mysql://{{user}}@localhost/{{name}}?unix_socket={MARIADB_SOCKET}&charset=utf8mb4",
         frozenset({"mysqlclient", "pymysql", "mysql-connector-python"}),
         "mysqlclient>=2.2.1",  # no Linux wheels: it is compiled on the host
         ("build-essential", "default-libmysqlclient-dev", "pkg-config", "python3-dev"),
@@ -106,14 +110,16 @@ class Database:
 
     :param alias: in Django's DATABASES.
     :param kind: of `KINDS`, or `external`: then the variable's URL says what it is.
-    :param name: of the database, and of its role or user; empty where djdeploy makes none.
+    :param name: of the database; empty where djdeploy makes none.
     :param variable: of the environment, that tells its URL.
+    :param user: the site's account, to which all its databases belong, where it is not called as the database.
     """
 
     alias: str
     kind: str
     name: str
     variable: str
+    user: str = ""
 
     @property
     def served(self) -> bool:
@@ -122,16 +128,52 @@ class Database:
 
 
 def wanted(site: Mapping[str, Any], name: str = "") -> tuple[Database, ...]:
-    """The databases a site is to have; none where the project's own DATABASES count.
+    """The databases a site is to have: the default one, unless the project's own DATABASES count, and `databases`.
 
     :param site: its keys; one without `database` has the default, PostgreSQL.
     :param name: the site's; empty: taken from its key `name`, if it has one.
     """
     said = site.get("database") or POSTGRESQL
-    if said == PROJECT:
-        return ()
     own = name or str(site.get("name", ""))
-    return (Database(DEFAULT, said, "" if said in (SQLITE, EXTERNAL) else own, URL_VARIABLE),)
+    first: tuple[Database, ...] = ()
+    if said != PROJECT:
+        made = "" if said in (SQLITE, EXTERNAL) else own
+        first = (Database(DEFAULT, said, made, URL_VARIABLE),)
+    return (*first, *further(site, name))
+
+
+def further(site: Mapping[str, Any], name: str = "") -> tuple[Database, ...]:
+    """The databases a site has besides `default`, by its key `databases`, in its order.
+
+    :param name: the site's; empty: taken from its key `name`.
+    """
+    own, said = name or str(site.get("name", "")), site.get("databases")
+    found = []
+    for alias, kind in said.items() if isinstance(said, Mapping) else ():
+        if kind:
+            made = kind in KINDS and KINDS[kind].served
+            database = f"{own}_{str(alias).lower()}" if made else ""
+            found.append(Database(str(alias), str(kind), database, variable_of(alias), own if made else ""))
+    return tuple(found)
+
+
+def variable_of(alias: object) -> str:
+    """The variable that tells where a database is: DATABASE_URL of `default`, REPORTS_DATABASE_URL of `reports`."""
+    return URL_VARIABLE if alias == DEFAULT else f"{str(alias).upper().replace('-', '_')}_{URL_VARIABLE}"
+
+
+def check_further(alias: object, kind: object) -> tuple[str, str] | None:
+    """What is wrong with one entry of `databases`: (what, how to mend it)."""
+    if alias == DEFAULT:
+        return "names default", "that one is the key `database`"
+    if not isinstance(alias, str) or not ALIAS.fullmatch(alias):
+        return (
+            f"has the alias {alias!r}",
+            "an alias begins with a letter and holds at most 30 of A-Z, a-z, 0-9, _ and -",
+        )
+    if kind not in FURTHER:
+        return f"says {kind!r} for {alias}", f"write one of {', '.join(FURTHER)}"
+    return None
 
 
 def default_kind(site: Mapping[str, Any]) -> str:
@@ -180,7 +222,7 @@ def local_url(database: Database, shared: str = "") -> str:
     """
     if database.kind not in KINDS:
         return ""
-    return KINDS[database.kind].url.format(name=database.name, shared=shared)
+    return KINDS[database.kind].url.format(name=database.name, user=database.user or database.name, shared=shared)
 
 
 def misfit(site: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -196,6 +238,46 @@ def misfit(site: Mapping[str, Any]) -> tuple[str, str] | None:
             f"write it there: {URL_VARIABLE}: postgresql://user:password@host/name, with the password from the vault",
         )
     return None
+
+
+def pointless(site: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Aliases a site names and nothing in the project's own settings speaks of: no entry, and no router at all."""
+    own = settings.get("DATABASES") or {}
+    return [each.alias for each in further(site) if each.alias not in own and not settings.get("DATABASE_ROUTERS")]
+
+
+def misfits(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What a site's keys lack for the databases besides `default`: (alias, what is wrong, how to mend it).
+
+    :param site: its keys as given, wrong ones among them.
+    """
+    secrets = site.get("secrets")
+    given = secrets if isinstance(secrets, Mapping) else {}
+    seen: dict[str, str] = {URL_VARIABLE: DEFAULT}
+    for each in further(site):
+        if each.variable in seen:
+            told = f"databases: {seen[each.variable]} and {each.alias} would both be told by {each.variable}"
+            yield each.alias, told, "give one of them another alias"
+        elif each.kind == EXTERNAL and each.variable not in given:
+            yield (
+                each.alias,
+                f"databases: {each.alias} is external, and secrets holds no {each.variable}",
+                f"write it there: {each.variable}: postgresql://user:password@host/name, with the password from the"
+                " vault",
+            )
+        seen.setdefault(each.variable, each.alias)
+
+
+def taken_twice(sites: Mapping[Any, Any]) -> Iterator[tuple[str, str, str]]:
+    """Databases whose name is that of another site's: (site, alias, what is wrong).
+
+    :param sites: as given, wrong ones among them.
+    """
+    for name, site in sites.items():
+        for each in further(site, str(name)) if isinstance(site, Mapping) else ():
+            if each.name in sites:
+                told = f"the database {each.name} of the alias {each.alias} has the name of the site '{each.name}'"
+                yield str(name), each.alias, told
 
 
 def shared_files(sites: Mapping[str, Mapping[str, Any]], hosts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:

@@ -31,6 +31,11 @@ SECRET_KEY_LENGTH = 64
 SECRET_KEY_ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable is a secret wherever it comes from: URLs of databases hold passwords."""
+    return name in ALWAYS_SECRET or name.endswith("_DATABASE_URL")
+
+
 def serialize(mapping: Mapping[str, str]) -> str:
     """The variables as text for EnvironmentFile=, sorted by name; empty text for none.
 

@@ -263,6 +263,14 @@ def _databases(
         if default is not present:
             new["default"] = default
             reasons.append(_why_led(kind))
+    for each in databases.further(site):
+        own = old.get(each.alias) or {}
+        led = _with_address(own, _wanted_address(each.kind, environ, each.alias))
+        if databases.kind_of_engine(led["ENGINE"]) == databases.MARIADB:
+            led = _as_django_advises(own, led)
+        if led is not own:
+            new[each.alias] = led
+            reasons.append(_why_led(each.kind, each.alias))
     for alias, database in list(new.items()):
         if _is_file(database) and (moved := _moved(database["NAME"], site)):
             new[alias] = {**database, "NAME": moved}
@@ -364,7 +372,10 @@ def _file_storages(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[s
 
 
 def _sqlite_databases(settings: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    led = {each.alias for each in databases.further(site)}
     for alias, database in (settings.get("DATABASES") or {}).items():
+        if alias in led:
+            continue
         if alias == "default" and data.default_kind(site) not in (databases.PROJECT, databases.SQLITE):
             continue
         if _is_file(database):
@@ -386,23 +397,29 @@ def _log_files(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 # -- the database ----------------------------------------------------------------------------
 
 
-def _wanted_address(kind: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Where DATABASE_URL leads.
+def _wanted_address(kind: str, environ: Mapping[str, str], alias: str = databases.DEFAULT) -> dict[str, Any]:
+    """Where the variable of an alias leads, DATABASE_URL for `default`.
 
     :raises ValueError: when there is none, or it is of another kind.
     """
-    url = environ.get(databases.URL_VARIABLE)
+    variable = databases.variable_of(alias)
+    url = environ.get(variable)
     if not url:
         title = databases.KINDS[kind].title if kind in databases.KINDS else kind
-        raise ValueError(f"the site's database is {title}, but DATABASE_URL is not in the environment")
-    found: dict[str, Any] = parse_database_url(url, kind if kind in databases.KINDS else "")
+        which = "database" if alias == databases.DEFAULT else f"database {alias}"
+        raise ValueError(f"the site's {which} is {title}, but {variable} is not in the environment")
+    try:
+        found: dict[str, Any] = parse_database_url(url, kind if kind in databases.KINDS else "")
+    except ValueError as error:  # the parser knows the URL of `default` by name
+        raise ValueError(str(error).replace(databases.URL_VARIABLE, variable)) from None
     return found
 
 
-def _why_led(kind: str) -> str:
+def _why_led(kind: str, alias: str = databases.DEFAULT) -> str:
+    variable = databases.variable_of(alias)
     if kind in databases.KINDS:
-        return f"default is the site's own {databases.KINDS[kind].title} (DATABASE_URL)"
-    return "default is where DATABASE_URL leads"
+        return f"{alias} is the site's own {databases.KINDS[kind].title} ({variable})"
+    return f"{alias} is where {variable} leads"
 
 
 def _sqlite_default(present: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,9 @@ def unused(
         and not _database_is_used(settings, url)
     ):
         found.append(("DATABASE_URL", "the project's DATABASES lead elsewhere, and stay as they are"))
+    for alias in databases.pointless(site, settings):
+        told = f"the project has no DATABASE_ROUTERS and no {alias} in its DATABASES: only using('{alias}') gets there"
+        found.append((f"databases.{alias}", told))
     for name, setting, about in (
         ("CACHE_URL", "CACHES", "CACHES"),
         ("EMAIL_URL", "MAILERS", "EMAIL_BACKEND, EMAIL_HOST or MAILERS"),

@@ -98,6 +98,7 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
         "shared": str(site.paths.shared),
         "code": str(paths.code / release.project_path),
         "database": site.config["database"],
+        "databases": site.config.get("databases", {}),
         "email": site.config.get("email", {}),
     }
 

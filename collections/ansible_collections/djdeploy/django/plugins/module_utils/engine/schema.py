@@ -318,6 +318,17 @@ SITE_KEYS: tuple[Key, ...] = (
         why="A small site needs no server, the data is elsewhere already, or the project says it all itself.",
     ),
     Key(
+        "databases",
+        "mapping",
+        "Databases besides `default`, aliases to postgresql, mariadb (one named <site>_<alias>) or external (where"
+        " <ALIAS>_DATABASE_URL in `secrets` leads).",
+        default={},
+        example={"reports": "postgresql"},
+        why="The project's DATABASE_ROUTERS send some models elsewhere; docs/databases.md.",
+        check_entry=databases_said.check_further,
+        per_host=False,
+    ),
+    Key(
         "build",
         "list",
         "Commands that build what the repository does not hold, run at the top of its tree; null: found out, []: none.",
@@ -916,6 +927,10 @@ def validate_sites(
         problems += [Problem(f"{SITES_VARIABLE}: {text}", path, rename_hint(name)) for text in check_site_name(name)]
         problems += check_site(str(name), site, path, inventory_names=inventory_names)
     problems += check_shared_domains(sites)
+    problems += [
+        Problem(f"site '{name}': {what}", (SITES_VARIABLE, name, "databases", alias), "give one of them another name")
+        for name, alias, what in databases_said.taken_twice(sites)
+    ]
     for host, overlays in (host_sites or {}).items():
         problems += check_host_sites(host, overlays, sites)
     return problems
@@ -977,6 +992,11 @@ def check_site(
     problems += check_environment_overlap(site, where, path, host)
     if not host and (lacks := databases_said.misfit(site)):
         problems.append(Problem(f"{where}: {lacks[0]}", (*path, "database"), lacks[1]))
+    if not host:
+        problems += [
+            Problem(f"{where}: {what}", (*path, "databases", alias), hint)
+            for alias, what, hint in databases_said.misfits(site)
+        ]
     return problems
 
 

@@ -43,13 +43,15 @@ SELECT json_build_object(
 
 @dataclass(frozen=True)
 class Wanted:
-    """One site's database: its name is the name of its owner, too.
+    """The databases of one site, and the role of its name that owns them.
 
     :param password: needed when the site runs on other hosts; empty: only local peer authentication.
+    :param databases: their names; none: one of the site's name.
     """
 
     name: str
     password: str = field(default="", repr=False)
+    databases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,22 +106,12 @@ def plan(wanted: Iterable[Wanted], found: Mapping[str, Any], salt: bytes) -> lis
     statements: list[Statement] = []
     roles, databases = found.get("roles", {}), found.get("databases", {})
     for site in wanted:
-        name, role, database = quoted(site.name), roles.get(site.name), databases.get(site.name)
+        name, role = quoted(site.name), roles.get(site.name)
         if role and role["powerful"]:
             raise EngineError(
                 f"the PostgreSQL role {site.name!r} has administrative rights, so it is not a site's",
                 f"give the site another name in djdeploy_sites, or take them away: ALTER ROLE {name} NOSUPERUSER"
                 " NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
-            )
-        if database and database["owner"] != site.name:
-            raise EngineError(
-                f"the database {site.name!r} exists and belongs to {database['owner']!r}",
-                f"give the site another name in djdeploy_sites, or hand it over: ALTER DATABASE {name} OWNER TO {name}",
-            )
-        if database and database["encoding"] != "UTF8":
-            raise EngineError(
-                f"the database {site.name!r} is encoded in {database['encoding']}, Django needs UTF8",
-                "dump it, drop it, run site.yml and load the dump",
             )
         if role is None:
             statements.append(plain(f"CREATE ROLE {name} LOGIN"))
@@ -131,15 +123,39 @@ def plan(wanted: Iterable[Wanted], found: Mapping[str, Any], salt: bytes) -> lis
             statements.append(
                 Statement(f"ALTER ROLE {name} PASSWORD {verifier}", f"ALTER ROLE {name} PASSWORD {shown}")
             )
-        if database is None:
-            statements.append(
-                plain(
-                    f"CREATE DATABASE {name} OWNER {name} TEMPLATE template0 ENCODING 'UTF8'"
-                    f" LC_COLLATE {literal(LOCALE)} LC_CTYPE {literal(LOCALE)}"
-                )
+        for database in site.databases or (site.name,):
+            statements += database_statements(database, site.name, databases.get(database))
+    return statements
+
+
+def database_statements(database: str, owner: str, found: Mapping[str, Any] | None) -> list[Statement]:
+    """Say which statements make one database as wanted.
+
+    :param found: what `LOOK` answers of it; None when it is not there.
+    :raises EngineError: when it belongs to somebody else or cannot hold every text.
+    """
+    name = quoted(database)
+    if found and found["owner"] != owner:
+        raise EngineError(
+            f"the database {database!r} exists and belongs to {found['owner']!r}",
+            "give the site another name in djdeploy_sites, or hand it over: "
+            f"ALTER DATABASE {name} OWNER TO {quoted(owner)}",
+        )
+    if found and found["encoding"] != "UTF8":
+        raise EngineError(
+            f"the database {database!r} is encoded in {found['encoding']}, Django needs UTF8",
+            "dump it, drop it, run site.yml and load the dump",
+        )
+    statements = []
+    if found is None:
+        statements.append(
+            plain(
+                f"CREATE DATABASE {name} OWNER {quoted(owner)} TEMPLATE template0 ENCODING 'UTF8'"
+                f" LC_COLLATE {literal(LOCALE)} LC_CTYPE {literal(LOCALE)}"
             )
-        if database is None or database["public"]:
-            statements.append(plain(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC"))
+        )
+    if found is None or found["public"]:
+        statements.append(plain(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC"))
     return statements
 
 

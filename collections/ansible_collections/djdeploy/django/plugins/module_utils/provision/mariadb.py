@@ -90,46 +90,63 @@ def account(name: str) -> str:
     return f"'{name}'@'localhost'"
 
 
-def plan(sites: Iterable[str], found: Mapping[str, Any]) -> list[str]:
+def plan(
+    sites: Iterable[str], found: Mapping[str, Any], databases: Mapping[str, Iterable[str]] | None = None
+) -> list[str]:
     """Say which statements make databases and accounts as wanted; none of them holds a secret.
 
-    :param sites: names of sites: each has a database and an account of its name.
+    :param sites: names of sites: each has an account of its name.
     :param found: what `look` answers; empty when there is no server yet.
+    :param databases: site -> names of its databases; one that is not in it has a database of its name.
     :raises EngineError: when a name is taken by something that is not a site's.
     """
     statements: list[str] = []
-    accounts, databases, grants = (found.get(kind, {}) for kind in ("accounts", "databases", "grants"))
     for name in sites:
-        own, database, granted = accounts.get(name), databases.get(name), grants.get(name, {})
-        whole = granted.get(f"{name}@localhost")
-        others = sorted(user for user in granted if user != f"{name}@localhost")
+        own = found.get("accounts", {}).get(name)
         if own and own["powerful"]:
             raise EngineError(
                 f"the MariaDB account {account(name)} has global privileges, so it is not a site's",
                 "give the site another name in djdeploy_sites, or take them away: "
                 f"REVOKE ALL ON *.* FROM {account(name)}",
             )
-        if database and whole is None and others:
-            raise EngineError(
-                f"the database {name!r} exists in MariaDB and is used by {', '.join(others)}",
-                "give the site another name in djdeploy_sites, or hand it over: "
-                f"GRANT ALL PRIVILEGES ON {quoted(pattern(name))}.* TO {account(name)} (after CREATE USER)",
-            )
-        if database and database["character_set"] != CHARACTER_SET:
-            raise EngineError(
-                f"the database {name!r} of MariaDB is encoded in {database['character_set']}, not in {CHARACTER_SET}",
-                f"convert it: ALTER DATABASE {quoted(name)} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}; "
-                f"and each of its tables: ALTER TABLE ... CONVERT TO CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}",
-            )
-        if database is None:
-            statements.append(f"CREATE DATABASE {quoted(name)} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}")
+        wanted = list((databases or {}).get(name, (name,)))
+        lacking = [database for database in wanted if not fits(database, name, found)]
+        statements += [
+            f"CREATE DATABASE {quoted(database)} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
+            for database in lacking
+        ]
         if own is None:
             statements.append(f"CREATE USER {account(name)} IDENTIFIED VIA unix_socket")
         elif not own["by_socket"] or own["locked"]:
             statements.append(f"ALTER USER {account(name)} IDENTIFIED VIA unix_socket ACCOUNT UNLOCK")
-        if not whole:
-            statements.append(f"GRANT ALL PRIVILEGES ON {quoted(pattern(name))}.* TO {account(name)}")
+        statements += [
+            f"GRANT ALL PRIVILEGES ON {quoted(pattern(database))}.* TO {account(name)}"
+            for database in wanted
+            if not found.get("grants", {}).get(database, {}).get(f"{name}@localhost")
+        ]
     return statements
+
+
+def fits(database: str, owner: str, found: Mapping[str, Any]) -> bool:
+    """Whether a database is there and can be a site's.
+
+    :raises EngineError: when it is there and cannot.
+    """
+    there, granted = found.get("databases", {}).get(database), found.get("grants", {}).get(database, {})
+    others = sorted(user for user in granted if user != f"{owner}@localhost")
+    if there and granted.get(f"{owner}@localhost") is None and others:
+        raise EngineError(
+            f"the database {database!r} exists in MariaDB and is used by {', '.join(others)}",
+            "give the site another name in djdeploy_sites, or hand it over: "
+            f"GRANT ALL PRIVILEGES ON {quoted(pattern(database))}.* TO {account(owner)} (after CREATE USER)",
+        )
+    if there and there["character_set"] != CHARACTER_SET:
+        raise EngineError(
+            f"the database {database!r} of MariaDB is encoded in {there['character_set']}, not in {CHARACTER_SET}",
+            f"convert it: ALTER DATABASE {quoted(database)} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}; "
+            f"and each of its tables: ALTER TABLE ... CONVERT TO CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}",
+        )
+    return there is not None
 
 
 def understood(lines: Iterable[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Given:
     :param build_secrets: variables of builds only.
     :param package_indexes: name -> URL; `default` stands in for PyPI.
     :param secret_key_fallbacks: how many earlier keys stay valid.
+    :param database_urls: variable -> URL of the databases besides the default one.
     :param redis_socket: of the site's own redis; empty when it has none.
     """
 
@@ -38,6 +39,7 @@ class Given:
     build_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     package_indexes: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_key_fallbacks: int = 2
+    database_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
     redis_socket: str = ""
 
 
@@ -54,6 +56,7 @@ def complete(site: Given, present: Mapping[str, str]) -> dict[str, str]:
     variables = {"ALLOWED_HOSTS": ",".join(site.domains), "DEBUG": "False"}
     if site.database_url:
         variables["DATABASE_URL"] = site.database_url
+    variables |= site.database_urls
     folder = SitePaths(site.name).secret_files
     variables |= {f"{name}_FILE": str(folder / name) for name in site.secret_files}
     if site.redis_socket:  # redis-py and Celery spell a unix socket differently
@@ -134,7 +137,8 @@ def diff(path: str, site: Given, before: Mapping[str, str], after: Mapping[str, 
     What is a secret now or is not in `env` any more is masked, so a value never shows on its way out either.
     """
     of_files = {f"{name}_FILE" for name in site.secret_files}
-    visible = (set(site.env) | of_files | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets) - environment.ALWAYS_SECRET
+    visible = (set(site.env) | of_files | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets)
+    visible = {name for name in visible if not environment.is_secret(name)}
 
     def line(name: str, value: str, note: str = "") -> str:
         return f"{name}={value if name in visible else MASK + note}\n"
