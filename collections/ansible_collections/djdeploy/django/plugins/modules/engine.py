@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         agent_upkeep,
         agent_users,
         agent_words,
+        aliases,
         builds,
         cli,
         client,

@@ -102,6 +102,25 @@ def connection_for(request: Request, predict: bool) -> Any:
     return connection
 
 
+def is_mirror(chosen: Any) -> bool:
+    """Whether a database only repeats another one: the settings say so (TEST, MIRROR), or its server does."""
+    if (chosen.settings_dict.get("TEST") or {}).get("MIRROR"):
+        return True
+    if chosen.vendor != "postgresql":
+        return False
+    with chosen.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        return bool(cursor.fetchone()[0])
+
+
+def named(failure: Failure, chosen: Any) -> Failure:
+    """A failure that tells which of several databases it is about."""
+    if chosen.alias != "default" and "database" not in failure.facts:
+        failure.message = f"in the database {chosen.alias}: {failure.message}"
+        failure.facts["database"] = chosen.alias
+    return failure
+
+
 @contextmanager
 def routed_by(first: Any) -> Iterator[None]:
     """Ask this database router before those of the project."""

@@ -9,7 +9,7 @@ import io
 import sys
 from typing import Any
 
-from .agent_databases import connection_for
+from .agent_databases import connection_for, is_mirror, named
 from .agent_locks import Session, migration_failure, session_for
 from .agent_operations import described_operations
 from .agent_sql import sql_of
@@ -25,6 +25,9 @@ def migrate(request: Request, predict: bool) -> Outcome:
     if connection.settings_dict["ENGINE"] == "django.db.backends.dummy":
         nothing: dict[str, Any] = {"pending": [], "applied": [], "plan": [], "reason": "the project has no database"}
         return outcome(False, [], [], database=connection.alias, **nothing)
+    if request.get("unless_mirror") and is_mirror(connection):
+        same: dict[str, Any] = {"pending": [], "applied": [], "plan": [], "mirror": True}
+        return outcome(False, [], [], database=connection.alias, reason="it mirrors another database", **same)
     plan, applied = migration_plan(connection, app, target)
     if not (request.get("plan_only") or request.get("fake")):
         refuse_what_stays(plan)
@@ -41,7 +44,7 @@ def migrate(request: Request, predict: bool) -> Outcome:
                 carry_out(session, request)
             now = MigrationRecorder(connection).applied_migrations()
     except Exception as error:
-        raise migration_failure(error, session, plan) from error
+        raise named(migration_failure(error, session, plan), connection) from error
     known |= {"waited": session.waited, "tries": session.tries}
     return planned(connection.alias, plan, applied, now, details, known, sql)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .agent_databases import connection_for
+from .agent_databases import connection_for, named
 from .agent_locks import migration_failure, session_for
 from .agent_operations import described_operations
 from .agent_words import Failure, Outcome, Request, outcome
@@ -51,7 +51,7 @@ def unapply(request: Request, predict: bool) -> Outcome:
             with session.opened():
                 session.carry_out(lambda: take_back(connection, wanted))
         except Exception as error:
-            raise migration_failure(error, session, plan) from error
+            raise named(migration_failure(error, session, plan), connection) from error
     return outcome(bool(plan), names, [], plan=entries, tables=facts["tables"], taken_back=[] if predict else names)
 
 

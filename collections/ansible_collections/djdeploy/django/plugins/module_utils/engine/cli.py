@@ -216,7 +216,8 @@ def tell_snapshots(arguments: argparse.Namespace) -> int:
     need_root()
     site = load_site(arguments.site)
     if arguments.remove:
-        snapshots.remove(site, snapshots.named(site, arguments.remove))
+        for each in snapshots.named(site, arguments.remove):
+            snapshots.remove(site, each)
     found = snapshots.kept(site)
     if arguments.json:
         print(json.dumps([asdict(snapshot) for snapshot in found]))

@@ -156,6 +156,9 @@ def new_replacements(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
         told.append(
             "the database is another one than the live release's, whose data stays behind: {} -> {}".format(*places)
         )
+    for alias in elsewhere(before, after):
+        was, is_now = another_database(before, after, alias) or ("", "")
+        told.append(f"the database {alias} is another one than the live release's: {was} -> {is_now}")
     known, now = before.get("replaced", {}), after.get("replaced", {})
     grouped: dict[str, list[str]] = {}
     for name, each in now.items():
@@ -170,11 +173,18 @@ def new_replacements(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     return told
 
 
-def another_database(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Where the default database was and is, when that is not the same place; by the facts of two releases."""
+def elsewhere(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The databases besides `default` that the site names and that are not where they were; of two releases' facts."""
+    return [alias for alias in after.get("further") or {} if another_database(before, after, alias)]
+
+
+def another_database(
+    before: Mapping[str, Any], after: Mapping[str, Any], alias: str = "default"
+) -> tuple[str, str] | None:
+    """Where a database was and is, when that is not the same place; by the facts of two releases."""
 
     def place(facts: Mapping[str, Any]) -> str:
-        found = (facts.get("databases") or {}).get("default") or {}
+        found = (facts.get("databases") or {}).get(alias) or {}
         kind = str(found.get("engine", "")).rpartition(".")[2].replace("postgis", "postgresql")
         parts = (kind, found.get("host", ""), found.get("port", ""), found.get("name", ""))
         return " ".join(part for part in parts if part)

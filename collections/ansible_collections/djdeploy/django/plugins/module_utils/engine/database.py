@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import activate, databases_said, maintenance, migrations, process_units, snapshots
+from . import activate, aliases, databases_said, maintenance, migrations, process_units, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .plan import judged
@@ -58,9 +58,9 @@ def migrate(site: Site, release: Release, progress: Progress, *, closed: bool) -
     if not release.pending:
         return release
     if snapshot_wanted(site, release) is True:
-        taken = snapshots.take(site, site_target(site, release), release.id, progress)
+        taken = snapshots.take(site, site_target(site, release), release.id, progress, aliases.holding(release))
         if taken is not None:
-            release = replace(release, snapshot=taken.name)
+            release = replace(release, snapshot=taken.together)
             write_release(release)
     if closed:
         close(site, f"{release.short} changes the database", release.id, progress)
@@ -70,35 +70,43 @@ def migrate(site: Site, release: Release, progress: Progress, *, closed: bool) -
 
 
 def apply(site: Site, release: Release, progress: Progress) -> list[str]:
-    """Apply what the code of a release has and its database lacks.
+    """Apply what the code of a release has and its databases lack, one database after the other.
 
     :returns: the migrations that were applied.
     """
+    concerned = aliases.migrated(release)
     with progress.phase("migrate") as note:
         try:
-            (done,) = run_steps(
+            done = run_steps(
                 site_target(site, release),
-                [{"name": "migrate", **bounds(site)}],
+                aliases.steps({"name": "migrate", **bounds(site)}, concerned),
                 timeout=LONGEST_MIGRATION,
                 on_stderr=telling(progress),
             )
         except StepError as error:
-            raise error.with_hint(before_it(site, release, error.facts.get("half_applied", ""))) from error
-        applied = list(done.facts.get("applied", ()))
+            alias = str(error.facts.get("database") or aliases.DEFAULT)
+            told = before_it(site, release, error.facts.get("half_applied", ""), alias)
+            raise error.with_hint(told) from error
+        applied = [
+            aliases.qualified(alias, name)
+            for alias, one in zip(concerned, done, strict=True)
+            for name in one.facts.get("applied", ())
+        ]
         note.text = shortened(applied) or "nothing to apply"
     return applied
 
 
-def before_it(site: Site, release: Release, half_applied: str) -> str:
+def before_it(site: Site, release: Release, half_applied: str, alias: str = aliases.DEFAULT) -> str:
     """How to get the database from before a migration of which a part stays: without that it cannot run again."""
     if not half_applied:
         return ""
     if not release.snapshot:
-        anew = live_release(site.name) is None and databases_said.default_kind(site.config) == databases_said.MARIADB
+        wanted = {each.alias: each for each in databases_said.wanted(site.config, site.name)}.get(alias)
+        anew = live_release(site.name) is None and wanted is not None and wanted.kind == databases_said.MARIADB
         return (
             "if you have put nothing into the database yourself, begin anew: "
-            f"mariadb -e 'DROP DATABASE `{site.name}`', and site.yml; then mend the migration and push again"
-            if anew
+            f"mariadb -e 'DROP DATABASE `{wanted.name}`', and site.yml; then mend the migration and push again"
+            if anew and wanted
             else ""
         )
     again = snapshots.restore_command(site.name, release.snapshot)
@@ -173,7 +181,7 @@ def difference(
     """
     here = list(applied)
     names = {f"{app}.{name}" for app, names in known.items() for name in names}
-    beyond = [name for name in here if name not in names]
+    beyond = aliases.concerned([name for name in here if name not in names], known)
     broken = {name for name in beyond if name not in records or breaking([records[name]])}
     return Difference(
         [name for name in beyond if name not in broken],
@@ -200,8 +208,30 @@ def compare(site: Site, live: Release, target: Release) -> Difference:
     """How the database differs from what `target` knows; no Django is started where the code knows the same."""
     if target.known == live.known:
         return Difference()
-    (state,) = run_steps(site_target(site, live), [{"name": "migration_state"}], timeout=600)
-    return difference(target.known, state.facts["applied"], recorded(site.name))
+    return difference(target.known, state(site, live).applied, recorded(site.name))
+
+
+@dataclass(frozen=True)
+class State:
+    """What the databases of a release hold.
+
+    :param applied: `app.name` of all that is applied, of whichever code.
+    :param known: app -> migrations of the release's code.
+    """
+
+    applied: list[str]
+    known: dict[str, list[str]]
+
+
+def state(site: Site, release: Release) -> State:
+    """Ask the databases of a release what is applied, in one process."""
+    concerned = aliases.migrated(release)
+    found = run_steps(site_target(site, release), aliases.steps({"name": "migration_state"}, concerned), timeout=600)
+    each = list(zip(concerned, found, strict=True))
+    return State(
+        [aliases.qualified(alias, name) for alias, one in each for name in one.facts["applied"]],
+        {aliases.qualified(alias, app): names for alias, one in each for app, names in one.facts["known"].items()},
+    )
 
 
 def told(found: Difference) -> list[str]:
@@ -214,10 +244,25 @@ def told(found: Difference) -> list[str]:
 
 def way_back(site: Site, live: Release, names: Sequence[str]) -> list[migrations.Reversal]:
     """The whole reverse plan with a verdict on each operation, made by the code that knows the migrations."""
-    (planned,) = run_steps(
-        site_target(site, live), [{"name": "unapply", "migrations": list(names)}], check=True, timeout=600
-    )
-    return migrations.judge_reverse(planned.facts["plan"], planned.facts["tables"])
+    groups = aliases.grouped(names)
+    planned = run_steps(site_target(site, live), unapplying(groups), check=True, timeout=600)
+    return [
+        replace(one, name=aliases.qualified(alias, one.name))
+        for alias, each in zip(groups, planned, strict=True)
+        for one in migrations.judge_reverse(each.facts["plan"], each.facts["tables"])
+    ]
+
+
+def unapplying(groups: Mapping[str, Sequence[str]], **more: Any) -> list[dict[str, Any]]:
+    """The steps that take migrations back, one for each database.
+
+    :param groups: alias -> migrations.
+    """
+    return [
+        step
+        for alias, names in groups.items()
+        for step in aliases.steps({"name": "unapply", "migrations": list(names), **more}, [alias])
+    ]
 
 
 def require_way_back(
@@ -251,13 +296,19 @@ def require_way_back(
 def take_back(site: Site, newer: Release, names: Sequence[str], progress: Progress) -> None:
     """Take migrations back with the code of the release that knows them."""
     with progress.phase("take back") as note:
-        (done,) = run_steps(
+        groups = aliases.grouped(names)
+        done = run_steps(
             site_target(site, newer),
-            [{"name": "unapply", "migrations": list(names), **bounds(site)}],
+            unapplying(groups, **bounds(site)),
             timeout=LONGEST_MIGRATION,
             on_stderr=telling(progress),
         )
-        note.text = shortened(done.facts["taken_back"]) or "nothing to take back"
+        back = [
+            aliases.qualified(alias, name)
+            for alias, one in zip(groups, done, strict=True)
+            for name in one.facts["taken_back"]
+        ]
+        note.text = shortened(back) or "nothing to take back"
 
 
 def after_failure(site: Site, release: Release, progress: Progress) -> str:
@@ -272,8 +323,8 @@ def after_failure(site: Site, release: Release, progress: Progress) -> str:
         process_units.go_on(site)
         return ""
     try:
-        (state,) = run_steps(site_target(site, release), [{"name": "migration_state"}], timeout=600)
-        names = [name for name in breaking(release.migrations) if name in set(state.facts["applied"])]
+        applied = set(state(site, release).applied)
+        names = [name for name in breaking(release.migrations) if name in applied]
         if names:
             maintenance.on(site, f"{release.short} failed after it changed the database", release=release.id)
             plan = way_back(site, release, names)
@@ -300,8 +351,8 @@ def reopen(site: Site, progress: Progress) -> None:
     if said is None or not said["release"] or live is None:
         return
     progress.say(f"an interrupted run left the maintenance page up ({said['reason']})")
-    (state,) = run_steps(site_target(site, live), [{"name": "migration_state"}], timeout=600)
-    found = difference(live.known or state.facts["known"], state.facts["applied"], recorded(site.name))
+    here = state(site, live)
+    found = difference(live.known or here.known, here.applied, recorded(site.name))
     newer = read_release(site.paths.releases / said["release"])
     if found.breaks and newer is not None:
         plan = way_back(site, newer, found.breaks)

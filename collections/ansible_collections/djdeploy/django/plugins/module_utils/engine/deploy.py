@@ -12,6 +12,7 @@ from typing import Any
 
 from . import (
     activate,
+    aliases,
     database,
     maintenance,
     migrations,
@@ -250,7 +251,7 @@ def admit(site: Site, release: Release, live: Release | None, request: Request) 
     move.refuse_left_behind(site, release, live, request)
     admitted = database.gate(site, release, request) if live else migrations.Gate()
     if snapshot_wanted(site, release) is True:
-        snapshots.require_room(site, site_target(site, release))
+        snapshots.require_room(site, site_target(site, release), aliases.holding(release))
     return admitted
 
 
@@ -301,8 +302,9 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
     taken_back = False
     try:
         if live and found.breaks:
-            snapshots.require_room(site, site_target(site, live))
-            snapshots.take(site, site_target(site, live), live.id, progress)
+            changed = tuple(aliases.grouped(found.breaks))
+            snapshots.require_room(site, site_target(site, live), changed)
+            snapshots.take(site, site_target(site, live), live.id, progress, changed)
             database.close(site, f"going back to {target.short}", target.id, progress)
             database.take_back(site, live, found.breaks, progress)
             taken_back = True

@@ -281,6 +281,7 @@ def allowing(classes: Sequence[str], site: str) -> str:
 
 def declaring(names: Sequence[str], site: str) -> str:
     """How to say what migrations are that cannot be judged."""
+    names = list(dict.fromkeys(name.rpartition(":")[2] for name in names))  # one word counts in every database
     first = names[0]
     options = " ".join(f"-o declare={name}={ADDITIVE}" for name in names)
     words = " ".join(f"--declare {name}={ADDITIVE}" for name in names)

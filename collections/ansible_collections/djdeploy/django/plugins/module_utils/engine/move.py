@@ -42,30 +42,30 @@ connection.close()
 # --- where the data is ------------------------------------------------------------------------------
 
 
-def sqlite_file(facts: Mapping[str, Any]) -> str:
-    """The SQLite file a release keeps its default database in; empty when it is another kind of database.
+def sqlite_file(facts: Mapping[str, Any], alias: str = databases_said.DEFAULT) -> str:
+    """The SQLite file a release keeps a database in; empty when it is another kind of database.
 
     :param facts: of the release's record.
     """
-    default = (facts.get("databases") or {}).get("default") or {}
+    default = (facts.get("databases") or {}).get(alias) or {}
     is_file = databases_said.kind_of_engine(default.get("engine")) == databases_said.SQLITE
     return str(default.get("name", "")) if is_file else ""
 
 
-def where_told(facts: Mapping[str, Any]) -> str:
-    """The default database of a release, for people."""
-    default = (facts.get("databases") or {}).get("default") or {}
+def where_told(facts: Mapping[str, Any], alias: str = databases_said.DEFAULT) -> str:
+    """A database of a release, for people."""
+    default = (facts.get("databases") or {}).get(alias) or {}
     kind = databases_said.KINDS.get(databases_said.kind_of_engine(default.get("engine")))
     title = kind.title if kind else str(default.get("engine", "")) or "no database"
-    name = Path(default.get("name", "")).name if sqlite_file(facts) else default.get("name", "")
+    name = Path(default.get("name", "")).name if sqlite_file(facts, alias) else default.get("name", "")
     at = f" on {default['host']}" if default.get("host") and not default["host"].startswith("/") else ""
     return f"{title} ({name}{at})" if name else title
 
 
-def pinned_url(facts: Mapping[str, Any]) -> str:
-    """The DATABASE_URL that leads where a release keeps its data; empty when that cannot be said without a password."""
-    default = (facts.get("databases") or {}).get("default") or {}
-    if file := sqlite_file(facts):
+def pinned_url(facts: Mapping[str, Any], alias: str = databases_said.DEFAULT) -> str:
+    """The URL that leads where a release keeps a database; empty when that cannot be said without a password."""
+    default = (facts.get("databases") or {}).get(alias) or {}
+    if file := sqlite_file(facts, alias):
         return f"sqlite:///{file}" if file.startswith("/") else ""
     kind = databases_said.kind_of_engine(default.get("engine"))
     if kind == databases_said.POSTGRESQL and not default.get("host") and default.get("name"):
@@ -73,11 +73,17 @@ def pinned_url(facts: Mapping[str, Any]) -> str:
     return ""
 
 
+def pinned(site: Site, facts: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that lead a release where it keeps its databases, as far as that can be said."""
+    aliases = [databases_said.DEFAULT, *(each.alias for each in databases_said.further(site.config))]
+    urls = {databases_said.variable_of(alias): pinned_url(facts, alias) for alias in aliases}
+    return {variable: url for variable, url in urls.items() if url}
+
+
 def live_target(site: Site, live: Release) -> Target:
     """Where the live release's own work runs, also when the environment leads elsewhere by now."""
     target = site_target(site, live)
-    url = pinned_url(live.facts)
-    return replace(target, env={**target.env, databases_said.URL_VARIABLE: url}) if url else target
+    return replace(target, env={**target.env, **pinned(site, live.facts)})
 
 
 def keep_where_it_is(site: Site, live: Release) -> None:
@@ -85,15 +91,16 @@ def keep_where_it_is(site: Site, live: Release) -> None:
 
     The variables of a release win over those of the site.
     """
-    path, url = site.paths.release(live.id).env_file, pinned_url(live.facts)
-    if not url or databases_said.URL_VARIABLE not in site.environment():
+    path, given = site.paths.release(live.id).env_file, site.environment()
+    urls = {name: url for name, url in pinned(site, live.facts).items() if name in given}
+    if not urls:
         return
     present = parse(path.read_text())
-    if present.get(databases_said.URL_VARIABLE) == url:
+    if urls.items() <= present.items():
         return
     status = path.stat()
     aside = path.with_name(path.name + ".new")
-    write_file(aside, serialize({**present, databases_said.URL_VARIABLE: url}), 0o640, status.st_gid)
+    write_file(aside, serialize({**present, **urls}), 0o640, status.st_gid)
     aside.rename(path)
 
 
@@ -107,7 +114,10 @@ def refuse_left_behind(site: Site, release: Release, live: Release | None, reque
 
     :raises EngineError: when it does, with the ways on.
     """
-    if live is None or config_shown.another_database(live.facts, release.facts) is None:
+    if live is None:
+        return
+    refuse_further_left_behind(site, release, live, request)
+    if config_shown.another_database(live.facts, release.facts) is None:
         return
     if request.empty_database:
         forget(site)
@@ -123,6 +133,44 @@ def refuse_left_behind(site: Site, release: Release, live: Release | None, reque
             return
         held = f"{found.facts['total']:,} rows"
     raise left_behind(site.name, held, live.facts, release.facts)
+
+
+def refuse_further_left_behind(site: Site, release: Release, live: Release, request: Request) -> None:
+    """The same for the databases the site names besides `default`; `move` takes none of them along.
+
+    :raises EngineError: when one that holds rows would be left behind.
+    """
+    changed = config_shown.elsewhere(live.facts, release.facts)
+    if not changed or request.empty_database:
+        return
+    keep_where_it_is(site, live)
+    asked = [{"name": "rows", "database": alias} for alias in changed]
+    try:
+        found = run_steps(live_target(site, live), asked, timeout=600)
+    except StepError as error:
+        alias, held = changed[0], f"rows that could not be counted ({error.message})"
+    else:
+        rows = {alias: one.facts["total"] for alias, one in zip(changed, found, strict=True) if one.facts["total"]}
+        if not rows:
+            return
+        alias, total = next(iter(rows.items()))
+        held = f"{total:,} rows"
+    raise EngineError(
+        f"the database {alias} of {site.name} is {where_told(live.facts, alias)}, with {held}, and it is configured "
+        f"for {where_told(release.facts, alias)} now",
+        f"set it back in `databases`, copy what it holds by hand (manage.py dumpdata --database {alias}), or use the "
+        f"other one as it is: djdeploy deploy {site.name} --empty-database",
+    )
+
+
+def refuse_further(site: Site, live: Release, release: Release) -> None:
+    """:raises EngineError: when a database besides `default` would change its place during a move."""
+    for alias in config_shown.elsewhere(live.facts, release.facts):
+        raise EngineError(
+            f"a move takes the database default alone, and {alias} would change from {where_told(live.facts, alias)} "
+            f"to {where_told(release.facts, alias)}",
+            f"leave {alias} where it is in `databases` until {site.name} has moved",
+        )
 
 
 def left_behind(site: str, held: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> EngineError:
@@ -147,10 +195,19 @@ def refuse_way_back(site: Site, live: Release | None, target: Release) -> None:
 
     :raises EngineError: when the release gone back to keeps its data elsewhere.
     """
-    if live is None or config_shown.another_database(target.facts, live.facts) is None:
+    if live is None:
         return
+    both = [alias for alias in target.facts.get("further") or {} if alias in (live.facts.get("further") or {})]
+    moved = [
+        alias
+        for alias in (databases_said.DEFAULT, *both)
+        if config_shown.another_database(target.facts, live.facts, alias)
+    ]
+    if not moved:
+        return
+    was, now = where_told(target.facts, moved[0]), where_told(live.facts, moved[0])
     raise EngineError(
-        f"{target.short} kept its data in {where_told(target.facts)}, and it is in {where_told(live.facts)} now:"
+        f"{target.short} kept its data in {was}, and it is in {now} now:"
         " what was written since would be gone from the site",
         f"make a release of that code on the present database: djdeploy deploy {site.name} {target.short}",
     )
@@ -224,6 +281,7 @@ def move(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
     facts: dict[str, Any] = {"before": live.revision, "after": live.revision, "previous": live.id, "url": site.url}
     try:
         refuse_target(site, release)
+        refuse_further(site, live, release)
         earlier = read_note(site)
         may_clear = bool(earlier and earlier.state == ABANDONED and earlier.target == target_of(release.facts))
         source = {"file": file, "engine": live.facts["databases"]["default"]["engine"]}

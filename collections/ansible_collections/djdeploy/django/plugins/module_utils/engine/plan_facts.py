@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import requirements
+from . import aliases, requirements
 from .git import Repository
 from .plan import Plan, compute
 from .releases import Release
@@ -157,10 +157,8 @@ def changed_names(before: Mapping[str, str] | None, after: Mapping[str, str]) ->
 
 def snapshot_wanted(site: Site, release: Release) -> bool | str:
     """Whether the database is copied before the migrations of a release; a text says why it is not."""
-    everything = sum(len(names) for names in release.known.values())
     if not release.pending:
         return False
-    # Squashed migrations come with those they replace, which nothing will ever run: then fewer are pending than known.
-    if release.facts.get("migrations_recorded") == 0 or len(release.pending) >= everything:
+    if not aliases.holding(release):
         return "the database is empty"
     return True if site.config["snapshots"]["enabled"] else "snapshots.enabled is false"

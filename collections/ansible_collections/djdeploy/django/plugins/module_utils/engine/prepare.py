@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import (
+    aliases,
     builds,
     config_shown,
     databases_said,
     lists,
-    migrations,
     overlay,
     overlay_data,
     overlay_speak,
@@ -297,7 +297,7 @@ def build(
             progress.say(f"{', '.join(gone)} dropped after the build (build_keep keeps it)")
         give(paths.code, 0, gid)
         servers.refuse_other_interface(server, results["application"].facts["interface"])
-        describe, migrate, static = results["describe"], results["migrate"], results["collectstatic"]
+        describe, static = results["describe"], results["collectstatic"]
         give(paths.static, 0, 0)
         before = current_id(site.name)
         static_files.finish(paths.static, site.paths.release(before).static if before else None)
@@ -307,28 +307,26 @@ def build(
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
         processes.lay_out(beside, paths, gid)
         paths.socket_link.symlink_to(paths.socket)
-        pending = [planned["migration"] for planned in migrate.facts.get("plan", ())]
-        note.text = f"{counted(pending, 'migration')} pending, {static_told(static.facts)}"
+        planned = aliases.planned(
+            [result.facts for result in results.values() if result.name == "migrate"],
+            declared={**config["migrations"]["declared"], **request.declared},
+            big_table=config["migrations"]["big_table"],
+        )
+        note.text = f"{counted(planned.pending, 'migration')} pending, {static_told(static.facts)}"
         if "compress" in results and (blocks := results["compress"].facts["compressed"]):
             note.text += f", compressed for {counted([None] * blocks, 'block')}"
 
-    judged = migrations.judge(
-        migrate.facts["plan"],
-        migrate.facts.get("tables", {}),
-        vendor=migrate.facts.get("vendor", ""),
-        declared={**config["migrations"]["declared"], **request.declared},
-        big_table=config["migrations"]["big_table"],
-    )
     release = replace(
         release,
         facts={
             **describe.facts,
             **{name: static.facts[name] for name in STATIC_FACTS if name in static.facts},
-            "migrations_recorded": migrate.facts.get("recorded"),
+            "migrations_recorded": results["migrate"].facts.get("recorded"),
+            "further": planned.further,
         },
-        pending=pending,
-        known=migrate.facts.get("known", {}),
-        migrations=[one.as_dict() for one in judged],
+        pending=planned.pending,
+        known=planned.known,
+        migrations=planned.migrations,
         digests={
             "settings": results["settings_digest"].facts["settings"],
             "environment": environment_digests({**site.environment(), **site.given_files()}, site_salt(site)),
@@ -395,7 +393,7 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
         {"name": "seed"},
         {"name": "check", "deploy": False, "fail_level": "ERROR"},
         {"name": "application", "path": release.application},
-        {"name": "migrate", "plan_only": True, "detail": True},
+        *aliases.planning({"name": site.name, **site.config}),
         {"name": "collectstatic", "local_only": True},
         {"name": "settings_digest", "salt": site_salt(site), "strip": own_texts(site, release)},
     ]
@@ -404,7 +402,7 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
     results = run_steps(site_target(site, release), steps, timeout=600)
     for message in (result for step in results if step.name == "check" for result in step.facts.get("messages", ())):
         progress.say(f"{message['level'].lower()}: {message['id'] or ''} {message['message']}")
-    return {result.name: result for result in results}
+    return {aliases.qualified(result.facts.get("database", aliases.DEFAULT), result.name): result for result in results}
 
 
 def own_texts(site: Site, release: Release) -> list[str]:

@@ -6,10 +6,11 @@ Only with a yes, never without a snapshot of what is there now, and behind the m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate, database, maintenance, process_units, snapshots
+from . import activate, aliases, database, maintenance, process_units, snapshots
 from .errors import EngineError, in_words
 from .events import Progress
 from .prepare import site_target
@@ -19,12 +20,16 @@ from .sites import Site
 from .snapshots import Snapshot
 
 
-def loss(site: Site, snapshot: Snapshot, now: datetime) -> dict[str, Any]:
-    """What putting a snapshot back would lose and change, as data."""
+def loss(site: Site, snapshot: Snapshot, now: datetime, databases: Sequence[str] = ()) -> dict[str, Any]:
+    """What putting a snapshot back would lose and change, as data.
+
+    :param databases: aliases of all that are put back with it.
+    """
     live, target = live_release(site.name), target_of(site, snapshot)
     made = datetime.fromisoformat(snapshot.created)
     return {
         "snapshot": snapshot.name,
+        **({"databases": list(databases)} if set(databases) - {aliases.DEFAULT} else {}),
         "created": snapshot.created,
         "minutes": round((now - made).total_seconds() / 60),
         "release": target.id if target else None,
@@ -41,7 +46,7 @@ def warning(site: Site, found: dict[str, Any]) -> list[str]:
     """What would be lost, for a person."""
     lines = [
         f"{found['snapshot']} was made {found['created']}, {found['minutes']} minutes ago.",
-        f"Everything written to the database of {site.name} since then would be lost.",
+        f"Everything written to {which(found.get('databases', ()))} of {site.name} since then would be lost.",
     ]
     if found["release"] and found["release"] != found["live"]:
         lines.append(f"The release that was live then, {found['release']}, would be live again.")
@@ -50,14 +55,35 @@ def warning(site: Site, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def half_way(site: Site, undo: Snapshot | None) -> str:
-    """What to do when a snapshot was put back in part."""
+def which(databases: Sequence[str]) -> str:
+    """The databases for a person; those of nobody's naming are the one and only."""
+    return f"the databases {', '.join(databases)}" if len(databases) > 1 else " ".join(["the database", *databases])
+
+
+def half_way(site: Site, undo: Snapshot | None, done: Sequence[str] = ()) -> str:
+    """What to do when snapshots were put back in part.
+
+    :param done: aliases of the databases that are back already.
+    """
+    told = f"{which(done)} went back, the next did not" if done else "a part of the database may be missing"
     if undo is None:
-        return "the page stays up: a part of the database may be missing"
-    return (
-        "the page stays up, because a part of the database may be missing; what was there before: "
-        f"{snapshots.restore_command(site.name, undo.name)} --yes"
-    )
+        return f"the page stays up: {told}"
+    command = snapshots.restore_command(site.name, undo.together)
+    return f"the page stays up, because {told}; what was there before: {command} --yes"
+
+
+def refuse_unknown(live: Release, found: Sequence[Snapshot]) -> None:
+    """:raises EngineError: when the live release does not know a database of which there is a copy."""
+    known = aliases.migrated(live)
+    unknown = [one for one in found if one.database not in known]
+    if unknown:
+        known_names = [one.name for one in found if one.database in known]
+        raise EngineError(
+            f"{unknown[0].name} is a copy of the database {unknown[0].database}, which the live release does not have",
+            f"put {', '.join(known_names)} back alone, or name it in `databases` again"
+            if known_names and unknown[0].group
+            else "name it in `databases` of the site again, and run site.yml",
+        )
 
 
 def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
@@ -68,13 +94,17 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
     :raises EngineError: without a yes; when there is no such snapshot; and when it could not be put back: the
         database is then as it was.
     """
-    snapshot = snapshots.named(site, request.revision or "")
+    together = snapshots.named(site, request.revision or "")
+    snapshot, databases = together[0], tuple(one.database for one in together)
     live = live_release(site.name)
     if live is None:
         raise EngineError(f"{site.name} has no live release whose settings would name its database", "deploy one first")
-    found = loss(site, snapshot, datetime.now(UTC))
+    refuse_unknown(live, together)
+    found = loss(site, snapshot, datetime.now(UTC), databases)
     for line in warning(site, found):
         progress.say(line)
+    if stay := [alias for alias in aliases.migrated(live) if alias not in databases]:
+        progress.say(f"No copy of {which(stay)} was made then: as it is, it stays.")
     if request.check:
         return {**found, "changed": True, "message": f"{site.name} would go back to the snapshot {snapshot.name}"}
     if not request.accept_loss:
@@ -82,17 +112,23 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
             "nothing was restored: it needs a yes", f"{snapshots.restore_command(site.name, snapshot.name)} --yes"
         )
     present = site_target(site, live)
-    snapshots.require_room(site, present)
-    undo = snapshots.take(site, present, live.id, progress)
-    if not snapshots.whole_or_not(snapshot):
-        progress.say("the database cannot put it back in one transaction: the page stays up if that fails half way")
+    snapshots.require_room(site, present, databases)
+    undo = snapshots.take(site, present, live.id, progress, databases)
+    whole = snapshots.whole_or_not(together)
+    if not whole:
+        several = f"{len(together)} databases cannot be put back" if len(together) > 1 else ""
+        told = several or "the database cannot put it back"
+        progress.say(f"{told} in one transaction: the page stays up if that fails half way")
     database.close(site, f"the snapshot {snapshot.name} is put back", live.id, progress)
+    done: list[str] = []
     try:
-        snapshots.put_back(site, present, snapshot, progress)
+        for one in together:
+            snapshots.put_back(site, present, one, progress)
+            done.append(one.database)
     except Exception as error:
-        if not snapshots.whole_or_not(snapshot):
+        if done or together[len(done)].kind == snapshots.MYSQL:
             maintenance.on(site, f"the snapshot {snapshot.name} was put back in part")  # no later run may open it
-            raise in_words(error).with_hint(half_way(site, undo)) from error
+            raise in_words(error).with_hint(half_way(site, undo, done)) from error
         maintenance.off(site)
         process_units.go_on(site)
         raise
@@ -101,7 +137,7 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
         if target is not None and target.id != live.id:
             activate.go_live(site, target, progress, closed=True, watched=False)
     except EngineError as error:
-        told = undo.name if undo else ""
+        told = undo.together if undo else ""
         hint = f"the page stays up; what was there before: {snapshots.restore_command(site.name, told)} --yes"
         raise error.with_hint(hint) from error
     maintenance.off(site)
@@ -110,9 +146,9 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
     return {
         **found,
         "changed": True,
-        "undo": undo.name if undo else None,
+        "undo": undo.together if undo else None,
         "before": live.revision,
         "after": now.revision if now else None,
         "message": f"{site.name} is back at the snapshot {snapshot.name}, with {now.id if now else 'no release'}"
-        + (f"; what was there before is {undo.name}" if undo else ""),
+        + (f"; what was there before is {undo.together}" if undo else ""),
     }

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import preflight, runner, snapshots_mysql
+from . import aliases, preflight, runner, snapshots_mysql
 from .errors import EngineError
 from .events import Progress
 from .releases import all_releases, current_id
@@ -79,6 +79,8 @@ class Snapshot:
     :param bytes: size of the file.
     :param seconds: how long it took.
     :param kind: `postgresql`, `mysql` or `sqlite`.
+    :param database: alias of the database it is a copy of.
+    :param group: what the copies of several databases that were made together are called; empty: it is the only one.
     """
 
     name: str
@@ -88,6 +90,13 @@ class Snapshot:
     bytes: int
     seconds: float
     kind: str
+    database: str = aliases.DEFAULT
+    group: str = ""
+
+    @property
+    def together(self) -> str:
+        """The name by which it and those made with it are put back and removed."""
+        return self.group or self.name
 
 
 def folder(site: Site) -> Path:
@@ -111,11 +120,13 @@ def kept(site: Site) -> list[Snapshot]:
     return sorted(found, key=lambda snapshot: (snapshot.created, snapshot.name))
 
 
-def named(site: Site, name: str) -> Snapshot:
-    """:raises EngineError: when no snapshot is called so."""
-    for snapshot in kept(site):
-        if snapshot.name == name:
-            return snapshot
+def named(site: Site, name: str) -> list[Snapshot]:
+    """The snapshots a name means: the one of that name, and those of other databases that were made with it.
+
+    :raises EngineError: when there is none.
+    """
+    if found := [snapshot for snapshot in kept(site) if name in (snapshot.name, snapshot.group)]:
+        return found
     names = ", ".join(snapshot.name for snapshot in kept(site)) or "none"
     raise EngineError(
         f"{site.name} has no snapshot {name!r}", f"there are: {names}; see: djdeploy snapshots {site.name}"
@@ -150,14 +161,17 @@ def room_needed(database_bytes: int, newest: Snapshot | None) -> int:
     return min(database_bytes, 2 * newest.bytes) if newest else database_bytes
 
 
-def require_room(site: Site, target: Target) -> None:
+def require_room(site: Site, target: Target, databases: Sequence[str] = (aliases.DEFAULT,)) -> None:
     """See that the next snapshot fits, and leaves a reserve.
 
+    :param databases: aliases of those that are copied.
     :raises EngineError: when it does not, or the database cannot be asked.
     """
-    facts = connection(target)
-    earlier = [snapshot for snapshot in kept(site) if snapshot.kind == facts["vendor"]]
-    needed = room_needed(facts["size"], earlier[-1] if earlier else None)
+    needed = 0
+    for alias in databases:
+        facts = connection(target, alias)
+        earlier = [one for one in kept(site) if (one.kind, one.database) == (facts["vendor"], alias)]
+        needed += room_needed(facts["size"], earlier[-1] if earlier else None)
     room = preflight.room(site.paths.state)
     wanted = needed + preflight.RESERVE_BYTES
     if room.bytes < wanted or (room.inodes is not None and room.inodes < preflight.STATE_INODES):
@@ -169,24 +183,52 @@ def require_room(site: Site, target: Target) -> None:
         )
 
 
-def connection(target: Target) -> dict[str, Any]:
-    """How to reach the database of a release; holds its password."""
-    (found,) = run_steps(target, [{"name": "connection"}], timeout=600)
+def connection(target: Target, alias: str = aliases.DEFAULT) -> dict[str, Any]:
+    """How to reach a database of a release; holds its password."""
+    (found,) = run_steps(target, aliases.steps({"name": "connection"}, [alias]), timeout=600)
     return found.facts
 
 
 # --- making one ---------------------------------------------------------------------------------------------
 
 
-def take(site: Site, target: Target, release_id: str, progress: Progress) -> Snapshot | None:
-    """Copy the database of a site.
+def take(
+    site: Site,
+    target: Target,
+    release_id: str,
+    progress: Progress,
+    databases: Sequence[str] = (aliases.DEFAULT,),
+) -> Snapshot | None:
+    """Copy databases of a site, one after the other.
 
-    :param target: a release whose settings name the database.
+    :param target: a release whose settings name the databases.
     :param release_id: the release whose migrations come next; the snapshot gets its name.
-    :returns: None for a database nobody can copy here, which is told.
-    :raises EngineError: when it cannot be made; nothing of it is left then.
+    :param databases: their aliases.
+    :returns: the first; None when there are none but databases nobody can copy here, which is told.
+    :raises EngineError: when one cannot be made; nothing of any is left then.
     """
-    facts = connection(target)
+    name = free_name(release_id, [taken for one in kept(site) for taken in (one.name, one.together)])
+    made: list[Snapshot] = []
+    try:
+        for alias in databases:
+            taken = take_one(site, target, name, release_id, progress, alias)
+            made += [taken] if taken else []
+    except BaseException:
+        for one in made:
+            remove(site, one)
+        raise
+    prune(site)
+    return made[0] if made else None
+
+
+def take_one(
+    site: Site, target: Target, group: str, release_id: str, progress: Progress, alias: str
+) -> Snapshot | None:
+    """Copy one database.
+
+    :param group: the name of what is made now; the copy of `default` is called just so.
+    """
+    facts = connection(target, alias)
     kind = facts["vendor"]
     if kind not in SUFFIX:
         progress.say(f"no snapshot: {kind or 'no database'} is not copied by djdeploy")
@@ -195,7 +237,7 @@ def take(site: Site, target: Target, release_id: str, progress: Progress) -> Sna
         progress.say(snapshots_mysql.ABSENT)
         return None
     make_directory(folder(site), 0o700)
-    name, began = free_name(release_id, [snapshot.name for snapshot in kept(site)]), time.monotonic()
+    name, began = group if alias == aliases.DEFAULT else f"{group}.{alias}", time.monotonic()
     path = folder(site) / f"{name}{SUFFIX[kind]}"
     with progress.phase("snapshot") as note:
         aside = path.with_name(path.name + HALF)
@@ -212,6 +254,8 @@ def take(site: Site, target: Target, release_id: str, progress: Progress) -> Sna
                 size,
                 round(time.monotonic() - began, 1),
                 kind,
+                alias,
+                group if name != group else "",
             )
             aside.rename(path)
             record(site, snapshot)
@@ -220,7 +264,6 @@ def take(site: Site, target: Target, release_id: str, progress: Progress) -> Sna
         note.text = f"{preflight.amount(size, None)}, {name}"
         if facts["archives"]:
             note.text += restore_point(site, release_id)
-    prune(site)
     return snapshot
 
 
@@ -269,10 +312,14 @@ def restore_point(site: Site, release_id: str) -> str:
 def to_prune(snapshots: Sequence[Snapshot], keep: int, needed: frozenset[str]) -> list[Snapshot]:
     """What may go: all but the newest `keep`, and never one that a kept release may have to go back to.
 
+    Those that were made together count as one and go together.
+
     :param snapshots: oldest first.
     :param needed: names that records of kept releases tell of.
     """
-    return [snapshot for snapshot in snapshots[: max(0, len(snapshots) - keep)] if snapshot.name not in needed]
+    names = list(dict.fromkeys(snapshot.together for snapshot in snapshots))
+    old = set(names[: max(0, len(names) - keep)]) - needed
+    return [snapshot for snapshot in snapshots if snapshot.together in old]
 
 
 def prune(site: Site) -> None:
@@ -300,9 +347,12 @@ def remove_half_made(site: Site) -> None:
 # --- putting one back ---------------------------------------------------------------------------------------
 
 
-def whole_or_not(snapshot: Snapshot) -> bool:
-    """Whether putting it back happens whole or not at all: MariaDB and MySQL commit each table they make."""
-    return snapshot.kind != MYSQL
+def whole_or_not(found: Sequence[Snapshot]) -> bool:
+    """Whether putting them back happens whole or not at all.
+
+    MariaDB and MySQL commit each table they make, and no transaction spans several databases.
+    """
+    return len(found) == 1 and found[0].kind != MYSQL
 
 
 def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress) -> None:
@@ -311,7 +361,7 @@ def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress)
     :param target: a release whose settings name the database.
     :raises EngineError: when it could not be done; the database is then as it was before.
     """
-    facts = connection(target)
+    facts = connection(target, snapshot.database)
     if facts["vendor"] != snapshot.kind:
         raise EngineError(
             f"{snapshot.name} is a copy of {snapshot.kind}, and the site uses {facts['vendor'] or 'no database'} now",

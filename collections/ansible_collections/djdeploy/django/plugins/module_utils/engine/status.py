@@ -54,6 +54,8 @@ def site_status(site: Site) -> dict[str, Any]:
         return {**facts, "state": "broken", "problem": f"{site.paths.current} points at {live}, which has no record"}
     service = units.state(site.paths.release(live).service_unit)
     facts["live"] = release_facts(record)
+    if record.facts.get("further"):
+        facts["databases"] = databases_told(record)
     facts["configuration_current"] = record.fingerprint == site.fingerprint()
     if process_units.concerned([record]):
         found = process_units.look(site.name)
@@ -68,6 +70,11 @@ def site_status(site: Site) -> dict[str, Any]:
     return {**facts, "state": "serving"}
 
 
+def databases_told(release: Release) -> list[str]:
+    """Each database of a release that has several: its alias and where it is."""
+    return [f"{alias:<12} {move.where_told(release.facts, alias)}" for alias in aliases.migrated(release)]
+
+
 def status_lines(facts: dict[str, Any]) -> list[str]:
     """The status of a site for a person."""
     live = facts["live"]
@@ -78,6 +85,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  release   {live['id']} by {live['who']} ({live['door']}), live since {since} UTC")
         if not facts["configuration_current"]:
             lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
+        lines += [f"  database  {told}" for told in facts.get("databases", ())]
     for each in facts.get("processes", ()):
         lines.append(f"  process   {each['name']:<12} {each['state']} ({each['sub']})  {each['command'][:60]}")
     for each in facts.get("finishing", ()):

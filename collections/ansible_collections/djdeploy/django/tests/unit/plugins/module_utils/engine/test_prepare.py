@@ -80,6 +80,7 @@ def test_settings_facts(shop: Site, project_path: str, code: str) -> None:
         "shared": str(shop.paths.shared),
         "code": str(root / code),
         "database": shop.config["database"],
+        "databases": {},
         "email": {"from_address": None, "admins": [], "subject_prefix": None},
     }
 

@@ -58,7 +58,7 @@ def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         "file": str(tmp_path / "db.sqlite3"),
         "archives": False,
     }
-    monkeypatch.setattr(snapshots, "connection", lambda target: facts)
+    monkeypatch.setattr(snapshots, "connection", lambda target, alias="default": facts)
     return facts
 
 

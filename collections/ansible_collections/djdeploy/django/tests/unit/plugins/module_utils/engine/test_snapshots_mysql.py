@@ -84,7 +84,7 @@ def test_a_host_without_the_programs_is_told(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(progress, "say", told.append)
-    monkeypatch.setattr(snapshots, "connection", lambda _target: {"vendor": "mysql", "size": 1, "mysql": {}})
+    monkeypatch.setattr(snapshots, "connection", lambda _target, _alias: {"vendor": "mysql", "size": 1, "mysql": {}})
     monkeypatch.setattr(snapshots_mysql, "installed", lambda: False)
     assert snapshots.take(shop, Target(Path("python"), Path("/"), {}, None), "r1", progress) is None
     assert told == [snapshots_mysql.ABSENT] and "mariadb-client" in told[0]
@@ -94,7 +94,7 @@ def test_a_host_without_the_programs_is_told(
 def test_a_restore_that_fails_half_way_says_how_to_go_on(shop: Site, taken: str | None, says: str) -> None:
     undo = Snapshot(taken, "r0", "r1", "2026-01-02T03:04:05+00:00", 1, 1.0, "mysql") if taken else None
     assert says in restore.half_way(shop, undo)
-    assert not undo or not snapshots.whole_or_not(undo)
+    assert not undo or not snapshots.whole_or_not([undo])
 
 
 @pytest.mark.parametrize(
