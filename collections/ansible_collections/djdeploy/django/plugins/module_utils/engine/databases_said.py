@@ -150,7 +150,7 @@ def further(site: Mapping[str, Any], name: str = "") -> tuple[Database, ...]:
     own, said = name or str(site.get("name", "")), site.get("databases")
     found = []
     for alias, kind in said.items() if isinstance(said, Mapping) else ():
-        if kind:
+        if kind and alias != DEFAULT:
             made = kind in KINDS and KINDS[kind].served
             database = f"{own}_{str(alias).lower()}" if made else ""
             found.append(Database(str(alias), str(kind), database, variable_of(alias), own if made else ""))

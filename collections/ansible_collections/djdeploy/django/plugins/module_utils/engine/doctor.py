@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import health, preflight, process_units, units
+from . import aliases, health, move, preflight, process_units, snapshots, units
 from .errors import EngineError
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
-from .releases import current_id, live_release, serve_again
+from .prepare import site_target
+from .releases import Release, current_id, live_release, serve_again
 from .requirements import is_complete
 from .sites import Site, load_site, site_names
 
@@ -107,6 +108,7 @@ def site_findings(site: Site) -> Iterator[Finding]:
             yield Finding(site.name, True, f"{about}: {question()}")
         except EngineError as error:
             yield Finding(site.name, False, f"{about}: {error.message}", error.hint)
+    yield from database_findings(site, live)
     short = preflight.missing(preflight.release_needs(site, live.id))
     yield Finding(
         site.name, not short, f"not enough room on {short}" if short else "there is room for another release",
@@ -117,6 +119,17 @@ def site_findings(site: Site) -> Iterator[Finding]:
         site.name, same, "configuration is live" if same else "configuration changed since the release was made",
         f"djdeploy deploy {site.name}",
     )  # fmt: skip
+
+
+def database_findings(site: Site, live: Release) -> Iterator[Finding]:
+    """Whether each database of a site that has several answers; one that has a single one shows it by serving."""
+    for alias in aliases.migrated(live) if live.facts.get("further") else ():
+        place = f"database {alias}: {move.where_told(live.facts, alias)}"
+        try:
+            size = snapshots.connection(site_target(site, live), alias)["size"]
+            yield Finding(site.name, True, f"{place}, {preflight.amount(size, None)}")
+        except EngineError as error:
+            yield Finding(site.name, False, f"{place}: {error.message}", error.hint)
 
 
 def findings(names: list[str] | None = None) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import history, maintenance, process_units, queue, units
+from . import aliases, history, maintenance, move, process_units, queue, units
 from .errors import EngineError
 from .lock import held_by, holder_in_words
 from .releases import Release, all_releases, current_id, read_release
