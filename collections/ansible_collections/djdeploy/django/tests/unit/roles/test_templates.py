@@ -302,6 +302,17 @@ def test_pg_hba(render: Render, sites: dict[str, list[str]], expected: list[str]
     assert rules(render("postgres/pg_hba.conf.j2", postgres_sites=sites)) == expected
 
 
+def test_pg_hba_lets_a_site_into_all_its_databases(render: Render) -> None:
+    text = render(
+        "postgres/pg_hba.conf.j2",
+        postgres_sites={"shop": ["10.0.0.2"], "blog": []},
+        postgres_databases={"shop": ["shop", "shop_reports"]},
+    )
+    found = rules(text)
+    assert 'local "shop","shop_reports" "shop" peer' in found and 'local "blog" "blog" peer' in found
+    assert 'hostssl "shop","shop_reports" "shop" 10.0.0.2/32 scram-sha-256' in found
+
+
 def test_postgres_listens_for_other_hosts_only_when_there_are_some(render: Render) -> None:
     assert "listen_addresses" not in render("postgres/djdeploy.conf.j2", postgres_sites={"shop": []})
     text = render(

@@ -104,3 +104,45 @@ def test_site_accounts() -> None:
         ("shop", "/srv/shop/shared"),
         ("shop-build", "/var/cache/djdeploy/shop"),
     ]
+
+
+FURTHER = {
+    "shop": {"domains": ["a.example"], "databases": {"reports": "postgresql", "log": "mariadb", "old": "external"}},
+    "wiki": {"domains": ["b.example"], "database": "project", "databases": {"reports": "postgresql"}},
+    "blog": {"domains": ["c.example"], "database": "sqlite"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("postgresql", {"shop": ["shop", "shop_reports"], "wiki": ["wiki_reports"]}),
+        ("mariadb", {"shop": ["shop_log"]}),
+    ],
+)
+def test_database_names(kind: str, expected: dict[str, list[str]]) -> None:
+    assert hosts.database_names({"web1": host(), "web2": host()}, ["web1", "web2"], FURTHER, kind) == expected
+    assert hosts.served_sites(FURTHER, kind) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        (
+            {},
+            {
+                "REPORTS_DATABASE_URL": "postgresql:///shop_reports",
+                "LOG_DATABASE_URL": "mysql://shop@localhost/shop_log?unix_socket=/run/mysqld/mysqld.sock&charset=utf8mb4",
+            },
+        ),
+        (
+            {"address": "10.0.0.5", "certificate": "/c", "passwords": {"shop": "x"}},
+            {
+                "REPORTS_DATABASE_URL": "postgresql://shop:x@10.0.0.5:5432/shop_reports?sslmode=verify-ca&sslrootcert=/c",
+                "LOG_DATABASE_URL": "mysql://shop@localhost/shop_log?unix_socket=/run/mysqld/mysqld.sock&charset=utf8mb4",
+            },
+        ),
+    ],
+)
+def test_further_database_urls(remote: dict[str, Any], expected: dict[str, str]) -> None:
+    assert hosts.further_database_urls("shop", FURTHER["shop"], remote) == expected

@@ -184,3 +184,28 @@ def test_another_database_is_told(before: dict[str, str], after: dict[str, str],
     lines = config_shown.new_replacements({"databases": {"default": before}}, {"databases": {"default": after}})
     assert any("another one than the live release's" in line for line in lines) is told
     assert config_shown.new_replacements({}, {"databases": {"default": after}}) == []
+
+
+def test_variables_of_further_databases() -> None:
+    config = {"databases": {"reports": "postgresql"}, "env": {}, "secret_names": {"secrets": []}}
+    found = config_shown.variables(config, {"REPORTS_DATABASE_URL": "postgresql://u:pw@h/x"}, {})
+    assert found["REPORTS_DATABASE_URL"] == {
+        "value": None,
+        "secret": True,
+        "origin": "from the site's key databases",
+    }
+
+
+@pytest.mark.parametrize(
+    ("further", "before", "expected"),
+    [
+        ({"reports": {}}, {"engine": "postgresql", "name": "a"}, ["reports"]),
+        ({"reports": {}}, {"engine": "postgresql", "name": "b"}, []),
+        ({}, {"engine": "postgresql", "name": "a"}, []),  # the project's own business
+    ],
+)
+def test_further_databases_that_are_elsewhere_now(
+    further: dict[str, Any], before: dict[str, str], expected: list[str]
+) -> None:
+    after = {"further": further, "databases": {"reports": {"engine": "postgresql", "name": "b"}}}
+    assert config_shown.elsewhere({"databases": {"reports": before}}, after) == expected

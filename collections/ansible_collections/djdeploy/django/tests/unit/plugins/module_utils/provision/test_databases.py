@@ -77,3 +77,30 @@ def test_names_are_quoted() -> None:
     assert databases.quoted('a-b"c') == '"a-b""c"'
     assert databases.literal("it's") == "'it''s'"
     assert 'CREATE ROLE "my-shop" LOGIN' in [s.sql for s in databases.plan([Wanted("my-shop")], {}, SALT)]
+
+
+@pytest.mark.parametrize(
+    ("present", "statements"),
+    [
+        pytest.param(
+            {}, ["CREATE ROLE", "CREATE DATABASE", "REVOKE ALL"] + ["CREATE DATABASE", "REVOKE ALL"], id="new"
+        ),
+        pytest.param(
+            {"shop": {"owner": "shop", "encoding": "UTF8", "public": False}},
+            ["CREATE ROLE", "CREATE DATABASE", "REVOKE ALL"],
+            id="one_is_there",
+        ),
+    ],
+)
+def test_several_databases_of_one_site(present: dict[str, Any], statements: list[str]) -> None:
+    wanted = [Wanted("shop", databases=("shop", "shop_reports"))]
+    planned = [statement.sql for statement in databases.plan(wanted, {"databases": present}, b"salt")]
+    assert [" ".join(sql.split()[:2]) for sql in planned] == statements
+    assert any(sql.startswith('CREATE DATABASE "shop_reports" OWNER "shop"') for sql in planned)
+
+
+def test_another_database_that_belongs_to_somebody_else_is_refused() -> None:
+    other = {"shop_reports": {"owner": "ann", "encoding": "UTF8", "public": False}}
+    with pytest.raises(EngineError, match="'shop_reports' exists and belongs to 'ann'") as caught:
+        databases.plan([Wanted("shop", databases=("shop", "shop_reports"))], {"databases": other}, b"salt")
+    assert 'ALTER DATABASE "shop_reports" OWNER TO "shop"' in caught.value.hint

@@ -104,3 +104,14 @@ def test_mariadb_on_another_host_is_refused(
     for problem, words in zip(problems, says, strict=True):
         assert words in problem.message and "database: external" in (problem.hint or "")
         assert problem.path == ("djdeploy_sites", "shop", "database")
+
+
+def test_several_databases_of_one_site() -> None:
+    present = found({}, {}, shop=True)
+    planned = mariadb.plan(["shop"], present, {"shop": ["shop", "shop_reports"]})
+    assert [statement.partition(" CHARACTER")[0] for statement in planned] == [
+        "CREATE DATABASE `shop_reports`",
+        "GRANT ALL PRIVILEGES ON `shop\\_reports`.* TO 'shop'@'localhost'",
+    ]
+    only = mariadb.plan(["shop"], {}, {"shop": ["shop_reports"]})
+    assert not any("`shop`" in statement for statement in only), "its default database is elsewhere"

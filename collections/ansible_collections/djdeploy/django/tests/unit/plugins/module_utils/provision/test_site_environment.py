@@ -180,3 +180,15 @@ def test_diff_of_a_file_never_shows_it(found: files.Found, expected: tuple[str, 
     (change,) = files.plan([files.Wanted("/etc/x.files", content="hunter2", mode=0o600)], {"/etc/x.files": found})
     shown = site_environment.diff_of_file(change)
     assert (shown["before"], shown["after"]) == expected
+
+
+def test_the_urls_of_further_databases_are_secrets() -> None:
+    site = Given(
+        "shop", env={"OLD_DATABASE_URL": "mysql://u:hunter2@h/x"}, database_urls={"R_DATABASE_URL": "pg://u:pw@h"}
+    )
+    after = site_environment.complete(site, {})
+    assert after["R_DATABASE_URL"] == "pg://u:pw@h"
+    shown = site_environment.diff("/etc/x.env", site, {}, after)["after"]
+    assert "hunter2" not in shown and "pw@h" not in shown and "R_DATABASE_URL=********" in shown
+    given = Given("shop", secrets={"R_DATABASE_URL": "elsewhere"}, database_urls={"R_DATABASE_URL": "here"})
+    assert site_environment.complete(given, {})["R_DATABASE_URL"] == "elsewhere"

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from django.db import models
+
+
+class Visit(models.Model):
+    text = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return self.text
