@@ -113,6 +113,13 @@ def is_mirror(chosen: Any) -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def unrouted() -> bool:
+    """Whether no router says what belongs into which database: then Django makes every table in each of them."""
+    from django.db import router
+
+    return not any(hasattr(each, "allow_migrate") for each in router.routers)
+
+
 def named(failure: Failure, chosen: Any) -> Failure:
     """A failure that tells which of several databases it is about."""
     if chosen.alias != "default" and "database" not in failure.facts:

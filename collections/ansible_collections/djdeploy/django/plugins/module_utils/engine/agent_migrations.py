@@ -9,7 +9,7 @@ import io
 import sys
 from typing import Any
 
-from .agent_databases import connection_for, is_mirror, named
+from .agent_databases import connection_for, is_mirror, named, unrouted
 from .agent_locks import Session, migration_failure, session_for
 from .agent_operations import described_operations
 from .agent_sql import sql_of
@@ -33,6 +33,8 @@ def migrate(request: Request, predict: bool) -> Outcome:
         refuse_what_stays(plan)
     if not plan or predict or request.get("plan_only"):
         details, known = details_of(connection, request, plan)
+        if request.get("unless_mirror"):
+            known["unrouted"] = unrouted()
         return planned(connection.alias, plan, applied, None, details, known, shown(connection, request, plan))
     session = session_for(connection, request)
     try:

@@ -81,12 +81,14 @@ class Planned:
 
     :param further: alias -> `recorded`, how many migrations were applied there, and `touched`, whether the plan
         changes anything in it but the list of migrations.
+    :param told: what the person who deploys should know of them.
     """
 
     pending: list[str] = field(default_factory=list)
     known: dict[str, list[str]] = field(default_factory=dict)
     migrations: list[dict[str, Any]] = field(default_factory=list)
     further: dict[str, dict[str, Any]] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
 
 
 def planned(found: Sequence[Mapping[str, Any]], *, declared: Mapping[str, str], big_table: int) -> Planned:
@@ -100,6 +102,7 @@ def planned(found: Sequence[Mapping[str, Any]], *, declared: Mapping[str, str], 
     for facts in found:
         alias = str(facts.get("database") or DEFAULT)
         if facts.get("mirror"):
+            told.told.append(f"the database {alias} mirrors another one, so it is neither migrated nor copied")
             continue
         plan = facts.get("plan", ())
         judged = migrations.judge(
@@ -114,6 +117,11 @@ def planned(found: Sequence[Mapping[str, Any]], *, declared: Mapping[str, str], 
         told.migrations += [renamed(one, alias).as_dict() for one in judged]
         if alias != DEFAULT:
             told.further[alias] = {"recorded": facts.get("recorded"), "touched": any(map(touches, plan))}
+            if plan and facts.get("unrouted"):
+                told.told.append(
+                    f"no router of the project says what belongs into {alias} (allow_migrate), so every migration runs "
+                    "there, too"
+                )
     return told
 
 

@@ -336,6 +336,8 @@ def build(
         },
     )
     live = live_release(site.name)
+    for line in planned.told:
+        progress.say(line)
     for line in config_shown.new_replacements(live.facts if live else {}, release.facts):
         progress.say(line)
     proposed = plan_of(site, release, live, repository, request)

@@ -463,6 +463,14 @@ def test_a_mirror_is_left_alone(two: Any) -> None:
     told = plans(two)
     assert told.pending and not told.further
     assert not any(name.startswith("reports:") for name in told.pending)
+    assert told.told == ["the database reports mirrors another one, so it is neither migrated nor copied"]
+
+
+def test_a_project_whose_routers_say_nothing_of_migrations_is_told(two: Any) -> None:
+    assert plans(two).told == []
+    two.write("mysite/routers.py", "class Reports:\n    def db_for_read(self, model, **hints):\n        return None\n")
+    (line,) = plans(two).told
+    assert line.startswith("no router of the project says what belongs into reports (allow_migrate)")
 
 
 def test_what_a_project_holds_besides_is_its_own(two: Any) -> None:
