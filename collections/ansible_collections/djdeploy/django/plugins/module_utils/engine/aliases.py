@@ -81,6 +81,7 @@ class Planned:
 
     :param further: alias -> `recorded`, how many migrations were applied there, and `touched`, whether the plan
         changes anything in it but the list of migrations.
+    :param default_touched: the same of `default`; only looked at beside others.
     :param told: what the person who deploys should know of them.
     """
 
@@ -88,6 +89,7 @@ class Planned:
     known: dict[str, list[str]] = field(default_factory=dict)
     migrations: list[dict[str, Any]] = field(default_factory=list)
     further: dict[str, dict[str, Any]] = field(default_factory=dict)
+    default_touched: bool = True
     told: list[str] = field(default_factory=list)
 
 
@@ -115,7 +117,9 @@ def planned(found: Sequence[Mapping[str, Any]], *, declared: Mapping[str, str], 
         told.pending += [qualified(alias, str(entry["migration"])) for entry in plan]
         told.known |= {qualified(alias, app): list(names) for app, names in facts.get("known", {}).items()}
         told.migrations += [renamed(one, alias).as_dict() for one in judged]
-        if alias != DEFAULT:
+        if alias == DEFAULT:
+            told.default_touched = any(map(touches, plan))
+        else:
             told.further[alias] = {"recorded": facts.get("recorded"), "touched": any(map(touches, plan))}
             if plan and facts.get("unrouted"):
                 told.told.append(
@@ -149,7 +153,9 @@ def holding(release: Recorded) -> tuple[str, ...]:
     for alias in (DEFAULT, *further):
         if not pending.get(alias):
             continue
-        facts = further[alias] if alias in further else {"recorded": release.facts.get("migrations_recorded")}
+        facts = further.get(alias) or {"recorded": release.facts.get("migrations_recorded")}
+        if alias == DEFAULT and further:
+            facts["touched"] = release.facts.get("default_touched", True)
         everything = sum(len(names) for app, names in release.known.items() if split(app)[0] == alias)
         # Squashed migrations come with those they replace, which nothing will ever run: then fewer are pending than
         # known.

@@ -162,6 +162,11 @@ def variable_of(alias: object) -> str:
     return URL_VARIABLE if alias == DEFAULT else f"{str(alias).upper().replace('-', '_')}_{URL_VARIABLE}"
 
 
+def for_builds(site: Mapping[str, Any]) -> dict[str, str]:
+    """What build commands get in the place of these variables: a project may read them, and must reach no data."""
+    return {each.variable: "sqlite://:memory:" for each in further(site)}
+
+
 def check_further(alias: object, kind: object) -> tuple[str, str] | None:
     """What is wrong with one entry of `databases`: (what, how to mend it)."""
     if alias == DEFAULT:

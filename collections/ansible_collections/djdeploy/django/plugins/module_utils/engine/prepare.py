@@ -276,7 +276,8 @@ def build(
     )
     box = builds.box_of(site.paths, paths.code, directory, config, laid)
     secrets = requirements.build_variables(site.paths)
-    builds.carry_out(building, box, progress, env=config.get("env") or {}, secrets=secrets, reader=gid)
+    for_builds = {**databases_said.for_builds(config), **(config.get("env") or {})}
+    builds.carry_out(building, box, progress, env=for_builds, secrets=secrets, reader=gid)
     beside = processes_of(site, release, tree, packages, progress)
     release = replace(
         release,
@@ -323,6 +324,7 @@ def build(
             **{name: static.facts[name] for name in STATIC_FACTS if name in static.facts},
             "migrations_recorded": results["migrate"].facts.get("recorded"),
             "further": planned.further,
+            "default_touched": planned.default_touched,
         },
         pending=planned.pending,
         known=planned.known,

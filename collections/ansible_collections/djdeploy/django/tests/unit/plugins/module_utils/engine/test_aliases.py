@@ -142,6 +142,13 @@ HELD = {"migrations_recorded": 2}
             id="the_router_keeps_it_out",
         ),
         pytest.param(
+            {**HELD, "default_touched": False, "further": {"reports": {"recorded": 2, "touched": True}}},
+            ["shop.c", "reports:shop.c"],
+            ("reports",),
+            id="the_router_keeps_it_out_of_default",
+        ),
+        pytest.param({**HELD, "default_touched": False, "further": {}}, ["shop.c"], ("default",), id="the_only_one"),
+        pytest.param(
             {**HELD, "further": {"reports": {"recorded": 0, "touched": True}}},
             ["shop.c", "reports:shop.a", "reports:shop.b", "reports:shop.c"],
             ("default",),
