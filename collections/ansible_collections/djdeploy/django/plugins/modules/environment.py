@@ -62,6 +62,10 @@ options:
         description: How the site reaches its database. Empty when the project says so itself.
         type: str
         default: ""
+      database_urls:
+        description: Variables to URLs of the databases the site has besides; secret like O(sites[].database_url).
+        type: dict
+        default: {}
       redis_socket:
         description: Path of the socket of the site's own redis. Empty when it has none.
         type: str
