@@ -216,3 +216,23 @@ def test_site_findings_one_thing_wrong(
     (bad,) = [finding for finding in found if not finding.ok]
     assert bad.said == said
     assert bad.cure.startswith(cure)
+
+
+def test_each_of_several_databases_is_asked(shop: Site, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"engine": "django.db.backends.postgresql", "host": "", "port": ""}
+    databases = {"default": {**there, "name": "shop"}, "reports": {**there, "name": "shop_reports"}}
+
+    def connection(_target: object, alias: str) -> dict[str, Any]:
+        if alias == "reports":
+            raise EngineError("it does not answer", "start it")
+        return {"size": 12 << 20}
+
+    monkeypatch.setattr(doctor.snapshots, "connection", connection)
+    monkeypatch.setattr(doctor, "site_target", lambda *_words: None)
+    several = keep(ID, facts={"databases": databases, "further": {"reports": {}}})
+    assert [(each.ok, each.said, each.cure) for each in doctor.database_findings(shop, several)] == [
+        (True, "database default: PostgreSQL (shop), 12 MiB", ""),
+        (False, "database reports: PostgreSQL (shop_reports): it does not answer", "start it"),
+    ]
+    single = keep("20260303T120000-ccccccc", facts={"databases": databases})
+    assert list(doctor.database_findings(shop, single)) == [], "it shows by serving"

@@ -224,3 +224,72 @@ def test_failure_opens_the_site_again(site: Any, monkeypatch: pytest.MonkeyPatch
     assert site.done == ["close", "copy", "open", "go on", "remove"]
     found = move.read_note(site)
     assert found is not None and found.state == ABANDONED
+
+
+def with_reports(engine: str, name: str, host: str = "") -> dict[str, Any]:
+    """Facts of a release with its default database in PostgreSQL and `reports` elsewhere."""
+    reports = {"engine": f"django.db.backends.{engine}", "name": name, "host": host, "port": ""}
+    return {"databases": {**LOCAL["databases"], "reports": reports}, "further": {"reports": {}}}
+
+
+OLD = with_reports("sqlite3", "/srv/shop/shared/reports.sqlite3")
+NEW = with_reports("postgresql", "shop_reports")
+REQUEST = Request(op=MOVE, site="shop", door="host", who="ann")
+
+
+@pytest.mark.parametrize(
+    ("total", "empty_database", "refused"),
+    [(12, False, "with 12 rows"), (0, False, ""), (12, True, ""), (None, False, "could not be counted (gone)")],
+)
+def test_rows_of_another_database_decide(
+    site: Any, monkeypatch: pytest.MonkeyPatch, total: int | None, empty_database: bool, refused: str
+) -> None:
+    asked: list[Any] = []
+
+    def rows(_target: Any, steps: list[Any], **_more: Any) -> list[Any]:
+        asked.extend(steps)
+        if total is None:
+            raise StepError("gone", "", "")
+        return [SimpleNamespace(facts={"total": total})]
+
+    monkeypatch.setattr(move, "run_steps", rows)
+    request = Request(op=MOVE, site="shop", door="host", who="ann", empty_database=empty_database)
+    if not refused:
+        move.refuse_left_behind(site, release(NEW), release(OLD), request)
+        return
+    with pytest.raises(EngineError) as caught:
+        move.refuse_left_behind(site, release(NEW), release(OLD), request)
+    assert asked == [{"name": "rows", "database": "reports"}]
+    assert refused in caught.value.message
+    assert "the database reports of shop is SQLite (reports.sqlite3)" in caught.value.message
+    assert caught.value.message.endswith("configured for PostgreSQL (shop_reports) now")
+    assert "dumpdata --database reports" in caught.value.hint
+
+
+def test_the_project_s_own_databases_are_its_own_business(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move, "run_steps", lambda *_words, **_more: pytest.fail("a process was started"))
+    move.refuse_left_behind(site, release({**NEW, "further": {}}), release(OLD), REQUEST)
+
+
+@pytest.mark.parametrize(("live", "new", "refused"), [(OLD, NEW, True), (NEW, NEW, False), (LOCAL, NEW, False)])
+def test_a_move_takes_default_alone(site: Any, live: dict[str, Any], new: dict[str, Any], refused: bool) -> None:
+    if not refused:
+        move.refuse_further(site, release(live), release(new))
+        return
+    with pytest.raises(EngineError, match="a move takes the database default alone, and reports would change"):
+        move.refuse_further(site, release(live), release(new))
+
+
+def test_way_back_to_another_place_of_one_database_is_refused(site: Any) -> None:
+    with pytest.raises(EngineError, match=r"kept its data in SQLite \(reports.sqlite3\)"):
+        move.refuse_way_back(site, release(NEW), release(OLD))
+    move.refuse_way_back(site, release(NEW), release(LOCAL))
+
+
+def test_each_database_is_found_after_a_reboot(site: Any) -> None:
+    site.config["databases"] = {"reports": "postgresql"}
+    site.given = {"DATABASE_URL": "postgresql:///shop", "REPORTS_DATABASE_URL": "postgresql:///shop_reports"}
+    move.keep_where_it_is(site, release(OLD))
+    kept = parse(site.paths.release("r2").env_file.read_text())
+    assert kept["REPORTS_DATABASE_URL"] == "sqlite:////srv/shop/shared/reports.sqlite3"
+    assert kept["DATABASE_URL"] == "postgresql:///shop"

@@ -242,3 +242,12 @@ def test_release_lines_newest_first() -> None:
 
 def test_release_lines_none() -> None:
     assert len(status.release_lines({**FACTS, "releases": []})) == 1
+
+
+def test_each_of_several_databases_is_shown(shop: Site, keep: Keep, systemd: Callable[[str, str], None]) -> None:
+    there = {"engine": "django.db.backends.postgresql", "host": "", "port": ""}
+    databases = {"default": {**there, "name": "shop"}, "reports": {**there, "name": "shop_reports"}}
+    keep(NEW, "live", facts={"databases": databases, "further": {"reports": {}}})
+    facts = status.site_status(shop)
+    assert facts["databases"] == ["default      PostgreSQL (shop)", "reports      PostgreSQL (shop_reports)"]
+    assert "  database  reports      PostgreSQL (shop_reports)" in status.status_lines(facts)
