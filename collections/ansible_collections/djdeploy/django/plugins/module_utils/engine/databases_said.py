@@ -26,6 +26,10 @@ MARIADB_SOCKET = "/run/mysqld/mysqld.sock"  # Debian's
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,29}")
 
 
+#: Of the servers themselves, as far as a site's name with an alias behind it could be one.
+RESERVED = frozenset({"information_schema", "performance_schema"})
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is the same for every database of a kind.
@@ -251,7 +255,7 @@ def pointless(site: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]
     return [each.alias for each in further(site) if each.alias not in own and not settings.get("DATABASE_ROUTERS")]
 
 
-def misfits(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def misfits(site: Mapping[str, Any], name: str) -> Iterator[tuple[str, str, str]]:
     """What a site's keys lack for the databases besides `default`: (alias, what is wrong, how to mend it).
 
     :param site: its keys as given, wrong ones among them.
@@ -259,7 +263,7 @@ def misfits(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     secrets = site.get("secrets")
     given = secrets if isinstance(secrets, Mapping) else {}
     seen: dict[str, str] = {URL_VARIABLE: DEFAULT}
-    for each in further(site):
+    for each in further(site, name):
         if each.variable in seen:
             told = f"databases: {seen[each.variable]} and {each.alias} would both be told by {each.variable}"
             yield each.alias, told, "give one of them another alias"
@@ -270,6 +274,8 @@ def misfits(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 f"write it there: {each.variable}: postgresql://user:password@host/name, with the password from the"
                 " vault",
             )
+        elif each.name in RESERVED:
+            yield each.alias, f"databases: {each.name} is a database of the server itself", "give it another alias"
         seen.setdefault(each.variable, each.alias)
 
 
@@ -278,10 +284,15 @@ def taken_twice(sites: Mapping[Any, Any]) -> Iterator[tuple[str, str, str]]:
 
     :param sites: as given, wrong ones among them.
     """
+    owner: dict[str, str] = {}
     for name, site in sites.items():
         for each in further(site, str(name)) if isinstance(site, Mapping) else ():
             if each.name in sites:
                 told = f"the database {each.name} of the alias {each.alias} has the name of the site '{each.name}'"
+                yield str(name), each.alias, told
+            elif each.name and owner.setdefault(each.name, str(name)) != str(name):
+                other = owner[each.name]
+                told = f"the alias {each.alias} means the database {each.name}, as one of the site '{other}' does"
                 yield str(name), each.alias, told
 
 

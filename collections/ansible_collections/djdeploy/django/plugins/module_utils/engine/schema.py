@@ -995,7 +995,7 @@ def check_site(
     if not host:
         problems += [
             Problem(f"{where}: {what}", (*path, "databases", alias), hint)
-            for alias, what, hint in databases_said.misfits(site)
+            for alias, what, hint in databases_said.misfits(site, name)
         ]
     return problems
 

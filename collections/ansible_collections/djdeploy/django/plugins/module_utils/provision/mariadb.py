@@ -61,12 +61,15 @@ def misplaced(
             continue
         names = sorted(name for name, hosts in groups.items() if host in hosts)
         for name, site in schema.resolve_for_host(sites, overlay, host, names).items():
-            if databases_said.served(site, databases_said.MARIADB):
+            for each in databases_said.wanted(site, name):
+                if each.kind != databases_said.MARIADB:
+                    continue
+                key = "database" if each.alias == databases_said.DEFAULT else f"databases: {each.alias}"
                 yield Problem(
-                    f"site '{name}': database: mariadb needs the database on the web host, and {host} is none of "
+                    f"site '{name}': {key}: mariadb needs the database on the web host, and {host} is none of "
                     "the group database" + (f" (its databases are on {server})" if server else ""),
-                    (SITES_VARIABLE, name, "database"),
-                    f"put {host} into the group database, or say database: external with DATABASE_URL in secrets",
+                    (SITES_VARIABLE, name, key.partition(":")[0]),
+                    f"put {host} into the group database, or say {key}: external with {each.variable} in secrets",
                 )
 
 

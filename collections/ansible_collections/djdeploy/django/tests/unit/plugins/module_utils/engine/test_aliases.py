@@ -371,6 +371,24 @@ def test_validation(databases: dict[str, str], more: dict[str, Any], problem: st
     assert all(each.path[:3] == ("djdeploy_sites", "shop", "databases") for each in found)
 
 
+@pytest.mark.parametrize(
+    ("sites", "says"),
+    [
+        pytest.param(
+            {"a": {"b_c": "postgresql"}, "a_b": {"c": "postgresql"}}, "as one of the site 'a' does", id="same"
+        ),
+        pytest.param({"information": {"schema": "mariadb"}}, "is a database of the server itself", id="reserved"),
+        pytest.param({"a": {"x": "external"}, "b": {"x": "postgresql"}, "c": {"x": "postgresql"}}, "", id="fine"),
+    ],
+)
+def test_names_of_databases_are_one_site_s(sites: dict[str, dict[str, str]], says: str) -> None:
+    given = {
+        name: {"domains": [f"{number}.example.com"], "databases": databases, "secrets": {"X_DATABASE_URL": "u"}}
+        for number, (name, databases) in enumerate(sites.items())
+    }
+    assert [says in each.message for each in schema.validate_sites(given)] == ([True] if says else [])
+
+
 def test_a_host_cannot_say_it_differently() -> None:
     sites = {"shop": {"domains": ["shop.example.com"]}}
     (found,) = schema.validate_sites(sites, {"web1": {"shop": {"databases": {"reports": "postgresql"}}}})
@@ -506,3 +524,19 @@ def test_applied_is_told_by_database(
     assert database.apply(shop, release, progress) == ["shop.c", "reports:shop.c"]
     assert [step.get("database") for step in asked] == [None, "reports"]
     assert all(step["lock_name"] == "shop" for step in asked)
+
+
+@pytest.mark.parametrize(
+    ("alias", "half", "snapshot", "expected"),
+    [
+        ("default", "", "", ""),
+        ("log", "shop.0002_size", "", "DROP DATABASE `shop_log`"),
+        ("reports", "shop.0002_size", "", ""),  # PostgreSQL takes a whole migration back
+        ("log", "shop.0002_size", "s1", "djdeploy restore shop s1 --yes"),
+    ],
+)
+def test_how_to_begin_again(shop: Site, alias: str, half: str, snapshot: str, expected: str) -> None:
+    site = Site("shop", {**shop.config, "databases": {"reports": "postgresql", "log": "mariadb"}})
+    release = Release("20260302T120000-bbbbbbb", "shop", "b" * 40, snapshot=snapshot)
+    told = database.before_it(site, release, half, alias)
+    assert expected in told and bool(told) == bool(expected)
