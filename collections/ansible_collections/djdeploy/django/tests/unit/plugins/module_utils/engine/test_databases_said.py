@@ -79,3 +79,48 @@ def test_spoken(database: str, url: str, expected: tuple[str, ...]) -> None:
 )
 def test_kind_of_engine(engine: str | None, kind: str) -> None:
     assert said.kind_of_engine(engine) == kind
+
+
+SEVERAL = {
+    "name": "shop",
+    "database": "sqlite",
+    "databases": {"reports": "postgresql", "log": "mariadb", "old": "external"},
+}
+
+
+def test_several_databases() -> None:
+    assert said.wanted(SEVERAL) == (
+        Database("default", "sqlite", "", "DATABASE_URL"),
+        Database("reports", "postgresql", "shop_reports", "REPORTS_DATABASE_URL", "shop"),
+        Database("log", "mariadb", "shop_log", "LOG_DATABASE_URL", "shop"),
+        Database("old", "external", "", "OLD_DATABASE_URL"),
+    )
+    assert [each.alias for each in said.wanted({**SEVERAL, "database": "project"})] == ["reports", "log", "old"]
+    assert said.default_kind({**SEVERAL, "database": "project"}) == "project"
+    assert said.served(SEVERAL, "postgresql") and said.served(SEVERAL, "mariadb")
+    assert said.packages([SEVERAL]) == said.packages([{"name": "blog", "database": "mariadb"}])
+
+
+@pytest.mark.parametrize(
+    ("environment", "kinds"),
+    [
+        ({}, ("mariadb", "postgresql", "sqlite")),
+        ({"OLD_DATABASE_URL": "mysql://h/x"}, ("mariadb", "postgresql", "sqlite")),
+    ],
+)
+def test_drivers_of_several(environment: dict[str, str], kinds: tuple[str, ...]) -> None:
+    assert said.spoken(SEVERAL, environment) == kinds
+    (old,) = said.spoken({"database": "project", "databases": {"old": "external"}}, {"OLD_DATABASE_URL": "mysql://h/x"})
+    assert old == "mariadb"
+
+
+@pytest.mark.parametrize(
+    ("alias", "variable"),
+    [("default", "DATABASE_URL"), ("reports", "REPORTS_DATABASE_URL"), ("read-replica", "READ_REPLICA_DATABASE_URL")],
+)
+def test_variable(alias: str, variable: str) -> None:
+    assert said.variable_of(alias) == variable
+
+
+def test_builds_reach_no_data() -> None:
+    assert set(said.for_builds(SEVERAL).values()) == {"sqlite://:memory:"}
