@@ -191,7 +191,8 @@ def perform(request: Request, emit: Callable[[dict[str, Any]], None], out: Tee, 
     :return: whether all of them succeeded.
     """
     steps, predict, name, absent = request["steps"], bool(request.get("check")), "setup", list[str]()
-    sys.argv = words_of(steps[0]) if len(steps) == 1 else ["manage.py", "check"]
+    alike = len({tuple(words_of(step)) for step in steps}) == 1  # the same for each of several databases
+    sys.argv = words_of(steps[0]) if alike else ["manage.py", "check"]
     try:
         began = time.monotonic()
         set_up_django()

@@ -110,6 +110,7 @@ def compute(
     processes: Iterable[str],
     snapshot: bool | str,
     snapshot_bytes: int = 0,
+    snapshot_of: Sequence[str] = (),
     allow: Iterable[str] = (),
 ) -> Plan:
     """The plan of going from what is live to a release that was built.
@@ -134,6 +135,7 @@ def compute(
     :param processes: names of the site's processes (`web`, `worker`): not units, whose names hold the release's.
     :param snapshot: True when one is made before the migrations, or why none is; False where none is needed.
     :param snapshot_bytes: estimate of its size.
+    :param snapshot_of: aliases of the databases it is of, where the site names several.
     :param allow: classes of migrations this release may run, from the request and the site together.
     """
     # Without a live release there is no old code that a migration could break.
@@ -154,6 +156,7 @@ def compute(
             "taken": snapshot is True,
             "why": snapshot if isinstance(snapshot, str) else "",
             "bytes": snapshot_bytes if snapshot is True else 0,
+            **({"databases": list(snapshot_of)} if snapshot is True and snapshot_of else {}),
         },
         downtime={"expected": bool(closing) and gate.maintenance, "why": closing if gate.maintenance else []},
         refused=refused,
@@ -386,6 +389,8 @@ def snapshot_lines(plan: Plan) -> list[str]:
     """Whether the database is copied first; nothing where there is nothing to copy it for."""
     if plan.snapshot["taken"]:
         size = f", about {size_text(plan.snapshot['bytes'])}" if plan.snapshot["bytes"] else ""
+        if several := plan.snapshot.get("databases"):
+            return [f"of {', '.join(several)}, before the migrations{size}"]
         return [f"of the database, before the migrations{size}"]
     return [f"none: {plan.snapshot['why']}"] if plan.snapshot["why"] and plan.migrations else []
 

@@ -146,6 +146,7 @@ def plan_of(site: Site, release: Release, live: Release | None, repository: Repo
         configuration_changed=configuration if live else [],
         processes=["web"],
         snapshot=snapshot_wanted(site, release),
+        snapshot_of=aliases.holding(release) if release.facts.get("further") else (),
         allow={*site.config["migrations"]["allow"], *request.allow},
     )
 

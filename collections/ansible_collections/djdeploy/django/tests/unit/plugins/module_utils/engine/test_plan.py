@@ -410,3 +410,9 @@ def test_diff_texts_show_every_change_and_nothing_else() -> None:
 )
 def test_diff_texts_also_tell(made: Plan, line: str) -> None:
     assert line in changed_lines(made)
+
+
+def test_snapshot_of_several_databases() -> None:
+    several = computed(ADD, snapshot=True, snapshot_of=("default", "reports"))
+    assert "snapshot    of default, reports, before the migrations" in plan.lines(several)
+    assert "databases" not in computed(ADD, snapshot="it is off", snapshot_of=("default", "reports")).snapshot
