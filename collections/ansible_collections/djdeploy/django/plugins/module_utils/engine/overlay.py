@@ -269,7 +269,7 @@ def _databases(
         if databases.kind_of_engine(led["ENGINE"]) == databases.MARIADB:
             led = _as_django_advises(own, led)
         if led is not own:
-            new[each.alias] = led
+            new[each.alias] = {**led, "TEST": own["TEST"]} if "TEST" in own else led  # it may say: a mirror
             reasons.append(_why_led(each.kind, each.alias))
     for alias, database in list(new.items()):
         if _is_file(database) and (moved := _moved(database["NAME"], site)):

@@ -52,6 +52,11 @@ OWN = {"ENGINE": MYSQL, "NAME": "main", "HOST": "db"}
         ),
         pytest.param({"default": OWN, "reports": LED}, None, id="it_leads_there_itself"),
         pytest.param(
+            {"default": OWN, "reports": {"ENGINE": SQLITE, "NAME": "/x", "TEST": {"MIRROR": "default"}}},
+            {"default": OWN, "reports": {**LED, "TEST": {"MIRROR": "default"}}},
+            id="a_mirror_stays_one",
+        ),
+        pytest.param(
             {"default": OWN, "more": {"ENGINE": MYSQL, "NAME": "more"}},
             {"default": OWN, "more": {"ENGINE": MYSQL, "NAME": "more"}, "reports": LED},
             id="others_stay",
