@@ -27,6 +27,7 @@ ASKS_FOR_A_RELEASE = {
     "web": True,
     "health": True,
     "database": True,
+    "databases": True,
     "env": True,
     "secrets": True,
     "secret_files": True,
