@@ -14,7 +14,7 @@ def both(request: HttpRequest) -> HttpResponse:
         f"{model._meta.verbose_name_plural} in {there.vendor} {there.settings_dict['NAME']}"
         for model, there in ((Note, connections["default"]), (Visit, connections[visit._state.db]))
     ]
-    return HttpResponse(f"{note.text} and {visit.text}: {', '.join(places)}")
+    return HttpResponse(f"{note.text} and {visit.text}: {', '.join(places)}; by {getattr(visit, 'agent', 'nobody')}")
 
 
 urlpatterns = [path("both", both), *of_notes]

@@ -14,6 +14,7 @@ class Migration(migrations.Migration):
             [
                 ("id", models.BigAutoField(primary_key=True, auto_created=True, serialize=False, verbose_name="ID")),
                 ("text", models.CharField(max_length=200)),
+                ("agent", models.CharField(max_length=200, default="a browser")),
             ],
         ),
         migrations.RunPython(count, migrations.RunPython.noop),
