@@ -58,7 +58,7 @@ def caller_sink(connection: socket.socket) -> Sink:
     return sink
 
 
-def failure(request: Request | None, error: Exception) -> Event:
+def failure(request: Request | None, error: Exception, progress: Progress) -> Event:
     """The result event of a request that ended in an exception."""
     told = in_words(error)
     return {
@@ -69,6 +69,7 @@ def failure(request: Request | None, error: Exception) -> Event:
         "message": told.message,
         "hint": told.hint,
         "detail": told.detail,
+        "told": progress.has_told(told.detail),
         **told.result_facts,
     }
 
@@ -124,7 +125,7 @@ def answer(connection: socket.socket, line: bytes, before: Operation | None = No
         progress.sinks[:1] = [journal_sink(site.paths.journal, operation), unit_journal_sink(operation)]
         deploy.carry_out(site, request, progress)
     except Exception as error:  # the caller must get a result, whatever happened
-        progress.emit(failure(request, error))
+        progress.emit(failure(request, error, progress))
         return None
     return operation if request.op == RECEIVE else None
 

@@ -7,12 +7,13 @@ say     {"text"}                                    one line for a person
 release {"release", "revision", "subject"}          what is to go live, as soon as it has a name; for the journals
 plan    {"lines", "plan"}                           what the release will change, before that is done
 phase   {"name", "state": started|ended|failed, "seconds", "note"}
-result  {"ok", "changed", "message", "hint", "detail", ...}   always the last one
+result  {"ok", "changed", "message", "hint", "detail", ...}   always the last one; "told": its detail was said before
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any
 
 Event = dict[str, Any]
 Sink = Callable[[Event], None]
+DETAIL_LINES = 20  # the end of a detail, of which a person sees no more
 
 
 @dataclass
@@ -38,13 +40,20 @@ class Progress:
 
     sinks: list[Sink]
     phases: list[Event] = field(default_factory=list)
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=500))
 
     def emit(self, event: Event) -> None:
         for sink in self.sinks:
             sink(event)
 
     def say(self, text: str) -> None:
+        self.said.append(text.strip())
         self.emit({"event": "say", "text": text})
+
+    def has_told(self, detail: str) -> bool:
+        """Whether a person has read the end of a detail already, as a program printed it."""
+        shown = shown_of(detail)
+        return bool(shown) and {line.strip() for line in shown} <= {*self.said, ""}
 
     def release(self, release_id: str, revision: str, subject: str) -> None:
         self.emit({"event": "release", "release": release_id, "revision": revision, "subject": subject})
@@ -89,8 +98,13 @@ def rendered_result(event: Event) -> str:
     """The last lines: what broke, detail before the verdict, so that the verdict is what stays in sight."""
     if event["ok"]:
         return str(event["message"])
-    lines = [f"    {line}" for line in str(event.get("detail") or "").rstrip().splitlines()[-20:]]
+    lines = [] if event.get("told") else [f"    {line}" for line in shown_of(str(event.get("detail") or ""))]
     lines.append(str(event["message"]))
     if event.get("hint"):
         lines.append(f"  -> {event['hint']}")
     return "\n".join(lines)
+
+
+def shown_of(detail: str) -> list[str]:
+    """What a person sees of a detail: its last lines."""
+    return detail.rstrip().splitlines()[-DETAIL_LINES:]

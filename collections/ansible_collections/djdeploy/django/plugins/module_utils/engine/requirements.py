@@ -672,7 +672,7 @@ def uv_environment(paths: SitePaths, venv: Path | None = None) -> dict[str, str]
 
 #: What a failed build says -> Debian packages that mend it.
 _PACKAGES: Sequence[tuple[str, tuple[str, ...]]] = (
-    (r"pg_config executable not found|pg_config is required|libpq-fe\.h", ("libpq-dev",)),
+    (r"pg_config executable not found|pg_config is required|libpq-fe\.h|pg_config\.h", ("libpq-dev",)),
     (r"mysql_config|mysql\.h|mysqlclient", ("default-libmysqlclient-dev", "pkg-config")),
     (r"lber\.h|ldap\.h|sasl\.h", ("libldap-dev", "libsasl2-dev")),
     (r"libxml/|libxml2|libxslt", ("libxml2-dev", "libxslt1-dev")),
@@ -715,6 +715,20 @@ _BUILT: Mapping[str, tuple[str, ...]] = {
     "uwsgi": (),
     "xmlsec": ("libxmlsec1-dev", "pkg-config"),
 }
+#: Packages of PyPI with wheels, but none for Pythons newer than they are: an old pin of them is built, too.
+_BUILT_WHEN_OLD: Mapping[str, tuple[str, ...]] = {
+    "bcrypt": ("cargo", "libffi-dev"),
+    "cffi": ("libffi-dev",),
+    "cryptography": ("cargo", "libffi-dev", "libssl-dev", "pkg-config"),
+    "lxml": ("libxml2-dev", "libxslt1-dev"),
+    "pillow": ("libfreetype-dev", "libjpeg-dev", "libwebp-dev", "zlib1g-dev"),
+    "psycopg2-binary": ("libpq-dev",),
+    "pycurl": ("libcurl4-openssl-dev", "libssl-dev"),
+    "pymssql": ("freetds-dev",),
+    "pynacl": ("libffi-dev",),
+    "pyodbc": ("unixodbc-dev",),
+    "shapely": ("libgeos-dev",),
+}
 _COMPILER = ("build-essential",)
 _HEADERS = "python3-dev"
 _COMPILES = re.compile(
@@ -722,6 +736,12 @@ _COMPILES = re.compile(
     r"|No such file or directory: '[\w-]*(gcc|cc|g\+\+)'|\.h: No such file|Python\.h|unable to execute '?[\w-]*gcc"
 )
 DPKG_STATUS = Path("/var/lib/dpkg/status")
+
+
+def needs_of(name: str) -> tuple[str, ...] | None:
+    """What a package of PyPI is known to need besides a compiler when it is built; None: nothing is known of it."""
+    built = normalize_name(re.split(r"[=<>~!\[ ]", name)[0])
+    return _BUILT.get(built, _BUILT_WHEN_OLD.get(built))
 
 
 def needed_packages(output: str, name: str, plan: EnvironmentPlan, installed: Collection[str]) -> list[str]:
@@ -733,10 +753,10 @@ def needed_packages(output: str, name: str, plan: EnvironmentPlan, installed: Co
     :param installed: Debian packages of this host.
     """
     wanted = [package for pattern, packages in _PACKAGES if re.search(pattern, output) for package in packages]
-    built = normalize_name(re.split(r"[=<>~!\[ ]", name)[0])
-    if not (wanted or built in _BUILT or _COMPILES.search(output)):
+    wanted += needs_of(name) or ()
+    if not (wanted or needs_of(name) is not None or _COMPILES.search(output)):
         return []
-    for each in dict.fromkeys([built, *plan.names]):
+    for each in plan.names:
         wanted += _BUILT.get(each, ())
     missing = [package for package in [*_COMPILER, _HEADERS, *wanted] if package not in installed]
     return sorted(set(missing))
@@ -798,7 +818,7 @@ def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[st
         name = (built[1] or built[2]).partition(" @ ")[0]
         packages = needed_packages(output, name, plan, installed)
         missing = re.search(r"(\S+\.h): No such file", output)
-        if missing and not _is_known(missing[1]):
+        if missing and not _is_known(missing[1]) and not {*packages}.intersection(needs_of(name) or ()):
             also = f" (and {', '.join(packages)})" if packages else ""
             hint = f"add the Debian package that holds {missing[1]} to the site's packages{also}, and run site.yml"
         elif packages:

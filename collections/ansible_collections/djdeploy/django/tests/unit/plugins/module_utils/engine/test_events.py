@@ -47,6 +47,25 @@ def test_rendered_shows_the_end_of_a_long_detail() -> None:
     assert lines[-2:] == ["    line 99", "no"]
 
 
+@pytest.mark.parametrize(
+    ("said", "detail", "told"),
+    [
+        pytest.param(["  running build_ext", "no gcc"], "running build_ext\n\nno gcc\n", True, id="all_of_it"),
+        pytest.param(["running build_ext"], "running build_ext\nno gcc", False, id="not_its_end"),
+        pytest.param(["line 90"], "\n".join(["begun", *["line 90"] * 20]), True, id="the_part_a_person_sees"),
+        pytest.param(["hello"], "", False, id="no_detail"),
+        pytest.param(["", "hello"], "\n \n", False, id="empty_lines"),
+    ],
+)
+def test_a_detail_that_was_said_is_not_shown_again(said: list[str], detail: str, told: bool) -> None:
+    progress = Progress([])
+    for line in said:
+        progress.say(line)
+    assert progress.has_told(detail) == told
+    event = {"event": "result", "ok": False, "message": "no", "detail": "line", "told": told}
+    assert events.rendered(event) == ("no" if told else "    line\nno")
+
+
 def test_phase_tells_every_sink_and_is_remembered() -> None:
     one: list[Event] = []
     two: list[Event] = []

@@ -565,6 +565,31 @@ HAS = {"build-essential", "python3-dev"}
         ),
         ("Failed to build `x==1`\nfatal error: lz4.h: No such file", {}, HAS, "[liblz4-dev, pkg-config]"),
         ("Failed to build `x==1`\nerror: command 'gcc' failed: No such file", {}, (), "[build-essential, python3-dev]"),
+        ("Failed to build `psycopg-c==3`\nfatal error: pg_config.h: No such file", {}, HAS, "packages: [libpq-dev]"),
+        (
+            "Failed to build `x==1`\nfatal error: pg_config.h: No such file or directory",
+            {},
+            HAS,
+            "packages: [libpq-dev]",
+        ),
+        (
+            "Failed to build `pygraphviz==1`\n fatal error: graphviz/cgraph.h: No such file or directory",
+            {},
+            HAS,
+            "packages: [libgraphviz-dev, pkg-config]",
+        ),
+        (
+            "Failed to build `pygraphviz==1`\n fatal error: odd.h: No such file or directory",
+            {},
+            {*HAS, "libgraphviz-dev", "pkg-config"},
+            "holds odd.h to the site's packages, and",
+        ),
+        (
+            "Failed to build `cffi==1.15.1`\nerror: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
+            {"requirements.txt": "Django\ncffi==1.15.1\ncryptography==39.0.1"},
+            (),
+            "packages: [build-essential, libffi-dev, python3-dev]",
+        ),
         ("Failed to build `x==1`\n fatal error: Python.h: No such file or directory", {}, {"gcc"}, "python3-dev]"),
         ("Failed to build `x==1`\n fatal error: Python.h: No such file or directory", {}, HAS, "ready wheel"),
         (
