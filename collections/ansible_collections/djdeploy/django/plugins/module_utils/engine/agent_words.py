@@ -74,12 +74,16 @@ def shortened(file: str | None) -> str:
     return (file or "?").removeprefix(here)
 
 
-def culprit(error: BaseException) -> str:
-    """`file line n` of the innermost code of the project or its packages; empty when there is none."""
+def culprit(error: BaseException, *, packages: bool = True) -> str:
+    """`file line n` of the innermost code of the project or its packages; empty when there is none.
+
+    :param packages: whether a package of the virtualenv may be it.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{shortened(error.filename)} line {error.lineno}"
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if not foreign(frame.f_code.co_filename):
+        file = frame.f_code.co_filename
+        if not foreign(file) and (packages or "-packages" not in file):
             return f"{shortened(frame.f_code.co_filename)} line {line}"
     return ""
 
@@ -142,12 +146,8 @@ def explained(error: BaseException, step: str) -> Failure:
         return Failure("database", f"{database_of(wrapper)} cannot be reached: {line}", hint)
     if "DatabaseError" in names and line in OF_SQLITE:
         return Failure("database", f"{database_of(asking(error))} {OF_SQLITE[line][0]}", OF_SQLITE[line][1])
-    if isinstance(error, KeyError) and frames_of(error)[0].f_code.co_filename in ("<frozen os>", os.__file__):
-        return Failure(
-            "settings",
-            f"the environment variable {error.args[0]} is not set{at}",
-            "give it under `env` or `secrets` of the site, to a project in `environment` or `env_file`",
-        )
+    if variable := agent_variables().named(error):
+        return not_set(error, variable)
     if "ImproperlyConfigured" in names:
         if line.startswith("Error loading"):
             hint = "add the database driver to the project's requirements (psycopg[binary] for PostgreSQL, mysqlclient)"
@@ -168,6 +168,30 @@ def explained(error: BaseException, step: str) -> Failure:
     if error.__cause__ is not None and step == "setup" and str(error.__cause__) not in line:
         plain += f": {first_line(error.__cause__)}"
     return Failure(kind.get(step, step), plain + at)
+
+
+def agent_variables() -> Any:
+    """The module about variables nobody gives, compiled only when something failed."""
+    from . import agent_variables as found
+
+    return found
+
+
+def not_set(error: BaseException, variable: str) -> Failure:
+    """A variable of the environment that is missing, and those its settings will miss next."""
+    where = culprit(error, packages=False) or culprit(error)
+    texts = []
+    for file in dict.fromkeys(frame.f_code.co_filename for frame in frames_of(error)):
+        if not foreign(file) and "-packages" not in file and os.path.isfile(file):
+            with open(file, encoding="utf-8", errors="replace") as code:
+                texts.append(code.read())
+    others = agent_variables().absent(variable, texts, os.environ)
+    them = f"it, and {', '.join(others)}, which nobody sets either," if others else "it"
+    return Failure(
+        "settings",
+        f"the environment variable {variable} is not set{f' ({where})' if where else ''}",
+        f"give {them} under `env` or `secrets` of the site, to a project in `environment` or `env_file`",
+    )
 
 
 def unimportable(error: ImportError, where: str) -> Failure:

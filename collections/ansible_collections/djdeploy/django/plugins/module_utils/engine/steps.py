@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         agent_static,
         agent_upkeep,
         agent_users,
+        agent_variables,
         agent_words,
     )
 

@@ -145,6 +145,20 @@ CASES = [
         "setup",
     ),
     Case(
+        "missing_variables",
+        "settings",
+        r"the environment variable SHOP_TOKEN is not set \(mysite/settings\.py line \d+\)",
+        lambda project: project.settings(
+            "import os\nfrom django.core.exceptions import ImproperlyConfigured\n"
+            "def env(name):\n    if name not in os.environ:\n"
+            '        raise ImproperlyConfigured(f"Set the {name} environment variable")\n'
+            'TOKEN, DEBUG, MORE = env("SHOP_TOKEN"), env("DJANGO_SETTINGS_MODULE"), env("SHOP_PASSWORD")'
+        ),
+        CHECK,
+        "give it, and SHOP_PASSWORD, which nobody sets either, under `env` or `secrets`",
+        "setup",
+    ),
+    Case(
         "error_in_the_settings",
         "settings",
         r"ZeroDivisionError: division by zero \(mysite/settings\.py line \d+\)",
