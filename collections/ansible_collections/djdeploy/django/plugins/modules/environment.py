@@ -13,6 +13,7 @@ description:
   - Writes the file systemd gives to every process of a site, readable by root only.
   - Besides what is given, it sets C(ALLOWED_HOSTS), C(DEBUG=False), C(DATABASE_URL), C(REDIS_URL),
     C(CELERY_BROKER_URL) and C(SECRET_KEY), unless they are given. C(SECRET_KEY) is made once on the host and kept.
+  - C(DJANGO_ALLOWED_HOSTS), C(DJANGO_DEBUG) and C(DJANGO_SECRET_KEY) have the same values, unless they are given.
 options:
   sites:
     description: The sites.

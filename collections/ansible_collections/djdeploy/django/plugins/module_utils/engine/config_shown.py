@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .databases_said import further
-from .environment import MASK, is_secret, without_passwords
+from .environment import ALSO_CALLED, MASK, is_secret, without_passwords
 
 if TYPE_CHECKING:
     from .lists import Requirements
@@ -25,6 +25,7 @@ MADE = {
     "DATABASE_URL": "from the site's key database",
     "SECRET_KEY": "made once on this host",
     "SECRET_KEY_FALLBACKS": "the keys before this one",
+    **{also: f"{name} as other projects call it" for name, also in ALSO_CALLED.items()},
 }
 
 

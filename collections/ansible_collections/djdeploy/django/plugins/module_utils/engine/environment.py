@@ -24,7 +24,9 @@ NO_CHARACTER = re.compile(
 )
 
 MASK = "********"
-ALWAYS_SECRET = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL"})
+ALWAYS_SECRET = frozenset({"SECRET_KEY", "DJANGO_SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL"})
+#: What every site is given -> how guides and templates call it, too (MDN's tutorial, cookiecutter-django).
+ALSO_CALLED = {"ALLOWED_HOSTS": "DJANGO_ALLOWED_HOSTS", "DEBUG": "DJANGO_DEBUG", "SECRET_KEY": "DJANGO_SECRET_KEY"}
 _USER_INFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*:[^/?#\s]*@")
 
 SECRET_KEY_LENGTH = 64

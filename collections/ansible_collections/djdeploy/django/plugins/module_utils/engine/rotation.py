@@ -10,12 +10,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 
-from .environment import new_secret_key, serialize
+from .environment import ALSO_CALLED, new_secret_key, serialize
 from .errors import EngineError
 from .lock import site_lock
 from .sites import Site
 
 FALLBACKS = "SECRET_KEY_FALLBACKS"
+KEY, ALSO = "SECRET_KEY", ALSO_CALLED["SECRET_KEY"]
 
 
 def earlier_keys(variables: Mapping[str, str]) -> list[str]:
@@ -33,7 +34,7 @@ def fallbacks(present: Mapping[str, str], key: str, keep: int) -> str:
     :param present: the variables before.
     :param keep: how many earlier keys are kept at most.
     """
-    before = present.get("SECRET_KEY", "")
+    before = present.get(KEY, "")
     keys = [before] if before and before != key else []
     keys += [each for each in earlier_keys(present) if each not in (key, before)]
     return json.dumps(keys[:keep]) if keys[:keep] else ""
@@ -45,8 +46,8 @@ def rotated(present: Mapping[str, str], key: str, keep: int) -> dict[str, str]:
     :param key: the new one.
     """
     kept = fallbacks(present, key, keep)
-    others = {name: value for name, value in present.items() if name not in ("SECRET_KEY", FALLBACKS)}
-    return {**others, "SECRET_KEY": key, **({FALLBACKS: kept} if kept else {})}
+    others = {name: value for name, value in present.items() if name not in (KEY, ALSO, FALLBACKS)}
+    return {**others, KEY: key, ALSO: key, **({FALLBACKS: kept} if kept else {})}
 
 
 def refuse(site: str, secret_names: Mapping[str, object] | None, present: Mapping[str, str]) -> None:
@@ -56,12 +57,12 @@ def refuse(site: str, secret_names: Mapping[str, object] | None, present: Mappin
     :raises EngineError: when the inventory gives the key, or the project gets none.
     """
     given = (secret_names or {}).get("secrets") or ()
-    if isinstance(given, list | tuple) and {"SECRET_KEY", FALLBACKS} & set(given):
+    if isinstance(given, list | tuple) and {KEY, ALSO, FALLBACKS} & set(given):
         raise EngineError(
             f"{site} gets its SECRET_KEY from the inventory, which would put it back",
             "change it there (in the vault) and run site.yml: the key before stays valid, as secret_key_fallbacks says",
         )
-    if not present.get("SECRET_KEY"):
+    if not present.get(KEY):
         raise EngineError(f"{site} has no SECRET_KEY on this host", "run site.yml: it makes one")
 
 

@@ -65,11 +65,12 @@ def complete(site: Given, present: Mapping[str, str]) -> dict[str, str]:
     variables |= site.env
     variables |= site.secrets
     if "SECRET_KEY" not in variables:
-        variables["SECRET_KEY"] = present.get("SECRET_KEY") or environment.new_secret_key()
+        given = variables.get(environment.ALSO_CALLED["SECRET_KEY"])
+        variables["SECRET_KEY"] = given or present.get("SECRET_KEY") or environment.new_secret_key()
     if rotation.FALLBACKS not in variables:
         earlier = rotation.fallbacks(present, variables["SECRET_KEY"], site.secret_key_fallbacks)
         variables |= {rotation.FALLBACKS: earlier} if earlier else {}
-    return variables
+    return {also: variables[name] for name, also in environment.ALSO_CALLED.items()} | variables
 
 
 def build_variables(site: Given) -> dict[str, str]:
@@ -137,7 +138,8 @@ def diff(path: str, site: Given, before: Mapping[str, str], after: Mapping[str, 
     What is a secret now or is not in `env` any more is masked, so a value never shows on its way out either.
     """
     of_files = {f"{name}_FILE" for name in site.secret_files}
-    visible = (set(site.env) | of_files | {"ALLOWED_HOSTS", "DEBUG"}) - set(site.secrets)
+    of_site = {*environment.ALSO_CALLED, *environment.ALSO_CALLED.values()}
+    visible = (set(site.env) | of_files | of_site) - set(site.secrets)
     visible = {name for name in visible if not environment.is_secret(name)}
 
     def line(name: str, value: str, note: str = "") -> str:

@@ -76,7 +76,34 @@ KEY = "k" * 64
     ],
 )
 def test_complete(site: Given, present: dict[str, str], expected: dict[str, str]) -> None:
-    assert site_environment.complete(site, present) == expected
+    found = site_environment.complete(site, present)
+    also = {f"DJANGO_{name}": expected[name] for name in ("ALLOWED_HOSTS", "DEBUG", "SECRET_KEY")}
+    assert found == {**also, **expected}
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        pytest.param(
+            Given("shop", {"DJANGO_ALLOWED_HOSTS": "a b"}, {}, ("a", "b")),
+            {"ALLOWED_HOSTS": "a,b", "DJANGO_ALLOWED_HOSTS": "a b", "DJANGO_SECRET_KEY": KEY},
+            id="what is given under that name stays",
+        ),
+        pytest.param(
+            Given("shop", secrets={"DJANGO_SECRET_KEY": "given"}),
+            {"SECRET_KEY": "given", "DJANGO_SECRET_KEY": "given", "SECRET_KEY_FALLBACKS": f'["{KEY}"]'},
+            id="the key under its other name is the key",
+        ),
+        pytest.param(
+            Given("shop", secrets={"DJANGO_SECRET_KEY": "a", "SECRET_KEY": "b"}),
+            {"SECRET_KEY": "b", "DJANGO_SECRET_KEY": "a"},
+            id="both are given",
+        ),
+        pytest.param(Given("shop", {"DEBUG": "True"}), {"DJANGO_DEBUG": "True"}, id="DEBUG of a staging"),
+    ],
+)
+def test_complete_under_the_names_of_templates(site: Given, expected: dict[str, str]) -> None:
+    assert expected.items() <= site_environment.complete(site, {"SECRET_KEY": KEY}).items()
 
 
 def test_a_secret_key_is_made_once() -> None:
