@@ -377,6 +377,7 @@ def processes_of(
         shared=str(site.paths.shared),
         packages=told_of,
         environment=site.environment(),
+        package=release.settings.partition(".")[0],
     )
     for line in found.told:
         progress.say(line)

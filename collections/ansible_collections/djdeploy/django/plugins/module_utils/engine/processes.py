@@ -226,6 +226,7 @@ def plan(
     shared: str = "/srv/site/shared",
     packages: Collection[str] = (),
     environment: Collection[str] = (),
+    package: str = "PROJECT",
 ) -> Layout:
     """What a release runs beside its web server.
 
@@ -236,6 +237,7 @@ def plan(
     :param within: where the Procfile is: `project` or `code`.
     :param packages: what is installed, for a hint at a queue nobody works at.
     :param environment: names of the variables the site has, for the same.
+    :param package: of the project, where Celery's application usually is.
     :raises EngineError: when one of them cannot run.
     """
     told: list[str] = []
@@ -261,7 +263,7 @@ def plan(
     found = [each for each in found if each not in elsewhere]
     told += [f"{each.name} runs on the first host of the site only" for each in elsewhere]
     jobs = [job(name, value, shared) for name, value in schedule.items() if value]
-    told += unattended(found + elsewhere, packages, environment)
+    told += unattended(found + elsewhere, packages, environment, package)
     return Layout(sorted(found, key=lambda each: each.name), jobs, prelude, told)
 
 
@@ -298,13 +300,16 @@ QUEUES: dict[str, tuple[str, str]] = {
 BROKERS = frozenset({"REDIS_URL", "CELERY_BROKER_URL", "BROKER_URL", "AMQP_URL", "RABBITMQ_URL", "CLOUDAMQP_URL"})
 
 
-def unattended(found: Collection[Process], packages: Collection[str], environment: Collection[str]) -> list[str]:
+def unattended(
+    found: Collection[Process], packages: Collection[str], environment: Collection[str], package: str
+) -> list[str]:
     """What to tell of a queue that is installed: that nobody works at it, or that nobody said where it is."""
     used = [name for name in QUEUES if name in packages]
     if not used:
         return []
     words, example = QUEUES[used[0]]
     if not any(each.kind == WORKER for each in found):
+        example = example.replace("PROJECT", package)
         return [
             f"the project uses {words}, and nobody runs its worker; processes: {{worker: {example}}}, or a {PROCFILE}"
         ]

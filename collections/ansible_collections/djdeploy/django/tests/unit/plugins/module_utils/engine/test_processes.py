@@ -190,6 +190,7 @@ def test_beat_keeps_its_file_where_it_may_write(command: str, added: str) -> Non
     [
         pytest.param({"django"}, {}, (), "", id="no queue"),
         pytest.param({"celery"}, {}, (), "uses Celery, and nobody runs its worker", id="nobody works"),
+        pytest.param({"celery"}, {}, (), "processes: {worker: celery -A shop worker}", id="a command to copy"),
         pytest.param({"celery"}, {"w": "celery -A shop worker"}, (), "redis: {enabled: true}", id="no broker"),
         pytest.param({"celery"}, {"w": "celery -A shop worker"}, ("REDIS_URL",), "", id="all is there"),
         pytest.param({"django-tasks"}, {}, (), "python manage.py db_worker", id="tasks"),
@@ -200,7 +201,7 @@ def test_beat_keeps_its_file_where_it_may_write(command: str, added: str) -> Non
 def test_a_queue_nobody_works_at_is_told(
     packages: set[str], said: dict[str, str], environment: tuple[str, ...], told: str
 ) -> None:
-    found = planned(said, packages=packages, environment=environment).told
+    found = planned(said, packages=packages, environment=environment, package="shop").told
     assert told in " ".join(found)
     assert bool(found) is bool(told)
 
