@@ -825,8 +825,8 @@ def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[st
             hint = f"add to the site: packages: [{', '.join(packages)}], and run site.yml"
         else:
             hint = (
-                "a newer release of it may have a ready wheel for this Python, an older Python may build it (python); or "
-                "add what it needs to packages"
+                "a newer release of it may have a ready wheel for this Python, an older Python may build it (python);"
+                " or add what it needs to packages"
             )
         return EngineError(f"{name} could not be built on this host", hint, detail)
     if re.search(r"UnknownIssuer|CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate", text):
