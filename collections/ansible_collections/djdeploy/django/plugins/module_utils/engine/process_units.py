@@ -210,6 +210,14 @@ def trouble(first: Look, now: Look) -> str:
     return ""
 
 
+def last_words(said: str) -> str:
+    """What Python raised last, as the end of a sentence; empty where the lines of a process hold no such thing."""
+    raised = re.findall(
+        r"^((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Configured|NotFound|NotReady)\b.*)$", said, re.MULTILINE
+    )
+    return f": {raised[-1][:300]}" if raised else ""
+
+
 @dataclass
 class Vigil:
     """The processes of a release, looked at again and again."""
@@ -229,7 +237,8 @@ class Vigil:
             if wrong:
                 copy = dict(zip(self.wanted, self.copies, strict=True)).get(name, name)
                 said = units.journal_tail(name, run=self.run)
-                raise EngineError(f"its process {copy.rsplit('.', 1)[0]} {wrong}", f"see: journalctl -u '{name}'", said)
+                told = f"its process {copy.rsplit('.', 1)[0]} {wrong}{last_words(said)}"
+                raise EngineError(told, f"see: journalctl -u '{name}'", said)
 
 
 def vigil(site: Site, release: Release, run: runner.Runner = runner.run) -> Vigil:

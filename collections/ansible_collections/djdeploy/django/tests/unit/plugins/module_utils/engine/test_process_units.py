@@ -196,6 +196,28 @@ def test_trouble(first: tuple[Any, ...], now: tuple[Any, ...], wrong: str) -> No
     assert process_units.trouble(Look(*first), Look(*now)) == wrong
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        pytest.param(
+            "Traceback (most recent call last):\n  raise ValueError\nValueError\n\nDuring handling:\n"
+            "ModuleNotFoundError: No module named 'packaging'\nunit: Main process exited, status=1",
+            ": ModuleNotFoundError: No module named 'packaging'",
+            id="the last of several",
+        ),
+        pytest.param(
+            "django.core.exceptions.ImproperlyConfigured: Set it\n",
+            ": django.core.exceptions.ImproperlyConfigured: Set it",
+            id="with its module",
+        ),
+        pytest.param("[ERROR] ValueError in a task, which is nobody's end\n", "", id="a line of a log"),
+        pytest.param("", "", id="nothing"),
+    ],
+)
+def test_last_words(said: str, told: str) -> None:
+    assert process_units.last_words(said) == told
+
+
 # --- afterwards, and after a crash ----------------------------------------------------------------
 
 
