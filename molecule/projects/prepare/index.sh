@@ -7,10 +7,10 @@ mkdir -p /opt/index/simple/company-words
 cd /opt/index
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=CA of the company" \
   -keyout ca.key -out ca.pem 2> /dev/null
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=127.0.0.1 -keyout server.key \
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key \
   -out server.csr 2> /dev/null
 openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out server.pem 2> /dev/null \
-  -extfile <(echo "subjectAltName=IP:127.0.0.1")
+  -extfile <(echo "subjectAltName=DNS:localhost")
 printf 'deploy:s3cret/word' > account
 cat > wheel.py <<'PYTHON'
 import zipfile
