@@ -120,7 +120,7 @@ def looks(server, job):
     """When the timer of a job had it looked at: from when to when."""
     said = server.check_output("journalctl --no-pager -o short-unix -u djdeploy-works.%s.service", job)
     lines = [line.split() for line in said.splitlines()]
-    return [[float(words[0]) for words in lines if words[3] == what] for what in ("Starting", "Finished")]
+    return [[float(words[0]) for words in lines if words[3:4] == [what]] for what in ("Starting", "Finished")]
 
 
 def test_timers_go_on_under_deploys(works, server, done):

@@ -4,7 +4,7 @@
 test -e /opt/index/ready && exit 0
 umask 077
 mkdir -p /opt/index/simple/company-words
-cd /opt/index
+cd /opt/index || exit
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=CA of the company" \
   -keyout ca.key -out ca.pem 2> /dev/null
 openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key \

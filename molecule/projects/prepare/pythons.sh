@@ -2,18 +2,23 @@
 # What `engine_python_mirror` of this host names: one Python as uv fetches it, made of the packages of Debian 12, and a
 # list that says what there is to fetch: this one, and a 3.12 whose archive is missing.
 test -e /opt/pythons/ready && exit 0
-mkdir -p /opt/pythons/lists/partial /opt/pythons/packages /opt/pythons/mirror/1
-cd /opt/pythons/packages
-for name in $(cd /etc/apt && find sources.list sources.list.d -name '*.list' -o -name '*.sources' 2> /dev/null); do
-  mkdir -p "$(dirname "../$name")"
-  sed 's/trixie/bookworm/g' "/etc/apt/$name" > "../$name"
-done
-apt="-o Dir::Etc::sourcelist=/opt/pythons/sources.list -o Dir::Etc::sourceparts=/opt/pythons/sources.list.d
-  -o Dir::State::lists=/opt/pythons/lists -o APT::Sandbox::User=root -o pkgcachegen::ForceEssential=,"
-apt-get $apt --quiet=2 update
-apt-get $apt --quiet=2 download python3.11-minimal libpython3.11-minimal libpython3.11-stdlib
+mkdir -p /opt/pythons/apt/lists/partial /opt/pythons/apt/sources.list.d /opt/pythons/packages /opt/pythons/mirror/1
+cd /opt/pythons/packages || exit
+cp -r /etc/apt/sources.list* ../apt/
+find ../apt -type f -exec sed -i s/trixie/bookworm/g {} +
+cat > ../apt/apt.conf <<'APT'
+Dir::Etc::sourcelist "/opt/pythons/apt/sources.list";
+Dir::Etc::sourceparts "/opt/pythons/apt/sources.list.d";
+Dir::State::lists "/opt/pythons/apt/lists";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+APT::Sandbox::User "root";
+APT
+export APT_CONFIG=/opt/pythons/apt/apt.conf
+apt-get --quiet=2 update
+apt-get --quiet=2 download python3.11-minimal libpython3.11-minimal libpython3.11-stdlib
 for package in *.deb; do dpkg-deb --extract "$package" ../unpacked; done
-cd ..
+cd /opt/pythons || exit
 mkdir python
 mv unpacked/usr/bin unpacked/usr/lib python/
 ln -s python3.11 python/bin/python3
