@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import lists
+from .environment import without_passwords
 from .errors import EngineError
 from .paths import PYTHONS, SITES_ROOT, UV
 from .project import Tree
@@ -434,6 +435,7 @@ def _present(offer: Offer, run: Runner, *, must: bool = True) -> Offer:
     _lay_out()
     here = [path for version, path in _managed() if version == offer.version]
     if status != 0 or not here:
+        said = without_passwords(said)  # the mirror may have one
         why = _place(said) + _last_line(said)
         failed.write_text(why)
         raise EngineError(

@@ -242,8 +242,10 @@ def test_python_that_cannot_be_had(host: Path) -> None:
         EngineError,
         match=r"needs Python >=3\.98 .*uv cannot fetch Python 3\.98\.7 from "
         r"pythons\.example\.com: dns error",
-    ):
+    ) as caught:
         pythons.find(None, files(">=3.98"), ".", run=Uv("3.98.7", installs=False))
+    assert "engine_python_mirror" in caught.value.hint
+    assert "me:word" not in str(vars(caught.value))
     with pytest.raises(EngineError, match="uv knows none"):
         pythons.find(None, files(">=3.98"), ".", run=Uv())
 
