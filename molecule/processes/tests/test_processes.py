@@ -104,22 +104,68 @@ def test_only_one_daemon_and_one_clock_at_a_time(works, server, done):
     assert len([unit for unit in units(server) if "beat" in unit]) == 1
 
 
+def starts(server, job):
+    """How often it was told that a job begins."""
+    said = server.check_output("journalctl --no-pager -o cat -u djdeploy-works.%s.service", job)
+    return len(re.findall(rf"^{job} begins in", said, re.MULTILINE))
+
+
+def marks(server, job):
+    """What the runs of a job told, in its order: `began`, `ended` or `cut`, and the word beside it."""
+    lines = [line.split() for line in server.check_output("cat /srv/works/shared/done.log").splitlines()]
+    return [(words[0].removeprefix(f"{job}-"), words[1]) for words in lines if words[0].startswith(f"{job}-")]
+
+
+def looks(server, job):
+    """When the timer of a job had it looked at: from when to when."""
+    said = server.check_output("journalctl --no-pager -o short-unix -u djdeploy-works.%s.service", job)
+    lines = [line.split() for line in said.splitlines()]
+    return [[float(words[0]) for words in lines if words[3:4] == [what]] for what in ("Starting", "Finished")]
+
+
 def test_timers_go_on_under_deploys(works, server, done):
-    def told():
-        said = server.check_output("journalctl --no-pager -o cat -u djdeploy-works.tick.service")
-        return len(re.findall(r"^tick begins in", said, re.MULTILINE))
+    def every_start_is_one_run(job):
+        return len(done(f"{job}-began")) == starts(server, job)
 
     # A job leaves its mark a moment after its start is told; a lost or a doubled one never comes even.
-    eventually(lambda: len(done("tick-began")) == told(), 30, "every start that was told is one run")
-    assert told() > 5
+    for job in ("tick", "slow", "both"):
+        eventually(lambda job=job: every_start_is_one_run(job), 30, f"every start of {job} that was told is one run")
+    assert starts(server, "tick") > 5
+    assert "tick" in server.check_output("djdeploy schedule works")
+
+
+def test_job_is_skipped_while_its_last_run_goes_on(works, server, done):
     began, ended = ([words for words, _release in done(f"slow-{what}")] for what in ("began", "ended"))
-    assert len(began) - len(ended) in (0, 1), "a job was cut"
+    assert len(began) - len(ended) in (0, 1) and not done("slow-cut"), "a job was cut"
     assert began[: len(ended)] == ended, "two at once although that is forbidden"
     assert re.search(
         r"slow is skipped: its last run has not ended",
         server.check_output("journalctl --no-pager -o cat -u djdeploy-works.slow.service"),
     )
-    assert "tick" in server.check_output("djdeploy schedule works")
+
+
+def test_job_takes_the_place_of_its_last_run(works, server, done):
+    eventually(lambda: len(done("renew-cut")) >= 2, 60, "two runs were replaced")
+    told = marks(server, "renew")
+    assert {what for what, _word in told[::2]} == {"began"}, "two at once"
+    assert {what for what, _word in told[1::2]} == {"cut"}, "a run went on to its end although its next one was due"
+    due = list(zip(*looks(server, "renew"), strict=False))
+    cuts = [float(word) for what, word in told if what == "cut"]
+    assert [cut for cut in cuts if not any(began <= cut <= ended for began, ended in due)] == [], "cut by a deploy"
+    # One may be replaced before it leaves its mark, where the host is slow.
+    assert len([what for what, _word in told if what == "began"]) <= starts(server, "renew"), "a run was doubled"
+
+
+def test_job_runs_beside_its_last_run(works, server, done):
+    def at_once():
+        steps = [1 if what == "began" else -1 for what, _word in marks(server, "both")]
+        return max(itertools.accumulate(steps), default=0)
+
+    eventually(lambda: at_once() >= 2, 60, "two runs at once")
+    assert not done("both-cut"), "a run was cut"
+    began, ended = ({words for words, _release in done(f"both-{what}")} for what in ("began", "ended"))
+    late = [word for word in began - ended if time.time() - int(word) / 1e9 > 60]
+    assert not late, "a run never came to its end"
 
 
 def test_nothing_works_while_a_migration_runs_behind_the_page(works, server, done):

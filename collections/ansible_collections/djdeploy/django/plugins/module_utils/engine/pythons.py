@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import lists
+from .environment import without_passwords
 from .errors import EngineError
 from .paths import PYTHONS, SITES_ROOT, UV
 from .project import Tree
@@ -387,6 +388,7 @@ def managed_offers(run: Runner) -> tuple[list[Offer], str]:
         return present, "uv may fetch none (engine_python_downloads)"
     if not UV.exists():
         return present, "uv, which could fetch one, is not on this host"
+    _lay_out()
     words: list[str | Path] = [UV, "python", "list", "--only-downloads", "--output-format", "json"]
     completed = run(words, env=_environment(), timeout=60)
     if completed.returncode != 0:
@@ -422,20 +424,37 @@ def _present(offer: Offer, run: Runner, *, must: bool = True) -> Offer:
         return offer
     failed = PYTHONS / f".failed-{offer.version}"
     if not must and failed.exists() and time.time() - failed.stat().st_mtime < TRY_AGAIN:
-        raise EngineError(f"uv could not fetch Python {offer.version} within the last hour: {failed.read_text()}")
-    PYTHONS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        raise EngineError(f"uv could not fetch Python {offer.version} within the last hour{failed.read_text()}")
     words: list[str | Path] = [UV, "python", "install", "--no-bin", "--install-dir", PYTHONS, offer.version]
-    completed = run(words, env=_environment(), cwd="/", timeout=INSTALL_TIMEOUT)
-    lock = PYTHONS / ".lock"
-    if lock.exists():  # uv lets everybody hold it, and so keep others from fetching
-        lock.chmod(0o600)
+    environment = _environment() if must else {"UV_HTTP_RETRIES": "0", **_environment()}
+    try:
+        completed = run(words, env=environment, cwd="/", timeout=INSTALL_TIMEOUT)
+        status, said = completed.returncode, completed.stderr
+    except EngineError as error:
+        status, said = 1, error.message
+    _lay_out()
     here = [path for version, path in _managed() if version == offer.version]
-    if completed.returncode != 0 or not here:
-        why = _last_line(completed.stderr)
+    if status != 0 or not here:
+        said = without_passwords(said)  # the mirror may have one
+        why = _place(said) + _last_line(said)
         failed.write_text(why)
-        raise EngineError(f"uv cannot fetch Python {offer.version}: {why}", "", completed.stderr)
+        raise EngineError(
+            f"uv cannot fetch Python {offer.version}{why}",
+            "say where uv finds it (engine_python_mirror), or name a Python that is on this host (python)",
+            said,
+        )
     failed.unlink(missing_ok=True)
     return Offer("managed", offer.version, str(here[0]))
+
+
+def _lay_out() -> None:
+    """Where uv puts Pythons, which everybody may read; its locks it lets everybody hold, and so keep us waiting."""
+    PYTHONS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    cache, lock = PYTHONS / ".cache", PYTHONS / ".lock"
+    cache.mkdir(exist_ok=True)
+    cache.chmod(0o700)
+    if lock.exists():
+        lock.chmod(0o600)
 
 
 def _environment() -> dict[str, str]:
@@ -457,6 +476,12 @@ def _last_line(text: str) -> str:
     """The innermost cause of what uv reports: the last line that is not blank or a hint."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("hint")]
     return re.sub(r"^(error|cause|Caused by):\s*", "", lines[-1]) if lines else "it failed without a word"
+
+
+def _place(text: str) -> str:
+    """From which host uv wanted to fetch something, as the middle of a sentence that goes on with why it could not."""
+    hosts = re.findall(r"https?://(?:[^/\s@]*@)?([^/\s`)]+)", text)
+    return f" from {hosts[-1]}: " if hosts else ": "
 
 
 def unused(pythons: Sequence[Path], homes: Sequence[str]) -> list[Path]:

@@ -780,6 +780,20 @@ def build_variables(paths: SitePaths) -> dict[str, str]:
         return {}
 
 
+#: What uv and Python say of a certificate no CA could make good -> the end of a sentence about it.
+_CERTIFICATES: Sequence[tuple[str, str]] = (
+    (r"certificate (has )?expired", "that has expired"),
+    (r"not valid for name|NotValidForName|Hostname mismatch|IP address mismatch", "for another name"),
+    (r"CaUsedAsEndEntity", "that is a CA's own: it needs one that a CA signed"),
+)
+
+
+def _index_host(text: str) -> str:
+    """The host of the last URL in a text, as part of a sentence; empty where there is none."""
+    hosts = re.findall(r"https?://(?:[^/\s@]*@)?([^/\s`)]+)", text)
+    return f" on {hosts[-1]}" if hosts else ""
+
+
 def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[str] = ()) -> EngineError:
     """The error for a build that failed, from what uv or pip said.
 
@@ -802,15 +816,17 @@ def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[st
             "add python3-venv (python3.X-venv) to the site's packages and run site.yml, or mend python",
             detail,
         )
-    if match := re.search(r"\b40[13] (Unauthorized|Forbidden|Client Error)", text):
-        hosts = re.findall(r"https?://(?:[^/\s@]*@)?([^/\s`)]+)", text[: match.end()])
+    if match := re.search(r"\b40[13] (Unauthorized|Forbidden|Client Error|Error, Credentials)", text):
         return EngineError(
-            f"the package index{f' on {hosts[-1]}' if hosts else ''} refuses this host",
+            f"the package index{_index_host(text[: match.end()]) or _index_host(text)} refuses this host",
             "give its URL with credentials in package_indexes, from the vault, and run site.yml",
             detail,
         )
     if match := re.search(r"(?:Because|ResolutionImpossible).*?(?=$| hint: )", text):
-        return EngineError(f"{source} cannot be installed: {match[0][:600]}", f"mend {source} and push again", detail)
+        private = "; what an index of your own has: package_indexes" if "was not found in the" in match[0] else ""
+        return EngineError(
+            f"{source} cannot be installed: {match[0][:600]}", f"mend {source} and push again{private}", detail
+        )
     built = re.search(r"Failed to (?:build|download and build) (?:`([^`]+)`|(\S+))", text) or re.search(
         r"Failed building wheel for (\S+)()", text
     )
@@ -830,9 +846,12 @@ def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[st
             )
         return EngineError(f"{name} could not be built on this host", hint, detail)
     if re.search(r"UnknownIssuer|CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate", text):
+        why = next((why for pattern, why in _CERTIFICATES if re.search(pattern, text)), "")
         return EngineError(
-            "the package index shows a certificate this host does not trust",
-            "name the CA's file in djdeploy_ca_certificates and run site.yml",
+            f"the package index{_index_host(text)} shows a certificate {why or 'this host does not trust'}",
+            "mend the certificate there"
+            if why
+            else "name the file of the CA that signed it in djdeploy_ca_certificates and run site.yml",
             detail,
         )
     if re.search(r"dns error|Failed to fetch|error sending request|Connection refused|NewConnectionError", text):
@@ -849,7 +868,9 @@ def explain_failure(output: str, plan: EnvironmentPlan, installed: Collection[st
         return EngineError("the disk of this host is full", "run `djdeploy doctor` on the host", detail)
     if match := re.search(r"No matching distribution found for (\S+)", text):
         return EngineError(
-            f"{source} cannot be installed: there is no {match[1]}", f"mend {source} and push again", detail
+            f"{source} cannot be installed: there is no {match[1]}",
+            f"mend {source} and push again; what an index of your own has: package_indexes",
+            detail,
         )
     lines = [line.strip() for line in output.splitlines() if re.match(r"\s*(error|ERROR|cause|×)", line)]
     first = re.sub(r"^(error|ERROR|×):?\s*", "", lines[0]) if lines else "the command failed without a word"

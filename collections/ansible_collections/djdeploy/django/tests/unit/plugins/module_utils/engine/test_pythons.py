@@ -169,6 +169,16 @@ def test_told() -> None:
 # -- doing -----------------------------------------------------------------------------------
 
 
+UNREACHABLE = """\
+error: Failed to install cpython-3.98.7-linux-x86_64-gnu
+  cause: Request failed after 3 retries in 8.7s
+  cause: Failed to download `https://me:word@pythons.example.com/1/cpython-3.98.7%2B1-x86_64.tar.gz`
+  cause: error sending request for url (https://pythons.example.com/1/cpython-3.98.7%2B1-x86_64.tar.gz)
+  cause: client error (Connect)
+  cause: dns error
+"""
+
+
 class Uv:
     """Answers for uv; `installs` says whether a download works."""
 
@@ -184,7 +194,8 @@ class Uv:
             return Completed(tuple(words), 0, json.dumps(listed), "")
         if words[1:3] == ["python", "install"]:
             if not self.installs:
-                return Completed(tuple(words), 2, "", "error: Failed\n  cause: dns error\n")
+                self.retries = options["env"].get("UV_HTTP_RETRIES")
+                return Completed(tuple(words), 2, "", UNREACHABLE)
             version = words[-1]
             path = pythons.PYTHONS / f"cpython-{version}-linux-x86_64-gnu/bin/python{version.rpartition('.')[0]}"
             path.parent.mkdir(parents=True)
@@ -227,8 +238,14 @@ def test_python_that_uv_brings_once(host: Path) -> None:
 
 
 def test_python_that_cannot_be_had(host: Path) -> None:
-    with pytest.raises(EngineError, match=r"needs Python >=3\.98 .*uv cannot fetch Python 3\.98\.7: dns error"):
+    with pytest.raises(
+        EngineError,
+        match=r"needs Python >=3\.98 .*uv cannot fetch Python 3\.98\.7 from "
+        r"pythons\.example\.com: dns error",
+    ) as caught:
         pythons.find(None, files(">=3.98"), ".", run=Uv("3.98.7", installs=False))
+    assert "engine_python_mirror" in caught.value.hint
+    assert "me:word" not in str(vars(caught.value))
     with pytest.raises(EngineError, match="uv knows none"):
         pythons.find(None, files(">=3.98"), ".", run=Uv())
 
@@ -250,11 +267,35 @@ def test_wish_that_cannot_be_met_is_told_and_not_tried_again_at_once(host: Path)
         assert "the project asks for Python 3.98 (.python-version)" in found.told[0]
         assert "dns error" in found.told[1]
     assert uv.calls.count(["python", "install"]) == 1
+    assert uv.retries == "0", "nobody waits long for what is only wished for"
+
+
+def test_download_that_takes_too_long_is_not_tried_again_at_once(host: Path) -> None:
+    class Slow(Uv):
+        def __call__(self, argv: Sequence[Any], **options: Any) -> Completed:
+            answer = super().__call__(argv, **options)
+            if "install" in argv:
+                raise EngineError("uv did not end within 600 s")
+            return answer
+
+    uv = Slow("3.98.7", installs=False)
+    for _time in range(2):
+        found = pythons.find(None, TextTree({".python-version": "3.98"}), ".", run=uv)
+        assert "did not end within 600 s" in found.told[1]
+    assert uv.calls.count(["python", "install"]) == 1
+
+
+def test_what_uv_keeps_is_nobody_elses(host: Path) -> None:
+    pythons.find(None, files(">=3.98"), ".", run=Uv("3.98.7"))
+    assert (host / "pythons/.cache").stat().st_mode & 0o777 == 0o700
 
 
 def test_python_that_the_site_names(host: Path) -> None:
     assert pythons.find("python3", files(">=3.98"), ".", run=Uv()).told[0].startswith("the project asks for Python")
     assert pythons.find("python3.98", TextTree({}), ".", run=Uv("3.98.7")).python.version == "3.98"
+    with pytest.raises(EngineError, match=r"uv cannot fetch Python 3\.97\.7") as caught:
+        pythons.find("python3.97", TextTree({}), ".", run=Uv("3.97.7", installs=False))
+    assert "engine_python_mirror" in caught.value.hint
     with pytest.raises(EngineError, match=r"python3\.96 is not on this host"):
         pythons.find("python3.96", TextTree({}), ".", run=Uv("3.97.7"))
     with pytest.raises(EngineError, match="/opt/x/python is not on this host"):

@@ -513,6 +513,52 @@ def test_uv_environment() -> None:
         ),
         ("ERROR: Ignored the following\nERROR: No matching distribution found for x==9", "there is no x==9", "mend"),
         ("cause: invalid peer certificate: UnknownIssuer", "certificate", "djdeploy_ca_certificates"),
+        (
+            "error: Failed to fetch: https://x.example.com:8443/simple/words/\n"
+            "  cause: error sending request for url (https://x.example.com:8443/simple/words/)\n"
+            "  cause: client error (Connect)\n  cause: invalid peer certificate: UnknownIssuer",
+            "the package index on x.example.com:8443 shows a certificate this host does not trust",
+            "djdeploy_ca_certificates",
+        ),
+        (
+            "error: Failed to fetch: https://x.example.com/simple/words/\n"
+            "  cause: invalid peer certificate: certificate expired: verification time 1795295262 (UNIX), but"
+            " certificate is not valid after 1580515200 (214780062 seconds ago)",
+            "x.example.com shows a certificate that has expired",
+            "mend the certificate",
+        ),
+        (
+            "error: Failed to fetch: https://x.example.com/simple/words/\n"
+            '  cause: invalid peer certificate: certificate not valid for name "x.example.com"; certificate is only'
+            " valid for DnsName(y.example.com)",
+            "for another name",
+            "mend the certificate",
+        ),
+        (
+            "  cause: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))",
+            "one that a CA signed",
+            "mend the certificate",
+        ),
+        (
+            "error: No solution found when resolving dependencies\n  cause: Because words was not found in the package"
+            " registry and you require words, we can conclude that your requirements are unsatisfiable.",
+            "words was not found",
+            "package_indexes",
+        ),
+        (
+            "error: No solution found when resolving dependencies\n  cause: Because words was not found in the package"
+            " registry and you require words, we can conclude that your requirements are unsatisfiable.\n\n"
+            "hint: An index URL (https://x.example.com/simple) could not be queried due to a lack of valid"
+            " authentication credentials (401 Unauthorized)",
+            "the package index on x.example.com refuses this host",
+            "package_indexes",
+        ),
+        (
+            "WARNING: 401 Error, Credentials not correct for https://x.example.com/simple/words/\n"
+            "ERROR: No matching distribution found for words",
+            "the package index on x.example.com refuses this host",
+            "package_indexes",
+        ),
         ("error: Failed to fetch: `https://x`\n cause: dns error", "cannot be reached", "network"),
         (
             "error: Failed to fetch: `https://me:********@x.example.com/simple/a/`\n"
