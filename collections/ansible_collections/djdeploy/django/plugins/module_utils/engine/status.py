@@ -56,6 +56,7 @@ def site_status(site: Site) -> dict[str, Any]:
     facts["live"] = release_facts(record)
     if record.facts.get("further"):
         facts["databases"] = databases_told(record)
+    facts["pooled"] = list(record.facts.get("pooled", ()))
     facts["configuration_current"] = record.fingerprint == site.fingerprint()
     if process_units.concerned([record]):
         found = process_units.look(site.name)
@@ -86,6 +87,8 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         if not facts["configuration_current"]:
             lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
         lines += [f"  database  {told}" for told in facts.get("databases", ())]
+        if facts.get("pooled"):
+            lines.append(f"  pgbouncer {', '.join(facts['pooled'])}: web processes and workers go through it")
     for each in facts.get("processes", ()):
         lines.append(f"  process   {each['name']:<12} {each['state']} ({each['sub']})  {each['command'][:60]}")
     for each in facts.get("finishing", ()):
