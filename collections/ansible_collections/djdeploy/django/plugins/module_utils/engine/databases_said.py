@@ -261,8 +261,9 @@ def not_pooled(site: Mapping[str, Any]) -> tuple[str, str] | None:
     if not ours:
         return "pgbouncer has no database: neither database nor databases says postgresql", "take pgbouncer out"
     for key in ("env", "secrets"):
-        given = site.get(key)
-        for each in ours if isinstance(given, Mapping) else ():
+        said = site.get(key)
+        given = said if isinstance(said, Mapping) else {}
+        for each in ours:
             if each.variable in given:
                 return (
                     f"pgbouncer leads to the site's own PostgreSQL, and {key} holds {each.variable}",

@@ -21,9 +21,7 @@ from .sites import Site
 from .tree import write_file
 
 
-def pooled(
-    config: Mapping[str, Any], name: str, environment: Mapping[str, str]
-) -> tuple[databases_said.Database, ...]:
+def pooled(config: Mapping[str, Any], name: str, environment: Mapping[str, str]) -> tuple[databases_said.Database, ...]:
     """The databases of a site that its processes reach through PgBouncer.
 
     :param environment: the site's; a variable that leads elsewhere than to the host's own PostgreSQL stays.
@@ -33,8 +31,7 @@ def pooled(
     return tuple(
         each
         for each in databases_said.wanted(config, name)
-        if each.kind == databases_said.POSTGRESQL
-        and environment.get(each.variable) == databases_said.local_url(each)
+        if each.kind == databases_said.POSTGRESQL and environment.get(each.variable) == databases_said.local_url(each)
     )
 
 
