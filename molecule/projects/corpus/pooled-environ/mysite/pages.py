@@ -8,7 +8,8 @@ from . import settings
 
 
 def way(request: HttpRequest) -> HttpResponse:
-    connection.ensure_connection()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
     own = settings.DATABASES["default"]
     host = own["HOST"] or own.get("OPTIONS", {}).get("host")
     return HttpResponse(f"by {connection.connection.info.host}; the address of the project's own settings: {host}")

@@ -35,6 +35,19 @@ def leads_there(entry: Mapping[str, Any]) -> bool:
     return str(entry.get("HOST") or (entry.get("OPTIONS") or {}).get("host") or "") == DIRECTORY
 
 
+def fitted(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of DATABASES that counts on nothing of a session, and notices when the pooler was started anew."""
+    options = {name: value for name, value in (entry.get("OPTIONS") or {}).items() if name not in PREPARED}
+    rest = {name: value for name, value in entry.items() if name != "OPTIONS"}
+    lasting = entry.get("CONN_MAX_AGE", 0) != 0 and "CONN_HEALTH_CHECKS" not in entry
+    return {
+        **rest,
+        CURSORS: True,
+        **({"CONN_HEALTH_CHECKS": True} if lasting else {}),
+        **({"OPTIONS": options} if options else {}),
+    }
+
+
 def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, str]]]:
     """DATABASES as they work behind PgBouncer: name -> (new value, reason).
 
@@ -54,12 +67,9 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator
                     f"DATABASES[{alias!r}] has {name!r} in its OPTIONS, and PgBouncer keeps nothing of a session;"
                     f" {instead}, or take `pgbouncer` out of the site"
                 )
-        if not leads_there(entry) or (entry.get(CURSORS) and not any(options.get(name) for name in PREPARED)):
-            continue
-        kept = {name: value for name, value in options.items() if name not in PREPARED}
-        rest = {name: value for name, value in entry.items() if name != "OPTIONS"}
-        new[alias] = {**rest, CURSORS: True, **({"OPTIONS": kept} if kept else {})}
-        changed.append(alias)
+        if leads_there(entry) and (fit := fitted(entry)) != entry:
+            new[alias] = fit
+            changed.append(alias)
     if changed:
         reason = f"behind PgBouncer a cursor ends with its transaction ({', '.join(changed)})"
         yield "DATABASES", (new, reason)

@@ -56,7 +56,8 @@ def site_status(site: Site) -> dict[str, Any]:
     facts["live"] = release_facts(record)
     if record.facts.get("further"):
         facts["databases"] = databases_told(record)
-    facts["pooled"] = list(record.facts.get("pooled", ()))
+    # Its units read pooled.env only while the site says so: see release.service.j2.
+    facts["pooled"] = record.facts.get("pooled", []) if site.config.get("pgbouncer", {}).get("enabled") else []
     facts["configuration_current"] = record.fingerprint == site.fingerprint()
     if process_units.concerned([record]):
         found = process_units.look(site.name)
