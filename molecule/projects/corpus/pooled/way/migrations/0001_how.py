@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from django.db import migrations
+
 from way.where import where
 
 

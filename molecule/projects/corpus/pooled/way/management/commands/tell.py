@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 from notes.models import Note
+
 from way.where import where
 
 
