@@ -35,9 +35,15 @@ def pooled(config: Mapping[str, Any], name: str, environment: Mapping[str, str])
     )
 
 
+def of(site: Site) -> tuple[databases_said.Database, ...]:
+    """The same of a site on this host; one that does not ask for it has nothing read."""
+    is_wanted = (site.config.get("pgbouncer") or {}).get("enabled")
+    return pooled(site.config, site.name, site.environment()) if is_wanted else ()
+
+
 def aliases(site: Site) -> list[str]:
     """Of the databases behind PgBouncer, in DATABASES."""
-    return [each.alias for each in pooled(site.config, site.name, site.environment())]
+    return [each.alias for each in of(site)]
 
 
 def variables(found: Collection[databases_said.Database]) -> dict[str, str]:
@@ -68,7 +74,7 @@ def lay_out(site: Site, beside: Layout, paths: ReleasePaths, gid: int) -> None:
 
     :raises EngineError: as `straight` does.
     """
-    found = pooled(site.config, site.name, site.environment())
+    found = of(site)
     if not found:
         return
     names = [each.name for each in (*beside.processes, *beside.jobs)]

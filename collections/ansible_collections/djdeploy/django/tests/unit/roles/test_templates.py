@@ -370,7 +370,7 @@ def test_units_read_as_units(render: Render) -> None:
 
 
 POOLED = {"pgbouncer_databases": {"shop": "shop", "shop_reports": "shop", "my-blog": "my-blog"}}
-POOL = {"pgbouncer_user": "pgbouncer", "pgbouncer_pool_size": 16, "pgbouncer_max_clients": 4000}
+POOL = {"pgbouncer_pool_size": 16, "pgbouncer_max_clients": 4000}
 
 
 def test_pgbouncer_lets_a_site_into_its_own_databases_only(render: Render) -> None:
