@@ -19,7 +19,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.schema impo
     validate_inventory_variables,
     validate_sites,
 )
-from ansible_collections.djdeploy.django.plugins.module_utils.provision import mariadb
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import mariadb, pooler
 from ansible_collections.djdeploy.django.plugins.plugin_utils import inventory
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -105,6 +105,7 @@ def problems_of_values(
         yield from validate_inventory_variables(own, host)
     chosen = {host: own.get("djdeploy_database_host") for host, own in variables.items()}
     yield from mariadb.misplaced(variables, groups, chosen)
+    yield from pooler.misplaced(variables, groups, chosen)
     yield from inventory.check_groups(groups, chosen, needs_database=needs_database)
 
 

@@ -12,6 +12,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import data
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import authorized_keys as keys
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import pooler
 
 Sites = Mapping[str, Mapping[str, Any]]
 TLS = "sslmode=verify-ca&sslrootcert="
@@ -165,6 +166,16 @@ def served_sites(sites: Sites, kind: str = databases_said.POSTGRESQL) -> list[st
     return [name for name, site in sites.items() if databases_said.served(site, kind)]
 
 
+def pooled_databases(sites: Sites, kept: bool = False) -> dict[str, str]:
+    """The databases PgBouncer of a host leads to; see pooled_databases.yml."""
+    return pooler.databases(sites, kept=kept)
+
+
+def pool_size(databases: Mapping[str, str], max_connections: int | str = 100) -> int:
+    """Connections each of these databases gets; see pool_size.yml."""
+    return pooler.pool_size(len(databases), int(max_connections))
+
+
 def site_hosts(hostvars: Mapping[str, Any], web_hosts: Sequence[str], sites: Sites) -> dict[str, list[str]]:
     """The hosts that serve each site, in the order of the inventory; see site_hosts.yml."""
     found: dict[str, list[str]] = {}
@@ -190,5 +201,7 @@ class FilterModule:
             "database_sites": database_sites,
             "database_names": database_names,
             "served_sites": served_sites,
+            "pooled_databases": pooled_databases,
+            "pool_size": pool_size,
             "site_hosts": site_hosts,
         }

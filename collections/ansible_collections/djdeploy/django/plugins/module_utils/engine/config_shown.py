@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .databases_said import further
+from .databases_said import POSTGRESQL, further, wanted
 from .environment import ALSO_CALLED, MASK, is_secret, without_passwords
 
 if TYPE_CHECKING:
@@ -49,7 +49,18 @@ def choices(
         "python": [f"{python.executable} ({python.version})", why],
         "database": [str(config["database"]), "the site's key `database`"],
         **{f"database {each.alias}": [each.kind, "the site's key `databases`"] for each in further(config)},
+        **pooled(config),
     }
+
+
+def pooled(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What goes through PgBouncer, as one of the `choices`; nothing where nothing does."""
+    section = config.get("pgbouncer") or {}
+    if not section.get("enabled"):
+        return {}
+    found = ", ".join(each.alias for each in wanted(config) if each.kind == POSTGRESQL)
+    direct = ", ".join(["manage.py", *section.get("direct", ())])
+    return {"pgbouncer": [found, f"the site's key `pgbouncer`; {direct} and migrations go straight"]}
 
 
 def variables(

@@ -249,6 +249,29 @@ def misfit(site: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def not_pooled(site: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What makes the key `pgbouncer` lead nowhere: (what is wrong, how to mend it).
+
+    :param site: its keys as given, wrong ones among them; what `env` and `secrets` hold is not looked at.
+    """
+    section = site.get("pgbouncer")
+    if not isinstance(section, Mapping) or section.get("enabled") is not True:
+        return None
+    ours = [each for each in wanted(site, "site") if each.kind == POSTGRESQL]
+    if not ours:
+        return "pgbouncer has no database: neither database nor databases says postgresql", "take pgbouncer out"
+    for key in ("env", "secrets"):
+        said = site.get(key)
+        given = said if isinstance(said, Mapping) else {}
+        for each in ours:
+            if each.variable in given:
+                return (
+                    f"pgbouncer leads to the site's own PostgreSQL, and {key} holds {each.variable}",
+                    f"take one of them out, or say for {each.alias} that it is external",
+                )
+    return None
+
+
 def pointless(site: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Aliases a site names and nothing in the project's own settings speaks of: no entry, and no router at all."""
     own = settings.get("DATABASES") or {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import aliases, health, move, preflight, process_units, snapshots, units
 from .errors import EngineError
-from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, UV
+from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, PGBOUNCER_CONFIG, UV
 from .prepare import site_target
 from .releases import Release, current_id, live_release, serve_again
 from .requirements import is_complete
@@ -60,7 +60,16 @@ def host_findings() -> Iterator[Finding]:
     )  # fmt: skip
     yield Finding("uv", UV.exists(), f"{UV} {'is there' if UV.exists() else 'is missing'}", "run site.yml")
     nginx = units.state("nginx.service")
+    if PGBOUNCER_CONFIG.exists():
+        yield pooler_finding(units.state("pgbouncer.service").active, units.state("pgbouncer.socket").active)
     yield Finding("nginx", nginx.active == "active", f"nginx is {nginx.active}", "nginx -t; systemctl restart nginx")
+
+
+def pooler_finding(service: str, socket: str) -> Finding:
+    """Judge PgBouncer by the ActiveState of its units: sites that go through it have no database without it."""
+    said = f"pgbouncer is {service}" + ("" if socket == "active" else f", its socket {socket}")
+    cure = "journalctl -u pgbouncer -n 50; systemctl restart pgbouncer.socket pgbouncer.service"
+    return Finding("pgbouncer", service == socket == "active", said, cure)
 
 
 def site_findings(site: Site) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 
 This file is copied into a release as `djdeploy_settings.py`, beside its parts `djdeploy_data.py` (URLs of the
 environment), `djdeploy_speak.py` (log lines, error page), `djdeploy_static.py` (names of static files),
-`djdeploy_databases.py` and `djdeploy_sqlite.py` (which databases, and SQLite for many processes) and a `site.json`,
+`djdeploy_databases.py`, `djdeploy_sqlite.py` and `djdeploy_pooled.py` (which databases; SQLite for many processes;
+PgBouncer) and a `site.json`,
 and is what DJANGO_SETTINGS_MODULE names there. The project's settings module is imported as it is; a setting is
 replaced only where it would be unsafe in public, would point at another database than the site's,
 or would write into the release, which is read-only and will be pruned. What was replaced and why
@@ -27,13 +28,14 @@ from typing import Any
 try:
     from . import databases_said as databases
     from . import overlay_data as data
+    from . import overlay_pooled as pooled
     from . import overlay_speak as speak
     from . import overlay_sqlite as sqlite
     from . import overlay_static as static
 except ImportError:  # in a release this file is no part of a package, and its parts lie beside it
     data, speak = importlib.import_module("djdeploy_data"), importlib.import_module("djdeploy_speak")
     databases, sqlite = importlib.import_module("djdeploy_databases"), importlib.import_module("djdeploy_sqlite")
-    static = importlib.import_module("djdeploy_static")
+    static, pooled = importlib.import_module("djdeploy_static"), importlib.import_module("djdeploy_pooled")
 
 FILE_STORAGE = data.FILE_STORAGE
 parse_database_url = data.parse_database_url
@@ -96,6 +98,7 @@ def close_gaps(settings: Mapping[str, Any], site: Mapping[str, Any], environ: Ma
     ):
         _add(gaps, close(settings, site, environ))
     _add(gaps, static.close_gaps(data.with_gaps(settings, gaps), site))
+    _add(gaps, pooled.close_gaps(data.with_gaps(settings, gaps), site))
     return gaps
 
 

@@ -34,6 +34,7 @@ AUTHORIZED_KEYS = CONFIG_ROOT / "authorized_keys" / GIT_USER
 SYSTEMD_UNITS = Path("/etc/systemd/system")
 NGINX_SITES = Path("/etc/nginx/sites-enabled")
 NGINX_LOGS = Path("/var/log/nginx")
+PGBOUNCER_CONFIG = CONFIG_ROOT / "pgbouncer" / "pgbouncer.ini"
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,11 @@ class ReleasePaths:
     @property
     def env_file(self) -> Path:
         return self.root / "release.env"
+
+    @property
+    def pooled_env(self) -> Path:
+        """Variables of what reaches PostgreSQL through PgBouncer: they win over those of the site and the release."""
+        return self.root / "pooled.env"
 
     @property
     def serve(self) -> Path:

@@ -24,9 +24,11 @@ from . import (
     lists,
     overlay,
     overlay_data,
+    overlay_pooled,
     overlay_speak,
     overlay_sqlite,
     overlay_static,
+    pooler,
     preflight,
     processes,
     project,
@@ -100,6 +102,7 @@ def settings_facts(site: Site, release: Release) -> dict[str, Any]:
         "database": site.config["database"],
         "databases": site.config.get("databases", {}),
         "email": site.config.get("email", {}),
+        "pooled": pooler.aliases(site),
     }
 
 
@@ -307,6 +310,7 @@ def build(
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
         lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
         processes.lay_out(beside, paths, gid)
+        pooler.lay_out(site, beside, paths, gid)
         paths.socket_link.symlink_to(paths.socket)
         planned = aliases.planned(
             [result.facts for result in results.values() if result.name == "migrate"],
@@ -325,6 +329,7 @@ def build(
             "migrations_recorded": results["migrate"].facts.get("recorded"),
             "further": planned.further,
             "default_touched": planned.default_touched,
+            "pooled": pooler.aliases(site),
         },
         pending=planned.pending,
         known=planned.known,
@@ -424,6 +429,7 @@ def overlay_parts() -> dict[str, ModuleType]:
         "djdeploy_databases.py": databases_said,
         "djdeploy_sqlite.py": overlay_sqlite,
         "djdeploy_static.py": overlay_static,
+        "djdeploy_pooled.py": overlay_pooled,
     }
 
 

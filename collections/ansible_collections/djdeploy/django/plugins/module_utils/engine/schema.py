@@ -738,6 +738,30 @@ SITE_KEYS: tuple[Key, ...] = (
         ),
     ),
     Key(
+        "pgbouncer",
+        "section",
+        "PgBouncer between the site's processes and its PostgreSQL, on the same host: many processes share few"
+        " connections, each for one transaction. manage.py, migrations and release commands go straight.",
+        keys=(
+            Key(
+                "enabled",
+                "boolean",
+                "Let web processes, workers and jobs go through it.",
+                default=False,
+                example=True,
+                why="More processes and threads than PostgreSQL has connections for (max_connections, 100).",
+            ),
+            Key(
+                "direct",
+                "list",
+                "Processes and jobs that go straight all the same.",
+                default=[],
+                example=["listener"],
+                why="They need a session of their own: LISTEN, advisory locks, temporary tables, SET.",
+            ),
+        ),
+    ),
+    Key(
         "redis",
         "section",
         "A redis of the site's own on its host, by a unix socket: broker and cache. REDIS_URL and CELERY_BROKER_URL say"
@@ -992,6 +1016,8 @@ def check_site(
     problems += check_environment_overlap(site, where, path, host)
     if not host and (lacks := databases_said.misfit(site)):
         problems.append(Problem(f"{where}: {lacks[0]}", (*path, "database"), lacks[1]))
+    if not host and (lacks := databases_said.not_pooled(site)):
+        problems.append(Problem(f"{where}: {lacks[0]}", (*path, "pgbouncer"), lacks[1]))
     if not host:
         problems += [
             Problem(f"{where}: {what}", (*path, "databases", alias), hint)

@@ -56,6 +56,8 @@ def site_status(site: Site) -> dict[str, Any]:
     facts["live"] = release_facts(record)
     if record.facts.get("further"):
         facts["databases"] = databases_told(record)
+    # Its units read pooled.env only while the site says so: see release.service.j2.
+    facts["pooled"] = record.facts.get("pooled", []) if site.config.get("pgbouncer", {}).get("enabled") else []
     facts["configuration_current"] = record.fingerprint == site.fingerprint()
     if process_units.concerned([record]):
         found = process_units.look(site.name)
@@ -86,6 +88,8 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         if not facts["configuration_current"]:
             lines.append(f"  note      its configuration changed since; run: djdeploy deploy {facts['site']}")
         lines += [f"  database  {told}" for told in facts.get("databases", ())]
+        if facts.get("pooled"):
+            lines.append(f"  pgbouncer {', '.join(facts['pooled'])}: web processes and workers go through it")
     for each in facts.get("processes", ()):
         lines.append(f"  process   {each['name']:<12} {each['state']} ({each['sub']})  {each['command'][:60]}")
     for each in facts.get("finishing", ()):

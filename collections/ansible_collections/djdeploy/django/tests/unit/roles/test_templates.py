@@ -366,6 +366,62 @@ def test_units_read_as_units(render: Render) -> None:
             RawConfigParser(strict=False).read_string(render(template, job="clean"))
 
 
+# --- pgbouncer ------------------------------------------------------------------------------------
+
+
+POOLED = {"pgbouncer_databases": {"shop": "shop", "shop_reports": "shop", "my-blog": "my-blog"}}
+POOL = {"pgbouncer_pool_size": 16, "pgbouncer_max_clients": 4000}
+
+
+def test_pgbouncer_lets_a_site_into_its_own_databases_only(render: Render) -> None:
+    rules = [line for line in render("pgbouncer/hba.conf.j2", **POOLED).splitlines() if line.startswith("local")]
+    assert rules == [
+        "local pgbouncer root peer",
+        'local "my-blog" "my-blog" peer',
+        'local "shop" "shop" peer',
+        'local "shop_reports" "shop" peer',
+    ]
+
+
+def test_pgbouncer_pools_transactions_and_never_listens_to_the_network(render: Render) -> None:
+    text = render("pgbouncer/pgbouncer.ini.j2", **POOLED, **POOL)
+    found = dict(re.split(r" ?= ?", line, maxsplit=1) for line in text.splitlines() if re.match(r"[a-z]", line))
+    assert (found["listen_addr"], found["auth_type"], found["pool_mode"]) == ("", "hba", "transaction")
+    assert (found["shop_reports"], found["default_pool_size"]) == ("host=/run/postgresql", "16")
+    assert found["max_user_client_connections"] == "2000", "so that no site takes them all"
+
+
+def test_pgbouncer_is_nobody_and_as_confined_as_the_web_server(render: Render) -> None:
+    service = unit(render("pgbouncer/pgbouncer.service.j2", **POOLED, **POOL))["Service"]
+    web = unit(render("gunicorn/release.service.j2"))["Service"]
+    assert service["User"] == service["Group"] == ["pgbouncer"]
+    assert service["RestrictAddressFamilies"] == ["AF_UNIX"]
+    for name in web:
+        if name.startswith(("Protect", "Private", "RestrictN", "Capab", "NoNew")):
+            assert service[name] == web[name], name
+    socket = unit(render("pgbouncer/pgbouncer.socket.j2", **POOLED, **POOL))["Socket"]
+    assert socket["ListenStream"] == ["/run/pgbouncer/.s.PGSQL.6432"]
+
+
+@pytest.mark.parametrize(
+    "template", ["gunicorn/release.service.j2", "processes/process.service.j2", "processes/job.service.j2"]
+)
+def test_only_units_of_a_pooled_site_read_where_the_pooler_is(render: Render, template: str) -> None:
+    pooled = unit(render(template, shop(pgbouncer={"enabled": True})))["Service"]["EnvironmentFile"]
+    plain = unit(render(template))["Service"]["EnvironmentFile"]
+    assert pooled[:2] == plain and len(pooled) == 3
+    assert re.fullmatch(r"-/srv/shop/releases/%[iI]/pooled\.env", pooled[2]), "the last one wins, and may be missing"
+
+
+@pytest.mark.parametrize(("pooler", "end"), [("", "peer"), ("pgbouncer", "peer map=djdeploy")])
+def test_postgresql_lets_the_pooler_in_only_where_there_is_one(render: Render, pooler: str, end: str) -> None:
+    said: dict[str, Any] = {"postgres_sites": {"shop": []}, "postgres_pooler": pooler}
+    assert f'local "shop" "shop" {end}' in render("postgres/pg_hba.conf.j2", **said).splitlines()
+    lines = render("postgres/pg_ident.conf.j2", **said, postgres_ident_extra=["backup root postgres"]).splitlines()
+    wanted = ["backup root postgres", 'djdeploy "shop" "shop"', f'djdeploy "{pooler}" "shop"']
+    assert [line for line in lines if line and not line.startswith("#")] == wanted
+
+
 # --- processes and redis --------------------------------------------------------------------------
 
 

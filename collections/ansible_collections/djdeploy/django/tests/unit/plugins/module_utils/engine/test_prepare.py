@@ -82,6 +82,7 @@ def test_settings_facts(shop: Site, project_path: str, code: str) -> None:
         "database": shop.config["database"],
         "databases": {},
         "email": {"from_address": None, "admins": [], "subject_prefix": None},
+        "pooled": [],
     }
 
 

@@ -28,6 +28,7 @@ ASKS_FOR_A_RELEASE = {
     "health": True,
     "database": True,
     "databases": True,
+    "pgbouncer": True,
     "env": True,
     "secrets": True,
     "secret_files": True,
