@@ -314,7 +314,11 @@ def _middleware(
     if speak.MIDDLEWARE not in present:
         yield (
             "MIDDLEWARE",
-            ([speak.MIDDLEWARE, *present], "log lines and the bare page of an error get the id nginx gave the request"),
+            (
+                [speak.MIDDLEWARE, *present],
+                "log lines and the bare page of an error get the id nginx gave the request, REMOTE_ADDR the visitor's "
+                "address",
+            ),
         )
 
 
