@@ -28,6 +28,7 @@ CASES = [
     for host in case.hosts
 ]
 STATIC = re.compile(r'(?:href|src)="(/static/[^"?]+\.(?:css|js))')
+LIVE = re.compile(r" is live as \S+ \(([\d.]+) s\)")
 PATIENCE = 900.0  # seconds a first push may take: its packages come from the index
 
 
@@ -72,9 +73,7 @@ def made(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Pat
 def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> None:
     site = made(case, host, fleet, ephemeral)
     (ROOT / "test-results").mkdir(exist_ok=True)
-    began = time.monotonic()
     first = site.push(timeout=PATIENCE)
-    took = [time.monotonic() - began]
     assert first.status == 0, first.output
     for page in case.pages:
         look_at(site, page)
@@ -85,16 +84,15 @@ def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machin
     (site.project / "CHANGES").write_text("pushed again\n")
     projects.commit(site.project, "Again")
     with Visitors(site, threads=2, pause=0.2, path=case.pages[0].path) as seen:
-        began = time.monotonic()
         second = site.push(timeout=PATIENCE)
-        took.append(time.monotonic() - began)
         time.sleep(1)
     assert second.status == 0, second.output
     assert re.search(r"virtualenv +ok .* unchanged, ", second.output), second.output
     assert set(seen) == {case.pages[0].status}, seen
     see_processes(site, set(case.site.get("processes", {})))
     with (ROOT / "test-results/large.txt").open("a") as told:
-        told.write(f"{case.name} on {host}: {took[0]:.0f} s, again {took[1]:.0f} s, requests {dict(seen)}\n")
+        took = [LIVE.findall(push.output)[-1] for push in (first, second)]
+        told.write(f"{case.name} on {host}: live after {took[0]} s, again {took[1]} s, requests {dict(seen)}\n")
 
 
 @pytest.fixture

@@ -119,6 +119,17 @@ def relocations(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[tu
     return _moves(paths, site)
 
 
+def brought_static(settings: Mapping[str, Any], site: Mapping[str, Any]) -> str:
+    """The STATIC_ROOT of the project's own, where an application or a build may have put files no finder knows.
+
+    Only where it came with the release: below its code, or in an installed package. Empty for any other, and where
+    uploads lie in it.
+    """
+    root, media = (os.path.abspath(str(settings.get(name) or "/")) for name in ("STATIC_ROOT", "MEDIA_ROOT"))
+    came = root.startswith(f"{site['code']}/") or "-packages/" in root
+    return root if came and not f"{media}/".startswith(f"{root}/") else ""
+
+
 # -- one function per setting ----------------------------------------------------------------
 
 
@@ -539,6 +550,7 @@ def _apply(namespace: dict[str, Any]) -> None:
         sqlite.tune(site["django"], databases.DEFAULT)
     namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
     namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
+    namespace["DJDEPLOY_STATIC_BROUGHT"] = brought_static(settings, site)
     namespace["DJDEPLOY_STATIC_BACKEND"] = static.backend_of(settings)
     namespace["DJDEPLOY_UNUSED"] = data.unused(settings, site, os.environ, gaps)
     led = data.with_gaps(settings, data.close_gaps(settings, site, os.environ))

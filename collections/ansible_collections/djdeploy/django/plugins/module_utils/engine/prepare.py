@@ -350,7 +350,8 @@ def build(
 
 
 def static_told(facts: dict[str, Any]) -> str:
-    return static_files.elsewhere_told(facts) or f"{facts.get('copied', 0)} static files"
+    brought = f", {facts['brought']} more brought in STATIC_ROOT" if facts.get("brought") else ""
+    return static_files.elsewhere_told(facts) or f"{facts.get('copied', 0)} static files{brought}"
 
 
 def processes_of(
