@@ -54,6 +54,7 @@ def inside(request: HttpRequest) -> JsonResponse:
         "host": request.get_host(),
         "secure": request.is_secure(),
         "address": request.META.get("HTTP_X_FORWARDED_FOR", ""),
+        "remote": request.META.get("REMOTE_ADDR", ""),
         "secret_key_is_weak": settings.SECRET_KEY.startswith("django-insecure-"),
         "variables": sorted(os.environ),
         "release": os.environ.get("DJDEPLOY_RELEASE", ""),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 from .agent_bucket import names_kept, place, spare, unwrapped
 from .agent_words import Failure, Outcome, Request, listing, outcome, shortened
+
+DIGEST = re.compile(r"\.[0-9a-f]{12}(\.[^./]+|$)")  # what Django puts into a name, HashedFilesMixin.hashed_name
 
 
 def collectstatic(request: Request, predict: bool) -> Outcome:
@@ -56,6 +59,7 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
         ignore_patterns=list(request.get("ignore") or []),
         verbosity=0,
     )
+    brought = lay_beneath(command.storage) if request.get("local_only") and not predict else []
     copied = sorted(command.copied_files + command.symlinked_files)
     if predict and clear:  # a dry run compares with files that would be gone by then
         copied = sorted({*copied, *command.unmodified_files})
@@ -72,6 +76,52 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
         unmodified=unmodified,
         deleted=len(deleted),
         post_processed=processed,
+        **({"brought": len(brought)} if brought else {}),
+    )
+
+
+def lay_beneath(storage: Any) -> list[str]:
+    """Copy what came in the project's own STATIC_ROOT, and was not collected, to where the release has its own.
+
+    Where an application brings its front end built into STATIC_ROOT, or a build of the project writes there,
+    collectstatic of Django lets it be, and no finder finds it.
+    """
+    from django.conf import settings
+
+    root = getattr(settings, "DJDEPLOY_STATIC_BROUGHT", "")
+    if not root or not os.path.isdir(root):
+        return []
+    there = [
+        os.path.relpath(os.path.join(folder, name), root)
+        for folder, _folders, names in os.walk(root)
+        for name in names
+        if not os.path.islink(os.path.join(folder, name))
+    ]
+    chosen = left_over(there, set(stored_files(storage)), getattr(storage, "manifest_name", "staticfiles.json"))
+    for name in chosen:
+        target = storage.path(name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(os.path.join(root, name), target)
+    return chosen
+
+
+def left_over(there: list[str], collected: set[str], manifest: str) -> list[str]:
+    """Which files of a STATIC_ROOT are no work of an earlier collectstatic, nor of what compresses or lists its files.
+
+    :param there: relative paths in it. One with Python in it holds a project, and nothing of it is published.
+    :param collected: relative paths that have been collected now.
+    :param manifest: the list of names, which belongs to the files that were collected with it.
+    """
+    if any(name.endswith((".py", ".pyc")) for name in there):
+        return []
+    return sorted(
+        name
+        for name in there
+        if name not in collected
+        and name != manifest
+        and not any(part.startswith((".env", ".git", ".ht")) for part in name.split(os.sep))
+        and DIGEST.sub(r"\1", name) not in collected
+        and DIGEST.sub(r"\1", name.removesuffix(".gz").removesuffix(".br")) not in collected
     )
 
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 LISTED = 50  # files named in a diff; the rest is counted
@@ -167,7 +169,22 @@ def explained(error: BaseException, step: str) -> Failure:
     plain = line if "CommandError" in names else f"{type(error).__name__}: {line}"
     if error.__cause__ is not None and step == "setup" and str(error.__cause__) not in line:
         plain += f": {first_line(error.__cause__)}"
-    return Failure(kind.get(step, step), plain + at)
+    return Failure(kind.get(step, step), plain + at, not_permitted(error) or not_permitted(error.__cause__))
+
+
+def not_permitted(error: BaseException | None, environ: Mapping[str, str] = os.environ) -> str:
+    """What to do when the kernel keeps a path from the project; empty when it is something else that is wrong."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ""
+    if not isinstance(error.filename, str):
+        return ""
+    path = os.path.abspath(error.filename)
+    if os.path.isfile(path) and not os.access(path, os.R_OK):
+        return f"let the user who runs the project read {path}"
+    if environ.get("DJDEPLOY_RELEASE"):
+        home = environ.get("HOME", "")
+        return f"a release is read-only: let the settings name a path below {home} for it (HOME in the environment)"
+    return f"let the user who runs the project write {path}, or name another path in the settings"
 
 
 def agent_variables() -> Any:

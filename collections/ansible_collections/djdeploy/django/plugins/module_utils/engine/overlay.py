@@ -122,6 +122,17 @@ def relocations(settings: Mapping[str, Any], site: Mapping[str, Any]) -> list[tu
     return _moves(paths, site)
 
 
+def brought_static(settings: Mapping[str, Any], site: Mapping[str, Any]) -> str:
+    """The STATIC_ROOT of the project's own, where an application or a build may have put files no finder knows.
+
+    Only where it came with the release: below its code, or in an installed package. Empty for any other, and where
+    uploads lie in it.
+    """
+    root, media = (os.path.abspath(str(settings.get(name) or "/")) for name in ("STATIC_ROOT", "MEDIA_ROOT"))
+    came = root.startswith(f"{site['code']}/") or "-packages/" in root
+    return root if came and not f"{media}/".startswith(f"{root}/") else ""
+
+
 # -- one function per setting ----------------------------------------------------------------
 
 
@@ -317,7 +328,11 @@ def _middleware(
     if speak.MIDDLEWARE not in present:
         yield (
             "MIDDLEWARE",
-            ([speak.MIDDLEWARE, *present], "log lines and the bare page of an error get the id nginx gave the request"),
+            (
+                [speak.MIDDLEWARE, *present],
+                "log lines and the bare page of an error get the id nginx gave the request, REMOTE_ADDR the visitor's "
+                "address",
+            ),
         )
 
 
@@ -538,6 +553,7 @@ def _apply(namespace: dict[str, Any]) -> None:
         sqlite.tune(site["django"], databases.DEFAULT)
     namespace["DJDEPLOY_GAPS"] = {name: reason for name, (_value, reason) in gaps.items()}
     namespace["DJDEPLOY_SHOWN"] = {name: str(gaps[name][0]) for name in _SHOWN if name in gaps}
+    namespace["DJDEPLOY_STATIC_BROUGHT"] = brought_static(settings, site)
     namespace["DJDEPLOY_STATIC_BACKEND"] = static.backend_of(settings)
     namespace["DJDEPLOY_UNUSED"] = data.unused(settings, site, os.environ, gaps)
     led = data.with_gaps(settings, data.close_gaps(settings, site, os.environ))

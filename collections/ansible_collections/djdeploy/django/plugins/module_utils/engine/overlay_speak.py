@@ -2,8 +2,9 @@
 """What a site says to its people: log lines with the id of their request, and a page when it fails.
 
 nginx gives each request an id, writes it into its access log and sends it as X-Request-ID; what comes from outside
-under that name never gets here. A part of the generated settings, as `djdeploy_speak`; it runs inside the site's
-process.
+under that name never gets here. The same is true of the visitor's address in X-Forwarded-For, which the server of the
+application cannot know: it listens on a unix socket. A part of the generated settings, as `djdeploy_speak`; it runs
+inside the site's process.
 """
 
 # mypy: disable-error-code="import-untyped,import-not-found"
@@ -14,6 +15,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from ipaddress import ip_address
 from typing import Any
 
 MIDDLEWARE = "djdeploy_speak.RequestId"
@@ -67,8 +69,21 @@ def bare_page() -> bytes | None:
     return (template % {"title": "Server Error (500)", "details": ""}).encode() if template else None
 
 
+def give_address(meta: dict[str, Any]) -> None:
+    """Put the visitor's address into REMOTE_ADDR where the server left it empty, as it does on a unix socket.
+
+    What limits logins, counts visitors or keeps a log asks for it, and fails on an empty one.
+    """
+    if meta.get("REMOTE_ADDR"):
+        return
+    try:
+        meta["REMOTE_ADDR"] = str(ip_address(meta.get("HTTP_X_FORWARDED_FOR", "").strip()))
+    except ValueError:  # nothing, or nothing nginx would have written
+        return
+
+
 class RequestId:
-    """The outermost middleware: the id counts for everything below it, and Django's bare page is replaced."""
+    """The outermost middleware: id and address count for everything below it, and Django's bare page is replaced."""
 
     sync_capable = True
     async_capable = True
@@ -85,6 +100,7 @@ class RequestId:
     def __call__(self, request: Any) -> Any:
         if self.is_async:
             return self.later(request)
+        give_address(request.META)
         token = _current.set(self.id_of(request))
         try:
             return self.dressed(self.get_response(request))
@@ -92,6 +108,7 @@ class RequestId:
             _current.reset(token)
 
     async def later(self, request: Any) -> Any:
+        give_address(request.META)
         token = _current.set(self.id_of(request))
         try:
             return self.dressed(await self.get_response(request))

@@ -355,7 +355,8 @@ def build(
 
 
 def static_told(facts: dict[str, Any]) -> str:
-    return static_files.elsewhere_told(facts) or f"{facts.get('copied', 0)} static files"
+    brought = f", {facts['brought']} more brought in STATIC_ROOT" if facts.get("brought") else ""
+    return static_files.elsewhere_told(facts) or f"{facts.get('copied', 0)} static files{brought}"
 
 
 def processes_of(
@@ -410,9 +411,15 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
     if site.config.get("build") != []:
         steps.append({"name": "compress"})
     results = run_steps(site_target(site, release), steps, timeout=600)
-    for message in (result for step in results if step.name == "check" for result in step.facts.get("messages", ())):
-        progress.say(f"{message['level'].lower()}: {message['id'] or ''} {message['message']}")
+    for line in said_by_checks(results):
+        progress.say(line)
     return {aliases.qualified(result.facts.get("database", aliases.DEFAULT), result.name): result for result in results}
+
+
+def said_by_checks(results: list[StepResult]) -> list[str]:
+    """One line for each message of Django's checks, each once: a check of several objects may say the same of all."""
+    messages = (message for step in results if step.name == "check" for message in step.facts.get("messages", ()))
+    return list(dict.fromkeys(f"{each['level'].lower()}: {each['id'] or ''} {each['message']}" for each in messages))
 
 
 def own_texts(site: Site, release: Release) -> list[str]:

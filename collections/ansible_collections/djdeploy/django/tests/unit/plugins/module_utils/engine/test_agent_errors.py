@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.agent_words import not_permitted
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError
 
 
@@ -82,6 +83,28 @@ def with_reference_to_nothing(project: Any) -> None:
 
 
 CASES = [
+    Case(
+        "settings_make_a_directory_where_nobody_may",
+        "settings",
+        r"Permission denied: 'data' \(mysite/settings\.py line \d+\)",
+        lambda project: project.settings("raise PermissionError(13, 'Permission denied', 'data')"),
+        CHECK,
+        "let the user who runs the project write .*/data, or name another path in the settings",
+        "setup",
+    ),
+    Case(
+        "log_file_where_nobody_may",
+        "settings",
+        r"ValueError: Unable to configure handler 'file': .*/nosuch/x\.log",
+        lambda project: project.settings(
+            "import logging\n\nclass Refused(logging.Handler):\n    def __init__(self):\n"
+            "        raise OSError(30, 'Read-only file system', '/nosuch/x.log')\n\n"
+            "LOGGING = {'version': 1, 'handlers': {'file': {'()': Refused}}, 'root': {'handlers': ['file']}}"
+        ),
+        CHECK,
+        "write /nosuch/x.log, or name another path",
+        "setup",
+    ),
     Case(
         "missing_package_names_who_imports_it",
         "import_error",
@@ -374,6 +397,26 @@ def test_error_names_the_cause(project: Any, case: Case) -> None:
     assert re.search(case.hint, error.hint), error.hint
     assert (error.kind, error.step) == (case.kind, case.at or case.step["name"])
     assert "very-secret" not in repr(vars(error))
+
+
+RELEASE = {"DJDEPLOY_RELEASE": "20260301T120000-abcdef0", "HOME": "/srv/shop/shared"}
+
+
+@pytest.mark.parametrize(
+    ("error", "environ", "hint"),
+    [
+        (PermissionError(13, "Permission denied", "/nosuch/data"), RELEASE, "read-only: .* below /srv/shop/shared"),
+        (OSError(30, "Read-only file system", "/nosuch/data"), RELEASE, "read-only: .* below /srv/shop/shared"),
+        (PermissionError(1, "Operation not permitted", "/nosuch/data"), {}, "write /nosuch/data, or name another path"),
+        (FileNotFoundError(2, "No such file or directory", "/nosuch/data"), RELEASE, "^$"),
+        (PermissionError(13, "Permission denied"), RELEASE, "^$"),
+        (PermissionError(13, "Permission denied", 7), RELEASE, "^$"),
+        (ValueError("nosuch"), RELEASE, "^$"),
+        (None, RELEASE, "^$"),
+    ],
+)
+def test_what_the_kernel_does_not_permit(error: BaseException | None, environ: dict[str, str], hint: str) -> None:
+    assert re.search(hint, not_permitted(error, environ))
 
 
 def test_error_keeps_the_results_before_it(project: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import static_files
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import agent_static, static_files
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError, StepResult
 
 GETTEXT = shutil.which("msgfmt") is not None
@@ -214,3 +214,38 @@ def test_files_shared_with_the_release_before_are_collected(project: Any) -> Non
     assert static_files.finish(collected, before).linked
     (again,) = project.run(step, check=True)
     assert not again.changed, again.diff
+
+
+# --- files that came in STATIC_ROOT ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "collected", "expected"),
+    [
+        (["vite/.vite/manifest.json", "vite/app.js"], set(), ["vite/.vite/manifest.json", "vite/app.js"]),
+        (["app.css", "built.js"], {"app.css"}, ["built.js"]),
+        (["app.0123456789ab.css", "LICENSE.0123456789ab"], {"app.css", "LICENSE"}, []),
+        (["app.css.gz", "app.css.br", "app.0123456789ab.css.gz"], {"app.css"}, []),
+        (["app.0123456789ab.css"], {"other.css"}, ["app.0123456789ab.css"]),
+        (["staticfiles.json", "in/staticfiles.json"], set(), ["in/staticfiles.json"]),
+        (["built.js", "shop/models.py"], set(), []),
+        ([".env", ".git/config", ".htpasswd", "a/.gitignore"], set(), []),
+    ],
+    ids=["built", "collected", "digests", "compressed", "built with a digest", "manifest", "a project", "hidden"],
+)
+def test_what_of_a_static_root_is_left_over(there: list[str], collected: set[str], expected: list[str]) -> None:
+    assert agent_static.left_over(there, collected, "staticfiles.json") == expected
+
+
+def test_collectstatic_of_a_release_takes_what_came_in_static_root(project: Any) -> None:
+    built, collected = project.root / "built", project.root / "collected"
+    project.write("built/vite/app.js", "the front end")
+    project.write("built/shop/site.css", "of an earlier time")
+    project.write("shop/static/shop/site.css", "of now")
+    project.settings(f"DJDEPLOY_STATIC_BROUGHT = {str(built)!r}\nSTATIC_ROOT = {str(collected)!r}")
+    (done,) = project.run({"name": "collectstatic", "local_only": True})
+    assert (collected / "vite/app.js").read_text() == "the front end"
+    assert (collected / "shop/site.css").read_text() == "of now"
+    assert done.facts["brought"] == 1
+    (again,) = project.run({"name": "collectstatic"})
+    assert "brought" not in again.facts

@@ -19,6 +19,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
     prepare,
 )
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.overlay import (
+    brought_static,
     close_gaps,
     parse_database_url,
     relocations,
@@ -449,6 +450,26 @@ def test_sqlite(name: Any, expected: str | None) -> None:
     found = closed({"DATABASES": databases})
     wanted = {"default": {"ENGINE": SQLITE, "NAME": expected, "OPTIONS": {"timeout": 5}}}
     assert found == ({"DATABASES": wanted} if expected else {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"STATIC_ROOT": f"{RELEASE}/code/staticfiles"}, f"{RELEASE}/code/staticfiles"),
+        ({"STATIC_ROOT": Path(f"{RELEASE}/code/a/../built")}, f"{RELEASE}/code/built"),
+        ({"STATIC_ROOT": "/srv/shop/venvs/1/lib/python3.13/site-packages/pretix/static.dist"}, "as it is"),
+        ({"STATIC_ROOT": f"{RELEASE}/code"}, ""),
+        ({"STATIC_ROOT": "/var/www/static"}, ""),
+        ({"STATIC_ROOT": f"{RELEASE}/static"}, ""),
+        ({"STATIC_ROOT": f"{RELEASE}/code/public", "MEDIA_ROOT": f"{RELEASE}/code/public/media"}, ""),
+        ({"STATIC_ROOT": f"{RELEASE}/code/public", "MEDIA_ROOT": f"{RELEASE}/code/public"}, ""),
+        ({"STATIC_ROOT": f"{RELEASE}/code/public", "MEDIA_ROOT": f"{RELEASE}/code/public-media"}, "as it is"),
+        ({"STATIC_ROOT": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_static_files_that_came_in_the_projects_own_root(settings: dict[str, Any], expected: str) -> None:
+    assert brought_static(settings, SITE) == (settings["STATIC_ROOT"] if expected == "as it is" else expected)
 
 
 def test_relocations() -> None:

@@ -37,6 +37,7 @@ def told(request):
 urlpatterns = [
     path("crash", crash), path("async", crash_async), path("told", told),
     path("own", lambda request: HttpResponseServerError("my own words")),
+    path("address", lambda request: HttpResponse(request.META["REMOTE_ADDR"])),
     path("stream", lambda request: StreamingHttpResponse(iter([b"x"]), status=500)),
 ]
 """
@@ -53,7 +54,8 @@ def shown(response):
 if how == "wsgi":
     from django.core.handlers.wsgi import WSGIHandler
     handler = WSGIHandler()
-    ask = lambda path: handler.get_response(RequestFactory().get(path, HTTP_X_REQUEST_ID=given))
+    about = {"HTTP_X_REQUEST_ID": given, "REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}
+    ask = lambda path: handler.get_response(RequestFactory().get(path, **about))
 else:
     from django.core.handlers.asgi import ASGIHandler
     handler = ASGIHandler()
@@ -112,6 +114,28 @@ def test_page_and_log_have_the_id(tmp_path: Path, how: str) -> None:
     ):
         assert any(line.startswith(f"[{ID}] ") and line.endswith(text) for line in lines), (text, log)
     assert "ERROR shop: outside" in lines
+
+
+def test_the_visitors_address_is_where_applications_look(tmp_path: Path) -> None:
+    found, _log = run(tmp_path, "wsgi", "/address")
+    assert found[0][:2] == [200, "203.0.113.9"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "address"),
+    [
+        ({"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}, "203.0.113.9"),
+        ({"HTTP_X_FORWARDED_FOR": "2001:db8::1"}, "2001:db8::1"),
+        ({"REMOTE_ADDR": "198.51.100.1", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}, "198.51.100.1"),
+        ({"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "unix:"}, ""),
+        ({"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "203.0.113.9, 10.0.0.1"}, ""),
+        ({}, None),
+    ],
+    ids=["unix socket", "ASGI without client", "known to the server", "no address", "several", "nothing"],
+)
+def test_address(meta: dict[str, Any], address: str | None) -> None:
+    overlay_speak.give_address(meta)
+    assert meta.get("REMOTE_ADDR") == address
 
 
 def test_a_page_of_the_project_wins(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors impo
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult
 
 ID = "20260301T120000-abcdef0"
 REVISION = "abcdef0" + "1" * 33
@@ -303,3 +304,17 @@ def test_reusable_not_after_an_edit(shop: Site, keep: Callable[..., Release]) ->
     assert prepare.reusable(edited, REVISION) is None
     tree.point(shop.paths.current, f"releases/{LIVE}")
     assert prepare.reusable(shop, REVISION) is None, "something went live since"
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+def test_what_a_check_says_of_several_objects_is_told_once() -> None:
+    tree = {"level": "WARNING", "id": "treebeard.E001", "message": "PageManager is no node manager."}
+    other = {"level": "WARNING", "id": None, "message": "something else"}
+    results = [
+        StepResult("describe", False),
+        StepResult("check", False, facts={"messages": [tree, tree, other]}),
+    ]
+    told = ["warning: treebeard.E001 PageManager is no node manager.", "warning:  something else"]
+    assert prepare.said_by_checks(results) == told
