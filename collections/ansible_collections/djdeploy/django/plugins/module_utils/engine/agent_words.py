@@ -148,8 +148,8 @@ def explained(error: BaseException, step: str) -> Failure:
         return Failure("database", f"{database_of(wrapper)} cannot be reached: {line}", hint)
     if "DatabaseError" in names and line in OF_SQLITE:
         return Failure("database", f"{database_of(asking(error))} {OF_SQLITE[line][0]}", OF_SQLITE[line][1])
-    if variable := agent_variables().named(error):
-        return not_set(error, variable)
+    if not_given := not_set(error):
+        return not_given
     if "ImproperlyConfigured" in names:
         if line.startswith("Error loading"):
             hint = "add the database driver to the project's requirements (psycopg[binary] for PostgreSQL, mysqlclient)"
@@ -187,22 +187,20 @@ def not_permitted(error: BaseException | None, environ: Mapping[str, str] = os.e
     return f"let the user who runs the project write {path}, or name another path in the settings"
 
 
-def agent_variables() -> Any:
-    """The module about variables nobody gives, compiled only when something failed."""
-    from . import agent_variables as found
+def not_set(error: BaseException) -> Failure | None:
+    """A variable of the environment that is missing, and those the same settings will miss next."""
+    from .agent_variables import absent, named  # compiled only when something failed
 
-    return found
-
-
-def not_set(error: BaseException, variable: str) -> Failure:
-    """A variable of the environment that is missing, and those its settings will miss next."""
+    variable = named(error)
+    if not variable:
+        return None
     where = culprit(error, packages=False) or culprit(error)
     texts = []
     for file in dict.fromkeys(frame.f_code.co_filename for frame in frames_of(error)):
         if not foreign(file) and "-packages" not in file and os.path.isfile(file):
             with open(file, encoding="utf-8", errors="replace") as code:
                 texts.append(code.read())
-    others = agent_variables().absent(variable, texts, os.environ)
+    others = absent(variable, texts, os.environ)
     them = f"it, and {', '.join(others)}, which nobody sets either," if others else "it"
     return Failure(
         "settings",
