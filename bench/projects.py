@@ -32,16 +32,26 @@ PHASES = ("export", "python", "virtualenv", "checks", "migrate", "processes", "s
 def chosen(names: Sequence[str]) -> list[Any]:
     """The cases to measure, `nothing` always the first.
 
+    :param names: of cases; `all`: those that go to Debian 13 and need nothing more on the host; none: the usual ones.
     :raises Trouble: when one of them does not exist, or goes nowhere.
     """
     known = {case.name: case for case in corpus.cases()}
+    if list(names) == ["all"]:
+        names = [case.name for case in known.values() if not unfit(case) and not case.prepare]
     wanted = dict.fromkeys([MEASURE, *(names or USUAL)])
     for name in wanted:
         if name not in known:
             raise Trouble(f"there is no case {name}\n  -> choose of: {' '.join(known)}")
-        if known[name].refused or "projects-trixie" not in known[name].hosts:
-            raise Trouble(f"{name} cannot be measured: {REFUSED if known[name].refused else ELSEWHERE}")
+        if why := unfit(known[name]):
+            raise Trouble(f"{name} cannot be measured: {why}")
     return [known[name] for name in wanted]
+
+
+def unfit(case: Any) -> str:
+    """Why a case cannot be measured; empty when it can."""
+    if case.refused:
+        return REFUSED
+    return "" if "projects-trixie" in case.hosts else ELSEWHERE
 
 
 def add_sites(host: Host, cases: Sequence[Any]) -> None:
