@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import deploy, load, noop, projects
+from bench import deploy, load, noop, projects, servers
 from bench.host import Trouble
 from bench.report import Goal, Result, percentile, report, table
 from tests.unit.scripts import script
@@ -203,3 +203,16 @@ def test_cases_are_held_against_a_bare_startproject():
         "  uv            9.0 s  virtualenv 7.0      3.0 s   prove 1.2           1.50x",
     ]
     assert result.figures["uv"]["ratio"] == 1.5
+
+
+def test_servers_are_told_side_by_side():
+    times = {"p50": 0.007, "p99": 0.04, "max": 0.1}
+    kinds = {servers.SHOWN: {load.REST: {**times, "p99": 0.02}, load.DEPLOY: times}}
+    fine = Result("load", figures={"requests": 1000, "failed": 0, "kinds": kinds})
+    bad = Result("load", figures={"requests": 500, "failed": 2, "kinds": kinds}, broken=["2 requests failed"])
+    result = servers.told(Result("servers"), {"gunicorn, threads": fine, "uWSGI": bad})
+    assert result.broken == ["uWSGI: 2 requests failed"]
+    assert [str(goal) for goal in result.goals] == [
+        "requests failed of 1500 over 5 deploys with each server: 2 (goal: none)  MISSED"
+    ]
+    assert any("1,000" in line and "2.00x" in line for line in result.text)
