@@ -169,10 +169,12 @@ def explained(error: BaseException, step: str) -> Failure:
     plain = line if "CommandError" in names else f"{type(error).__name__}: {line}"
     if error.__cause__ is not None and step == "setup" and str(error.__cause__) not in line:
         plain += f": {first_line(error.__cause__)}"
-    return Failure(kind.get(step, step), plain + at, not_permitted(error) or not_permitted(error.__cause__))
+    return Failure(
+        kind.get(step, step), plain + at, not_permitted(error, os.environ) or not_permitted(error.__cause__, os.environ)
+    )
 
 
-def not_permitted(error: BaseException | None, environ: Mapping[str, str] = os.environ) -> str:
+def not_permitted(error: BaseException | None, environ: Mapping[str, str]) -> str:
     """What to do when the kernel keeps a path from the project; empty when it is something else that is wrong."""
     if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ""

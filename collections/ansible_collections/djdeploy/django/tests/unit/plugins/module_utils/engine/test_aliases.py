@@ -242,9 +242,10 @@ def files(shop: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     """Two databases of the site with one row each, and what the agent tells of them."""
     found = {alias: tmp_path / f"{alias}.sqlite3" for alias in ("default", "reports")}
     for alias, file in found.items():
-        with contextlib.closing(sqlite3.connect(file)) as there, there:
+        with contextlib.closing(sqlite3.connect(file)) as there:
             there.execute("CREATE TABLE rows (text)")
             there.execute("INSERT INTO rows VALUES (?)", (f"{alias} before",))
+            there.commit()
     monkeypatch.setattr(snapshots, "connection", lambda _target, alias="default": {**FACTS, "file": str(found[alias])})
     return found
 
@@ -256,8 +257,9 @@ def rows(file: Path) -> list[str]:
 
 def write(files: dict[str, Path]) -> None:
     for file in files.values():
-        with contextlib.closing(sqlite3.connect(file)) as there, there:
+        with contextlib.closing(sqlite3.connect(file)) as there:
             there.execute("UPDATE rows SET text = 'later'")
+            there.commit()
 
 
 FURTHER = {"further": {"reports": {"recorded": 1, "touched": True}}}
