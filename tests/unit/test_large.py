@@ -27,6 +27,6 @@ def test_site_of_the_page_is_the_one_that_is_pushed(path: Path) -> None:
 
 
 def test_its_sites_are_allowed() -> None:
-    assert len(SITES) == len(CASES)
+    assert len(SITES) >= len(CASES) > 3
     said = {name: {**site, "deploy_keys": []} for name, site in SITES.items()}
     assert schema.validate_sites(said, None, ("web1",)) == []
