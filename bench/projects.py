@@ -21,6 +21,7 @@ from .report import Goal, Result, median, table
 
 sys.path.insert(0, str(ROOT / "molecule/projects"))
 corpus: Any = importlib.import_module("corpus")
+corpus.projects.BIN = BIN  # django-admin and wagtail are beside the tests' Python, which is not the one that runs this
 
 MEASURE = "nothing"  # what the others are held against
 USUAL = (MEASURE, "uv", "poetry", "wagtail", "channels", "uwsgi", "celery")
