@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The parts of the tests, as data: what each runs, what has to be there before it, and how long it may take."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+CACHE = ROOT / ".cache"
+RESULTS = ROOT / "test-results"
+COLLECTION = ROOT / "collections/ansible_collections/djdeploy/django"
+MODULE_UTILS = COLLECTION / "plugins/module_utils"
+SCENARIOS = ROOT / "molecule"
+MODULE_TESTS = "plugins/modules"  # below tests/unit of the collection
+
+#: The two rings: what every run does, and what only `--full` does besides.
+EVERY = "every"
+FULL = "full"
+#: Says to the tests that they run in full (molecule/conftest.py).
+FULL_VARIABLE = "DJDEPLOY_FULL"
+#: Says to molecule which folder of a scenario's tests to run (.config/molecule/config.yml).
+TESTS_VARIABLE = "DJDEPLOY_TESTS"
+
+#: In the words of a command: the version of .venv's Python, as ansible-test wants it ("3.11").
+PYTHON_VERSION = "{python-version}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Minutes a part may take. Taking more fails nothing; the closing table says it.
+
+    :param every: in every run; None for a part that runs only in full.
+    """
+
+    every: float | None
+    full: float
+
+    def minutes(self, ring: str) -> float:
+        return self.full if ring == FULL or self.every is None else self.every
+
+
+#: All budgets in one place. Those of every run add up to two lanes of 40 minutes (tests/unit/test_testrun_parts.py).
+#: A part without a line has BUDGET; a part whose first number is None runs only in full.
+BUDGETS = {
+    "setup-venv": Budget(2, 2),
+    "setup-hosts": Budget(2, 2),
+    "images": Budget(5, 5),
+    "lint": Budget(2, 2),
+    "unit": Budget(6, 8),
+    "sanity": Budget(4, 4),
+    "collection": Budget(2, 3),
+    "demo": Budget(3, 3),
+    "controller": Budget(None, 25),
+    "molecule-default": Budget(7, 12),
+    "molecule-push": Budget(6, 12),
+    "molecule-fleet": Budget(6, 12),
+    "molecule-single": Budget(12, 45),
+    "molecule-faults": Budget(8, 45),
+    "molecule-projects": Budget(8, 60),
+    "molecule-modules": Budget(7, 30),
+    "molecule-large": Budget(None, 60),
+}
+BUDGET = Budget(5, 30)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program of a part.
+
+    :param environment: variables beside our own.
+    :param tests: the directory pytest names its tests from, if the program runs pytest.
+    :param only_if_passed: not run when a program before it has failed.
+    :param asks: whether it may ask for a password on the terminal (sudo).
+    """
+
+    argv: tuple[str, ...]
+    directory: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+    tests: Path | None = None
+    only_if_passed: bool = False
+    asks: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that passes or fails as a whole. All its programs run, also after one has failed.
+
+    :param needs: parts that have to pass before this one starts.
+    :param setup: whether it only puts there what others need: it runs whenever one of them does.
+    :param prepare: what running.PREPARATIONS does before the first program.
+    :param scenario: the scenario whose hosts it boots.
+    """
+
+    name: str
+    commands: tuple[Command, ...]
+    needs: tuple[str, ...] = ("setup-venv",)
+    setup: bool = False
+    prepare: str = ""
+    scenario: str = ""
+
+    @property
+    def budget(self) -> Budget:
+        return BUDGETS.get(self.name.partition("/")[0], BUDGET)
+
+    @property
+    def ring(self) -> str:
+        """The ring it begins to run in."""
+        return FULL if self.budget.every is None else EVERY
+
+    def ring_of_run(self, full: bool) -> str:
+        """A part of full that is named in another run is run as in full."""
+        return FULL if full else self.ring
+
+    def limit(self, ring: str) -> float:
+        """Minutes after which it hangs, for whoever waits: far above the budget, for machines that are busy."""
+        return max(30.0, 4 * self.budget.minutes(ring))
+
+    @property
+    def log(self) -> Path:
+        return RESULTS / f"{self.name.replace('/', '-')}.log"
+
+
+HOSTS = ("setup-venv", "setup-hosts")
+
+
+def scripts() -> tuple[list[str], list[str]]:
+    """The programs of this repository by the language their first line names: (Python, shell)."""
+    python: list[str] = []
+    shell = [".ci/run"]
+    for path in sorted([*(ROOT / "script").iterdir(), *(ROOT / "tests").glob("*/run")]):
+        if path.is_file() and os.access(path, os.X_OK):
+            first = path.read_text(errors="replace").partition("\n")[0]
+            (python if "python" in first else shell).append(str(path.relative_to(ROOT)))
+    return python, shell
+
+
+def lint() -> Part:
+    """Everything that reads the files and runs nothing."""
+    python, shell = scripts()
+    typed = [str((MODULE_UTILS / name).relative_to(ROOT)) for name in ("engine", "provision", "family")]
+    ours = [name for name in ("testrun", "testhosts") if (ROOT / name).is_dir()]
+    lines = [
+        ("ruff", "check", ".", *python),
+        ("ruff", "format", "--check", ".", *python),
+        ("mypy", *typed),
+        ("mypy", *ours),
+        # one at a time: to mypy each of them is the module __main__
+        *(("mypy", script) for script in python),
+        ("python", "script/docs", "--check"),
+        ("yamllint", "--strict", "."),
+        ("ansible-lint", "--strict", "--offline"),
+        *(("bash", "-n", script) for script in shell),
+        ("shellcheck", *shell),
+    ]
+    return Part("lint", tuple(map(Command, lines)))
+
+
+def unit() -> Part:
+    """Tables of cases: no host, no network.
+
+    ansible-test runs each test in a fork of its own and without a controller, which is what modules are to stand; for
+    all the rest that takes twice as long and tells nothing more.
+    """
+    tests = COLLECTION.relative_to(ROOT) / "tests/unit"
+    plain = ("pytest", "-q", "-n", "2", "tests/unit", str(tests), f"--ignore={tests / MODULE_TESTS}")
+    units = ansible_test("units", "--num-workers", "2", f"tests/unit/{MODULE_TESTS}/")
+    return Part("unit", (Command(plain, tests=ROOT), replace(units, tests=COLLECTION)))
+
+
+def sanity() -> Part:
+    """What Ansible asks of every collection, with the Python of .venv."""
+    return Part("sanity", (ansible_test("sanity", "--requirements"),), prepare="pip-for-ansible-test")
+
+
+def ansible_test(*argv: str) -> Command:
+    """A command of ansible-test, with the Python of .venv. It keeps its environments below HOME."""
+    options = ("--color", "no", "--local", "--python", PYTHON_VERSION)
+    return Command(("ansible-test", *argv, *options), COLLECTION, {"HOME": str(CACHE)})
+
+
+def scenarios() -> list[str]:
+    """Molecule's scenarios: every directory that has a molecule.yml."""
+    return sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))
+
+
+def test_folders(scenario: str) -> list[str]:
+    """The folders of tests of a scenario that has one for each capability."""
+    tests = SCENARIOS / scenario / "tests"
+    return sorted({str(path.parent.relative_to(tests)) for path in tests.glob("**/test_*.py") if path.parent != tests})
+
+
+def is_provisioned(scenario: str) -> bool:
+    """Whether the inventory of a scenario boots a host from a provisioned image."""
+    line = re.compile(r"^\s*molecule_provisioned:\s*true\s*(#.*)?$", re.MULTILINE)
+    return any(line.search(path.read_text()) for path in (SCENARIOS / scenario / "inventory").rglob("*.yml"))
+
+
+def molecule(scenario: str, folder: str = "", *, keep_failed: bool = True) -> Part:
+    """One scenario on booted hosts, or one folder of its tests.
+
+    Molecule would remove the hosts whatever happened, or never, the ones of an earlier run included; so that is said
+    here: they go first, and at the end unless there is a failure to look at.
+    """
+    named = ("--scenario-name", scenario)
+    environment = {TESTS_VARIABLE: f"tests/{folder}"} if folder else {}
+    commands = (
+        Command(("molecule", "destroy", *named)),
+        Command(("molecule", "test", "--destroy=never", *named), environment=environment, tests=SCENARIOS / scenario),
+        Command(("molecule", "destroy", *named), only_if_passed=keep_failed),
+    )
+    needs = (*HOSTS, *(["images"] if is_provisioned(scenario) else []))
+    return Part("/".join(filter(None, (f"molecule-{scenario}", folder))), commands, needs, scenario=scenario)
+
+
+def setup_parts() -> list[Part]:
+    """What the others need: tools from PyPI, tools from apt, images of hosts on which our roles have run."""
+    script = str(ROOT / "script/setup")
+    image = (str(ROOT / "script/host"), "image", "--provisioned")
+    return [
+        Part("setup-venv", (Command((script, "venv"), asks=True),), needs=(), setup=True),
+        Part("setup-hosts", (Command((script, "hosts"), asks=True),), needs=(), setup=True),
+        Part("images", (Command(image),), needs=HOSTS, setup=True),
+    ]
+
+
+def programs() -> list[Part]:
+    """Parts that are one program in tests/: the collection as others get it, the demo, the newest controller."""
+    found = []
+    for name in ("collection", "demo", "controller"):
+        program = Path("tests") / name / "run"
+        if (ROOT / program).exists():
+            found.append(Part(name, (Command(("bash", str(program))),), HOSTS))
+    return found
+
+
+def all_parts(*, keep_failed: bool = True) -> dict[str, Part]:
+    """Every part by its name, those that set up first.
+
+    :param keep_failed: whether the hosts of a failed scenario stay up.
+    """
+    tests = [lint(), unit(), sanity(), *programs()]
+    tests += [molecule(name, keep_failed=keep_failed) for name in scenarios()]
+    parts = [*setup_parts(), *tests]
+    needed = {need for part in parts for need in part.needs}
+    return {part.name: part for part in parts if not part.setup or part.name in needed}
+
+
+def parts_of_run(parts: dict[str, Part], full: bool) -> list[str]:
+    """The names of what runs unless parts are named."""
+    return [part.name for part in parts.values() if not part.setup and (full or part.ring == EVERY)]
+
+
+def with_needs(names: Iterable[str], parts: dict[str, Part]) -> list[str]:
+    """The names and, before them, what they need and what that needs."""
+    found: list[str] = []
+
+    def add(name: str) -> None:
+        for need in parts[name].needs:
+            add(need)
+        if name not in found:
+            found.append(name)
+
+    for name in names:
+        add(name)
+    return found
