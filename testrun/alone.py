@@ -62,6 +62,8 @@ def command(tests: Sequence[str], options: Sequence[str]) -> list[str]:
     :param options: further words for pytest.
     :raises Problem: when they are of several.
     """
+    if not (BIN / "pytest").exists():
+        raise Problem("nothing is installed yet", "run: script/setup")
     scenarios = {scenario_of(test) for test in tests}
     if len(scenarios) != 1:
         raise Problem("the tests are of several scenarios", "run those of each by themselves")

@@ -58,28 +58,34 @@ def typed(command: Command) -> str:
     return shlex.join(command.argv)
 
 
+def by_hand(command: Command) -> str:
+    """A program with all that has to be typed to run it in a shell at the root of the repository."""
+    given = "".join(f"{name}={shlex.quote(value)} " for name, value in command.environment.items())
+    directory = f"cd {shlex.quote(shown(command.directory))}; " if command.directory != ROOT else ""
+    return f"(. .venv/bin/activate; {directory}{given}{typed(command)})"
+
+
 def alone(test: str, ring: str) -> str:
     """The command that runs one test."""
     return f"script/test {'--full ' if ring == FULL else ''}alone {shlex.quote(test)}"
 
 
-def hosts_line(part: Part, kept: bool) -> str:
-    """What became of the hosts of a failed scenario."""
-    scenario = part.scenario
-    if kept:
-        return (
-            f"its hosts are still up (script/host list; script/host ssh NAME); "
-            f"to remove them: . .venv/bin/activate; molecule destroy -s {scenario}"
-        )
-    return (
-        f"its hosts are removed, since CI is set; to boot them: . .venv/bin/activate; molecule converge -s {scenario}"
-    )
+def hosts_lines(scenario: str, kept: bool) -> list[str]:
+    """What became of the hosts of a failed scenario, and how to go on with them."""
+    activated = ". .venv/bin/activate; molecule"
+    if not kept:
+        return ["its hosts are removed, since CI is set", f"    to boot them: ({activated} converge -s {scenario})"]
+    return [
+        "its hosts are still up: script/host list; script/host ssh NAME",
+        f"    to set them up again: ({activated} converge -s {scenario})",
+        f"    to remove them: ({activated} destroy -s {scenario})",
+    ]
 
 
-def explanation(part: Part, ring: str, failed: Sequence[str], log: str, kept: bool) -> list[str]:
+def explanation(part: Part, ring: str, failed: Sequence[Command], log: str, kept: bool) -> list[str]:
     """What failed, how to run it alone, and where the logs are.
 
-    :param failed: the programs that failed, as one would type them.
+    :param failed: the programs that failed.
     :param kept: whether hosts of failed scenarios stay up.
     """
     tests = failed_tests(part, log)
@@ -88,7 +94,10 @@ def explanation(part: Part, ring: str, failed: Sequence[str], log: str, kept: bo
         lines += [test, f"    alone: {alone(test, ring)}"]
     if len(tests) > NAMED:
         lines.append(f"and {len(tests) - NAMED} more")
-    lines += [f"failed: {command}" for command in failed]
+    for command in failed:
+        lines.append(f"failed: {typed(command)}")
+        if not part.scenario:
+            lines.append(f"    alone: {by_hand(command)}")
     if part.scenario:
-        lines.append(hosts_line(part, kept))
+        lines += hosts_lines(part.scenario, kept)
     return [*lines, f"log: {shown(part.log)}"]

@@ -42,7 +42,7 @@ def closing_row(outcome: Outcome) -> tuple[str, ...]:
         state, remark = "not run", f"needs {', '.join(outcome.kept_back)}"
     else:
         state = "passed" if outcome.passed else "FAILED"
-        remark = "; ".join(outcome.failed)[:90]
+        remark = (outcome.error or "; ".join(map(failures.typed, outcome.failed)))[:90]
     remarks = "; ".join(filter(None, (over_budget(outcome.seconds, minutes), remark)))
     return outcome.part.name, f"{outcome.seconds:.0f}", f"{minutes * 60:.0f}", state, remarks
 
@@ -63,7 +63,8 @@ def explained(outcome: Outcome, kept: bool) -> list[str]:
     if outcome.kept_back:
         return [f"not run, since it needs {', '.join(outcome.kept_back)}"]
     log = outcome.part.log.read_text(errors="replace")
-    return failures.explanation(outcome.part, outcome.ring, outcome.failed, log, kept)
+    error = [outcome.error] if outcome.error else []
+    return error + failures.explanation(outcome.part, outcome.ring, outcome.failed, log, kept)
 
 
 def logs(outcomes: Sequence[Outcome]) -> Iterator[str]:

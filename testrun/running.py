@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testrun import failures, schedule
@@ -35,19 +35,21 @@ os.execv(sys.executable, [sys.executable, "-m", "pip", "install", "--quiet", *pa
 class Outcome:
     """How a part ended.
 
-    :param failed: the programs that failed, as one would type them.
+    :param failed: the programs that failed.
+    :param error: why it could not be run at all.
     :param kept_back: what it needs and did not get; it never started then.
     """
 
     part: Part
     ring: str
     seconds: float = 0.0
-    failed: tuple[str, ...] = ()
+    failed: tuple[Command, ...] = ()
+    error: str = ""
     kept_back: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return not self.failed and not self.kept_back
+        return not (self.failed or self.error or self.kept_back)
 
 
 class Console:
@@ -152,16 +154,15 @@ def run(command: Command, log_path: Path, environment: Mapping[str, str], limit:
     :param limit: seconds after which it is ended and counts as failed.
     :returns: whether it passed.
     """
-    argv = [python_version() if argument == PYTHON_VERSION else argument for argument in command.argv]
     with log_path.open("ab") as log:
         log.write(f"\n$ {failures.typed(command)}\n".encode())
         log.flush()
-        if shutil.which(argv[0], path=environment["PATH"]) is None:
-            log.write(f"{argv[0]} is not installed; see requirements-dev.txt\n".encode())
+        if shutil.which(command.argv[0], path=environment["PATH"]) is None:
+            log.write(f"{command.argv[0]} is not installed; see requirements-dev.txt\n".encode())
             return False
         child = children.start(
             lambda: subprocess.Popen(
-                argv,
+                command.argv,
                 cwd=command.directory,
                 env={**environment, **command.environment},
                 stdin=subprocess.DEVNULL,
@@ -181,20 +182,26 @@ def run(command: Command, log_path: Path, environment: Mapping[str, str], limit:
             children.running.discard(child)
 
 
-def run_commands(part: Part, ring: str, children: Children) -> list[str]:
+def complete(command: Command) -> Command:
+    """A command with what only .venv can say."""
+    argv = tuple(python_version() if argument == PYTHON_VERSION else argument for argument in command.argv)
+    return replace(command, argv=argv)
+
+
+def run_commands(part: Part, ring: str, children: Children) -> list[Command]:
     """Run all programs of a part, also after one has failed.
 
-    :returns: those that failed, as one would type them.
+    :returns: those that failed.
     """
     deadline = time.monotonic() + part.limit(ring) * 60
     environment = environment_of(ring)
     PREPARATIONS[part.prepare]()
-    failed: list[str] = []
-    for command in part.commands:
+    failed: list[Command] = []
+    for command in map(complete, part.commands):
         if command.only_if_passed and failed:
             continue
         if not run(command, part.log, environment, deadline - time.monotonic(), children):
-            failed.append(failures.typed(command))
+            failed.append(command)
     return failed
 
 
@@ -203,13 +210,14 @@ def run_part(part: Part, ring: str, children: Children) -> Outcome:
     began = time.monotonic()
     part.log.parent.mkdir(exist_ok=True)
     part.log.write_bytes(b"")
+    failed, problem = list[Command](), ""
     try:
         failed = run_commands(part, ring, children)
     except (OSError, subprocess.SubprocessError) as error:
-        failed = [f"{part.name} could not be run: {error}"]
+        problem = f"{part.name} could not be run: {error}"
         with part.log.open("a") as log:
-            log.write(f"{failed[0]}\n")
-    return Outcome(part, ring, time.monotonic() - began, tuple(failed))
+            log.write(f"{problem}\n")
+    return Outcome(part, ring, time.monotonic() - began, tuple(failed), problem)
 
 
 @dataclass

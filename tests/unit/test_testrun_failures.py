@@ -90,7 +90,7 @@ def part() -> Part:
 def test_explanation_has_the_test_its_command_the_hosts_and_the_log(part: Part) -> None:
     log = f"FAILED {FILE}::test_x[a b] - assert 0\nFAILED test_of_another_run.py::test_x - assert 0\n"
     test = f"molecule/push/{FILE}::test_x[a b]"
-    lines = failures.explanation(part, EVERY, ["molecule test"], log, kept=True)
+    lines = failures.explanation(part, EVERY, [part.commands[0]], log, kept=True)
     assert lines[0] == test
     assert shlex.split(lines[1].partition(":")[2]) == ["script/test", "alone", test]
     text = "\n".join(lines)
