@@ -38,6 +38,10 @@ examples:
 """
 
 
+#: Variables by which somebody runs a choice of the tests. Then nothing is kept: it is not the whole part that passed.
+NARROWING = ("DJDEPLOY_CASES", "PYTEST_ADDOPTS")
+
+
 def complain(what: str, remedy: str = "see: script/test --help") -> NoReturn:
     """Refuse a command line."""
     print(f"script/test: {what}\n  {remedy}", file=sys.stderr)
@@ -113,7 +117,8 @@ class Run:
     def run(self, name: str) -> Outcome:
         """Run one part, and keep its time and that it passed."""
         outcome = running.run_part(self.parts[name], self.ring(name), self.children)
-        if "/" not in name and not self.children.ended:
+        is_whole = "/" not in name and not any(os.environ.get(variable) for variable in NARROWING)
+        if is_whole and not self.children.ended:
             self.keep(outcome)
         return outcome
 

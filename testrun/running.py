@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testrun import failures, schedule
-from testrun.parts import BIN, CACHE, FULL, FULL_VARIABLE, PYTHON_VERSION, Command, Part
+from testrun.parts import BIN, CACHE, FULL, FULL_VARIABLE, PYTHON_VERSION, TESTS_VARIABLE, Command, Part
 
 # ansible-test fetches a script from the network to get pip into its environments. Python brings pip along.
 PIP_FROM_PYTHON = """\
@@ -108,7 +108,7 @@ class Children:
 
 def our_environment() -> dict[str, str]:
     """No colours, no questions, no caches beside the code; the tools of .venv first."""
-    foreign = ("ANSIBLE_", "MOLECULE_", FULL_VARIABLE)
+    foreign = ("ANSIBLE_", "MOLECULE_", FULL_VARIABLE, TESTS_VARIABLE)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return inherited | {
         "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}",

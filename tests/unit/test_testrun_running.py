@@ -28,6 +28,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(parts, "RESULTS", tmp_path)
     monkeypatch.setattr(times, "LOCAL", tmp_path / "times.json")
     monkeypatch.setattr(times, "COMMITTED", tmp_path / "committed.json")
+    for variable in main.NARROWING:
+        monkeypatch.delenv(variable, raising=False)
     return tmp_path
 
 
@@ -203,6 +205,16 @@ def test_what_passed_while_files_changed_is_not_remembered(
     assert a_run(part("a", "true"), memory=before, full=True).go()
     assert "files have changed since the start" in capsys.readouterr().out
     assert memory("one").left(["a"]) == ["a"]
+
+
+@pytest.mark.parametrize("variable", main.NARROWING)
+def test_of_a_choice_of_the_tests_nothing_is_kept(
+    variable: str, memory: Callable[[str], resume.Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "celery")
+    assert a_run(part("a", "true"), memory=memory("one"), full=True).go()
+    assert memory("one").left(["a"]) == ["a"]
+    assert not times.LOCAL.exists()
 
 
 def full_run(known: Sequence[Part], *words: str) -> int:
