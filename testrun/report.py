@@ -54,7 +54,7 @@ def closing_table(outcomes: Sequence[Outcome], seconds: float, lanes: int) -> st
     """
     rows = [("part", "seconds", "budget", "state", ""), *map(closing_row, outcomes)]
     work = sum(outcome.seconds for outcome in outcomes) / 60
-    total = f"total: {seconds:.0f} s ({seconds / 60:.1f} minutes); parts: {work:.1f} minutes in {lanes} lanes"
+    total = f"total: {seconds:.0f} s ({seconds / 60:.1f} minutes); parts: {work:.1f} minutes in {lanes} lane{'s' if lanes > 1 else ''}"
     return "\n".join([*aligned(rows, right=(1, 2)), total])
 
 
