@@ -54,7 +54,8 @@ def closing_table(outcomes: Sequence[Outcome], seconds: float, lanes: int) -> st
     """
     rows = [("part", "seconds", "budget", "state", ""), *map(closing_row, outcomes)]
     work = sum(outcome.seconds for outcome in outcomes) / 60
-    total = f"total: {seconds:.0f} s ({seconds / 60:.1f} minutes); parts: {work:.1f} minutes in {lanes} lane{'s' if lanes > 1 else ''}"
+    beside = f"{lanes} lane{'s' if lanes > 1 else ''}"
+    total = f"total: {seconds:.0f} s ({seconds / 60:.1f} minutes); parts: {work:.1f} minutes in {beside}"
     return "\n".join([*aligned(rows, right=(1, 2)), total])
 
 

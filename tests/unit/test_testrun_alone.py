@@ -111,10 +111,10 @@ def test_a_test_of_a_scenario_is_started_as_molecule_verify_would(tmp_path: Path
     assert environment["MOLECULE_SCENARIO_DIRECTORY"] == directory == str(SCENARIOS / "push")
 
 
-def test_one_folder_of_tests_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_folder_of_tests_is_verified(tmp_path: Path) -> None:
     """What parts.molecule() says to molecule by a variable: here with the tests of another scenario."""
-    monkeypatch.setenv(TESTS_VARIABLE, "../default/tests")
-    _, words, _ = started(tmp_path, "molecule", "verify", "--scenario-name", "push")
+    said = f"{TESTS_VARIABLE}=../default/tests"
+    _, words, _ = started(tmp_path, "env", said, "molecule", "verify", "--scenario-name", "push")
     files = [word for word in words if word.startswith(f"{SCENARIOS}/")]
     assert files
     assert [file for file in files if file.startswith(f"{SCENARIOS}/push/tests")] == []
