@@ -125,7 +125,11 @@ def see_that_it_works(build: Build, log: TextIO) -> None:
 
 
 def remove_outdated(suite: str, keep: str, checkout: str) -> None:
-    """Remove images of a suite that nobody will boot again, except those a container still uses."""
+    """Remove images of a suite that nobody will boot again, except those a container still uses.
+
+    :param keep: the name of the one that stays.
+    :param checkout: whose older images they are.
+    """
     filters = ["--filter", f"label={provisioned.SUITE_LABEL}={suite}"]
     images = json.loads(podman("images", "--format", "json", *filters))
     owners = {(image.get("Labels") or {}).get(provisioned.CHECKOUT_LABEL, "") for image in images}
@@ -134,4 +138,5 @@ def remove_outdated(suite: str, keep: str, checkout: str) -> None:
     ):
         # podman refuses to remove what a container uses; it goes another time.
         if succeeds("podman", "rmi", name):
-            say(f"{suite}: removed the older {name}")
+            say(f"{suite}: removed {name}")
+    podman("image", "prune", "--force", *filters)  # one that was rebuilt has lost its name
