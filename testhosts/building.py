@@ -25,7 +25,8 @@ class Build:
     :param image: the name it will have.
     :param container: the bare host it is made of.
     :param inventory: of `provisioned.build_inventory`.
-    :param packages: to have at hand for later.
+    :param packages: Debian packages to have at hand for later.
+    :param requirements: Python packages to have at hand.
     :param log: the file that gets all that is said on the way.
     """
 
@@ -35,6 +36,7 @@ class Build:
     container: str
     inventory: Mapping[str, Any]
     packages: tuple[str, ...]
+    requirements: tuple[str, ...]
     log: Path
 
     @property
@@ -63,6 +65,8 @@ def make(build: Build) -> None:
         run_site(build, log)
         with timed(f"{build.suite}: download {len(build.packages)} packages for later"):
             inside(build, log, provisioned.download_command(build.packages))
+        with timed(f"{build.suite}: download {len(build.requirements)} Python packages, and what they need"):
+            inside(build, log, provisioned.wheels_command(build.requirements))
         see_that_it_works(build, log)
         with timed(f"{build.suite}: stop and forget what is one machine's own"):
             inside(build, log, provisioned.forget_command())

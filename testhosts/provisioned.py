@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ INPUTS = (
 CASES = "molecule/*/corpus/*/case.toml"
 # Debian packages that scenarios install later: what site.yml adds for the first site that asks, and what tests use.
 LATER_PACKAGES = ("faketime", "mariadb-server", "pgbouncer", "redis-server", "strace")
+LISTS = "molecule/*/corpus/*/**/requirements*.txt"
+# Python packages nearly every site gets, whether its project lists them or not.
+USUAL_REQUIREMENTS = ("gunicorn", "psycopg[binary]")
+PLAIN = r"\w[\w.-]*(\[[\w,-]+])?([=<>!~][^\\]*)?"  # a line of requirements that pip takes on its command line
+WHEELS = "/opt/wheels"
 # What has to work on a host before its image is kept.
 SERVICES = ("djdeploy-deployer.socket", "nginx.service", "postgresql.service")
 
@@ -77,15 +83,30 @@ def later_packages(root: Path) -> list[str]:
     return sorted(case_packages(texts).union(LATER_PACKAGES))
 
 
-def digest(recipe: str, files: Iterable[tuple[str, bytes]], packages: Iterable[str]) -> str:
+def shared_requirements(texts: Iterable[str]) -> set[str]:
+    """The lines that stand in more than one of these lists of requirements, and no options, hashes or comments."""
+    lines = Counter(line for text in texts for line in {line.strip() for line in text.splitlines()})
+    return {line for line, number in lines.items() if number > 1 and re.fullmatch(PLAIN, line)}
+
+
+def later_requirements(root: Path) -> list[str]:
+    """The Python packages to have at hand: what a case would download again that another had."""
+    texts = [path.read_text(encoding="utf-8") for path in root.glob(LISTS)]
+    return sorted(shared_requirements(texts).union(USUAL_REQUIREMENTS))
+
+
+def digest(
+    recipe: str, files: Iterable[tuple[str, bytes]], packages: Iterable[str], requirements: Iterable[str] = ()
+) -> str:
     """Name everything that decides what is in a provisioned image.
 
     :param recipe: of the bare image.
     :param files: names and contents, the certificates that hosts are given among them.
-    :param packages: what is downloaded for later.
+    :param packages: Debian packages that are downloaded for later.
+    :param requirements: Python packages that are.
     """
     hashes = [(name, hashlib.sha256(content).hexdigest()) for name, content in files]
-    text = json.dumps([recipe, sorted(hashes), sorted(packages)])
+    text = json.dumps([recipe, sorted(hashes), sorted(packages), sorted(requirements)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -121,6 +142,21 @@ def download_command(packages: Iterable[str]) -> list[str]:
     """Fill apt's archive. What is installed already needs no archive any more, so the old content goes first."""
     install = 'apt-get -qq install --yes --no-install-recommends --download-only -- "$@"'
     return ["sh", "-euc", f"apt-get clean; DEBIAN_FRONTEND=noninteractive {install}", "warm", *packages]
+
+
+def wheels_command(requirements: Iterable[str]) -> list[str]:
+    """Lay wheels where uv finds them by the operator's own file, /etc/uv/uv.toml.
+
+    The index is asked as ever, and says which versions there are; only the file of such a version is not downloaded.
+    """
+    text = f"""
+mkdir -p /etc/uv {WHEELS}
+PIP_CERT=/etc/ssl/certs/ca-certificates.crt /usr/local/lib/djdeploy/uv/bin/pip download --quiet --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --dest {WHEELS} -- "$@"
+chmod -R a=rX {WHEELS}
+echo 'find-links = ["{WHEELS}"]' >/etc/uv/uv.toml
+"""
+    return ["sh", "-euc", text, "wheels", *requirements]
 
 
 # Runs on the host, which is switched off after it. PostgreSQL must have written everything: the image is its disk.

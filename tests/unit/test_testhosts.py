@@ -41,7 +41,8 @@ def case(checkout: Path, scenario: str, name: str, site: str) -> None:
 
 def digest(checkout: Path, recipe: str = "bare", **certificates: bytes) -> str:
     files = [*provisioned.input_files(checkout), *certificates.items()]
-    return provisioned.digest(recipe, files, provisioned.later_packages(checkout))
+    packages, requirements = provisioned.later_packages(checkout), provisioned.later_requirements(checkout)
+    return provisioned.digest(recipe, files, packages, requirements)
 
 
 INPUT_FILES = [
@@ -87,6 +88,40 @@ def test_digest_follows_the_packages_of_cases(checkout: Path) -> None:
     assert digest(checkout) == before  # it is there already
     case(checkout, "large", "weblate", 'packages = ["git"]')
     assert digest(checkout) != before
+
+
+def test_digest_follows_what_cases_share(checkout: Path) -> None:
+    before = digest(checkout)
+    listing = checkout / "molecule/projects/corpus/rq/requirements.txt"
+    listing.parent.mkdir()
+    listing.write_text("Django~=5.2\n")
+    assert digest(checkout) == before  # nobody else downloads it
+    (checkout / "molecule/projects/corpus/messages/requirements.txt").write_text("Django~=5.2\nrq\n")
+    assert digest(checkout) != before
+
+
+@pytest.mark.parametrize(
+    ("texts", "shared"),
+    [
+        ([], set()),
+        (["Django~=5.2\n"], set()),
+        (["Django~=5.2\nDjango~=5.2\n"], set()),
+        (["Django~=5.2\nrq\n", "Django~=5.2\n", "huey\n"], {"Django~=5.2"}),
+        (["Django~=5.2\n", "Django~=6.0\n"], set()),
+        (["celery[redis]~=5.4"] * 2, {"celery[redis]~=5.4"}),
+        (["-r base.txt\n--require-hashes\n# pinned\n\n    # via django\n./vendored\n"] * 2, set()),
+        (["django==5.2 \\\n    --hash=sha256:0\n"] * 2, set()),
+        (["company @ https://example.org/company.whl\n"] * 2, set()),
+    ],
+)
+def test_requirements_that_more_than_one_case_has(texts: list[str], shared: set[str]) -> None:
+    assert provisioned.shared_requirements(texts) == shared
+
+
+def test_requirements_of_this_checkout() -> None:
+    requirements = provisioned.later_requirements(ROOT)
+    assert {"Django~=5.2", "gunicorn", "psycopg[binary]"} <= set(requirements)
+    assert requirements == sorted(set(requirements))
 
 
 @pytest.mark.parametrize(
@@ -195,6 +230,15 @@ def test_packages_are_downloaded_and_not_installed() -> None:
     assert (name, first, second) == ("warm", "strace", "gettext")
 
 
+def test_wheels_are_offered_by_the_file_of_the_operator_and_no_index_is_named() -> None:
+    *shell, text, name, first, second = provisioned.wheels_command(["Django~=5.2", "psycopg[binary]"])
+    assert shell == ["sh", "-euc"]
+    subprocess.run(["sh", "-n", "-c", text], check=True)
+    assert "/etc/uv/uv.toml" in text
+    assert "://" not in text
+    assert (name, first, second) == ("wheels", "Django~=5.2", "psycopg[binary]")
+
+
 def test_what_is_forgotten_is_a_program_a_shell_can_read() -> None:
     *shell, text = provisioned.forget_command()
     assert shell == ["sh", "-euc"]
@@ -253,4 +297,4 @@ def test_a_failed_build_says_where_the_log_is_and_what_to_do(tmp_path: Path) -> 
 
 
 def a_build(root: Path) -> building.Build:
-    return building.Build(root, "trixie", "x", "c", {}, ("strace",), Path("/state/provisioning-trixie.log"))
+    return building.Build(root, "trixie", "x", "c", {}, ("strace",), ("rq",), Path("/state/provisioning-trixie.log"))
