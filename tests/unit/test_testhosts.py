@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -275,6 +276,16 @@ def image(name: str, checkout: str | None) -> dict[str, Any]:
 )
 def test_outdated(images: list[dict[str, Any]], removed: list[str]) -> None:
     assert provisioned.outdated(images, "new", "/ours", {"/ours": True, "/theirs": True, "/gone": False}) == removed
+
+
+def test_outdated_images_go_unless_a_container_uses_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    listed = [image("new", str(tmp_path)), image("used", str(tmp_path)), image("old", str(tmp_path))]
+    monkeypatch.setattr(building, "podman", lambda *arguments: json.dumps(listed) if arguments[0] == "images" else "")
+    monkeypatch.setattr(building, "succeeds", lambda *command: command == ("podman", "rmi", "old"))
+    building.remove_outdated("trixie", "new", str(tmp_path))
+    assert capsys.readouterr().err == "trixie: removed old\n"
 
 
 def test_a_build_without_ansible_says_what_to_run(tmp_path: Path) -> None:
