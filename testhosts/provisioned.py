@@ -21,13 +21,12 @@ SUITE_LABEL = "djdeploy.provisioned-suite"
 CHECKOUT_LABEL = "djdeploy.checkout"  # the image has it from the host it was made of
 
 COLLECTION = "collections/ansible_collections/djdeploy/django"
-# Files and directories of the checkout that can change what site.yml makes of a bare host.
+# Files and directories of the checkout, as patterns, that can change what site.yml makes of a bare host.
 INPUTS = (
     "site.yml",
     "playbooks/site.yml",
     "ansible.cfg",
-    "requirements-dev.txt",
-    "requirements.yml",
+    "requirements*",
     f"{COLLECTION}/galaxy.yml",
     f"{COLLECTION}/meta",
     f"{COLLECTION}/plugins",
@@ -64,12 +63,12 @@ def is_input(name: str) -> bool:
 
 def input_files(root: Path) -> Iterator[tuple[str, bytes]]:
     """Every file that decides what site.yml makes of a host: its path in the checkout, and its content."""
-    for name in INPUTS:
-        top = root / name
-        below = [path for path in top.rglob("*") if path.is_file()] if top.is_dir() else [top]
-        for path in sorted(below):
-            if is_input(path.name) and "__pycache__" not in path.parts:
-                yield path.relative_to(root).as_posix(), path.read_bytes()
+    for pattern in INPUTS:
+        for top in sorted(root.glob(pattern)) or [root / pattern]:
+            below = [path for path in top.rglob("*") if path.is_file()] if top.is_dir() else [top]
+            for path in sorted(below):
+                if is_input(path.name) and "__pycache__" not in path.parts:
+                    yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
 def case_packages(texts: Iterable[str]) -> set[str]:
