@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -329,17 +331,128 @@ def test_to_yaml_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "publish_http", "reason"),
+    ("suite", "publish_http", "provisioned", "reason"),
     [
-        (None, False, None),
-        ("trixie", False, None),
-        ("bookworm", False, "runs trixie, not bookworm"),
-        (None, True, "does not publish"),
+        (None, False, False, None),
+        ("trixie", False, False, None),
+        ("bookworm", False, False, "runs trixie, not bookworm"),
+        (None, True, False, "does not publish"),
+        (None, False, True, "web1 exists and is bare, not provisioned"),
     ],
 )
-def test_mismatch(suite: str | None, publish_http: bool, reason: str | None) -> None:
-    found = host.mismatch(WEB1, suite, publish_http)
+def test_mismatch(suite: str | None, publish_http: bool, provisioned: bool, reason: str | None) -> None:
+    found = host.mismatch(WEB1, suite, publish_http, provisioned)
     assert found is None if reason is None else reason in found
+
+
+def test_mismatch_of_a_provisioned_host() -> None:
+    web1 = replace(WEB1, provisioned=True)
+    assert host.mismatch(web1, "trixie", False, True) is None
+    assert host.mismatch(web1, "trixie", False, False) == "web1 exists and is provisioned, not bare"
+
+
+@pytest.mark.parametrize("label", ["true", "false", None])
+def test_a_host_knows_whether_it_began_provisioned(label: str | None) -> None:
+    of_podman = inspected(p22="40022")
+    if label is not None:  # hosts from before there were such have none
+        of_podman["Config"]["Labels"]["djdeploy.provisioned"] = label
+    assert host.host_of(of_podman).provisioned is (label == "true")
+
+
+@pytest.mark.parametrize("provisioned", [True, False])
+def test_a_host_says_by_its_label_how_it_began(provisioned: bool) -> None:
+    options = host.create_options("web1", "trixie", "10.1.2.10", "ssh-ed25519 AAAA", False, provisioned)
+    assert f"djdeploy.provisioned={'true' if provisioned else 'false'}" in options
+
+
+def test_each_suite_has_a_lock_of_its_own_for_provisioned_images() -> None:
+    locks = {host.LOCK, *map(host.provisioned_lock, host.SUITES)}
+    assert len(locks) == 1 + len(host.SUITES)
+    assert {lock.parent for lock in locks} == {host.LOCK.parent}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "provisioned"),
+    [
+        (["up", "web1"], False),
+        (["up", "--provisioned", "web1"], True),
+        (["image"], False),
+        (["image", "--provisioned", "bookworm"], True),
+    ],
+)
+def test_provisioned_is_asked_for(arguments: list[str], provisioned: bool) -> None:
+    assert host.parser().parse_args(arguments).provisioned is provisioned
+
+
+@pytest.fixture
+def created(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What hosts are created, each with its image; web1 is there already, and began provisioned. No podman is run."""
+    hosts = {"web1": replace(WEB1, provisioned=True)}
+    made: list[tuple[str, str]] = []
+    monkeypatch.setattr(host, "our_hosts", lambda: hosts)
+    monkeypatch.setattr(host, "locked", lambda *_arguments: contextlib.nullcontext())
+    monkeypatch.setattr(host, "ensure_key", lambda: "key")
+    monkeypatch.setattr(host, "ensure_provisioned", lambda suite: f"provisioned {suite}")
+    monkeypatch.setattr(host, "ensure_image", lambda suite: None)
+    monkeypatch.setattr(host, "create", lambda name, suite, image, *_arguments: made.append((name, image)))
+    monkeypatch.setattr(host, "boot", lambda names: [replace(WEB1, name=name) for name in names])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "images"),
+    [
+        (["db1", "db2"], [("db1", "localhost/djdeploy-host:trixie"), ("db2", "localhost/djdeploy-host:trixie")]),
+        (["--provisioned", "db1"], [("db1", "provisioned trixie")]),
+        (["--provisioned", "--suite", "bookworm", "db1"], [("db1", "provisioned bookworm")]),
+        (["--provisioned", "web1", "db1"], [("db1", "provisioned trixie")]),
+    ],
+)
+def test_hosts_are_created_from_the_image_of_their_kind(
+    created: list[tuple[str, str]], arguments: list[str], images: list[tuple[str, str]]
+) -> None:
+    options = host.parser().parse_args(["up", *arguments])
+    options.verb(options)
+    assert created == images
+
+
+def test_a_host_that_exists_needs_no_image(
+    created: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(host, "ensure_provisioned")
+    options = host.parser().parse_args(["up", "--provisioned", "web1"])
+    options.verb(options)
+    assert created == []
+    assert capsys.readouterr().out.startswith("web1 ")
+
+
+def test_a_provisioned_host_is_not_taken_for_a_bare_one(created: list[tuple[str, str]]) -> None:
+    options = host.parser().parse_args(["up", "db1", "web1"])
+    with pytest.raises(host.Problem, match="web1 exists and is provisioned, not bare"):
+        options.verb(options)
+    assert created == []
+
+
+def test_who_waits_for_an_image_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    waits = threading.Event()
+
+    def say(text: str) -> None:
+        told.append(text)
+        waits.set()
+
+    def second() -> None:
+        with host.locked(tmp_path / "lock", "somebody makes it"):
+            pass
+
+    monkeypatch.setattr(host, "say", say)
+    with host.locked(tmp_path / "lock", "nobody waits"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(60)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert told == ["somebody makes it"]
 
 
 @pytest.mark.parametrize(
