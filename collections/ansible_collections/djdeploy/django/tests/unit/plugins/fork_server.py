@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Python process that has imported what others will need, and forks for each program that is to run.
 
-Its text is given to an interpreter with `-c`, and beside it, as JSON, what `Config` in forking.py says. It listens on a
-socket, ends with the process that keeps it, and answers each connection with two messages: the process id of the
+Its text is given to an interpreter with `-c`; what it is to import, by JSON on standard input. It listens on a socket,
+ends with the process that keeps it, and answers each connection with two messages: the process id of the
 program, and how it ended, as wait() tells it.
 
 The fork becomes what `python -c` or `python -m` would be with these descriptors, variables and directory. It returns
@@ -30,12 +30,17 @@ LARGEST = 1 << 20  # bytes of one message
 AT_START = {"sitecustomize", "usercustomize"}  # imported by every new Python that finds them
 
 
+def whole_input():
+    """What is on standard input, past sys.stdin: each fork has that as nobody has read from it."""
+    return b"".join(iter(lambda: os.read(0, LARGEST), b""))
+
+
 def prepare(config):
     """Import what the programs will need; nothing of it may look for settings."""
     sys.path[1:1] = config["paths"]
     for name in config["imports"]:
         importlib.import_module(name)
-    exec(config["afterwards"], {})
+    exec(compile(config["afterwards"], "<afterwards>", "exec", dont_inherit=True), {})
     for entry in config["paths"]:  # each program is given its own
         sys.path.remove(entry)
     gc.collect()
@@ -55,7 +60,7 @@ def listening(config):
 
 
 def serve(config):
-    """Answer until the keeper ends. It returns only in a fork: (code, namespace) of the program to be."""
+    """Answer until the keeper ends. It returns only in a fork: (text, namespace) of the program to be."""
     prepare(config)
     own_path = sys.path[1:]
     keeper = os.pidfd_open(config["keeper"])
@@ -101,7 +106,7 @@ def reply(connection, number):
 
 
 def become(request, streams, own_path):
-    """Make this fork what a new process would be before its first line; returns (code, namespace)."""
+    """Make this fork what a new process would be before its first line; returns (text, namespace)."""
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -140,4 +145,5 @@ def without_our_frame(kind, error, trace):
 
 
 if __name__ == "__main__":
-    exec(*serve(json.loads(sys.argv[1])))
+    text, namespace = serve(json.loads(whole_input()))
+    exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)

@@ -164,7 +164,7 @@ class ForkServer:
         """
         self.place.parent.mkdir(mode=0o700, exist_ok=True)
         self.process = subprocess.Popen(
-            [self.server.python, "-c", SERVER.read_text(), json.dumps(self.config)],
+            [self.server.python, "-c", SERVER.read_text()],
             stdin=subprocess.PIPE,  # pipes, as its forks have: what Python knows of its streams stays true in them
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -173,7 +173,9 @@ class ForkServer:
             start_new_session=True,
         )
         stdin, stdout = cast("IO[bytes]", self.process.stdin), cast("IO[bytes]", self.process.stdout)
-        with stdin, stdout:
+        with stdin:
+            stdin.write(json.dumps(self.config).encode())
+        with stdout:
             lines = list(iter(stdout.readline, b"ready\n")) if False else []
             for line in stdout:
                 if line == b"ready\n":

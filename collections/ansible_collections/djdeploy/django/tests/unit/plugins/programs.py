@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import runner
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import agent_source
 
 from .forking import ForkServer
 
@@ -39,25 +40,37 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 
 # What Django imports itself when it is set up and checks, migrates or runs a command. No model is among it: that would
 # ask for the settings.
-DJANGO = ForkServer(
-    PYTHON,
-    MADE / "django",
-    os.getpid(),
-    [
-        "django.views.debug",
-        "django.views.csrf",
-        "django.views.i18n",
-        "django.conf.urls",
-        "django.core.cache.backends.locmem",
-        "django.core.management.commands.makemigrations",
-        "django.core.management.commands.migrate",
-        "django.core.management.commands.check",
-        "django.db.backends.sqlite3.base",
-        "django.db.models.sql.compiler",
-        "django.templatetags.tz",
-        "django.utils.translation.trans_real",
-    ],
-)
+IMPORTS = [
+    "django.views.debug",
+    "django.views.csrf",
+    "django.views.i18n",
+    "django.conf.urls",
+    "django.core.cache.backends.locmem",
+    "django.core.management.commands.makemigrations",
+    "django.core.management.commands.migrate",
+    "django.core.management.commands.check",
+    "django.db.backends.sqlite3.base",
+    "django.db.models.sql.compiler",
+    "django.templatetags.tz",
+    "django.utils.translation.trans_real",
+]
+# The agent's files travel as text, and each process compiles those it needs. The server has done that already: when it
+# comes to loading one, the same text of the same name is not compiled again.
+COMPILE_THE_AGENT = f"""
+import importlib.abc, json
+compiled = {{}}
+for name, text in json.loads({agent_source()!r}).items():
+    compiled[text] = f"<djdeploy {{name}}>", compile(text, f"<djdeploy {{name}}>", "exec", dont_inherit=True)
+
+class Loader:
+    def exec_module(self, module, otherwise=importlib.abc.InspectLoader.exec_module):
+        spec = module.__spec__
+        name, code = compiled.get(self.get_source(spec.name), (None, None))
+        exec(code, module.__dict__) if name == spec.origin else otherwise(self, module)
+
+importlib.abc.InspectLoader.exec_module = Loader.exec_module
+"""
+DJANGO = ForkServer(PYTHON, MADE / "django", os.getpid(), IMPORTS, afterwards=COMPILE_THE_AGENT)
 forked = functools.partial(runner.run, start=DJANGO.start)
 
 # ansible-test has its module_utils on the path, and nothing else of Ansible
@@ -69,7 +82,9 @@ from pathlib import Path
 from {COLLECTION}.plugins.module_utils import manage
 from {COLLECTION}.plugins.module_utils.engine import runner
 from {COLLECTION}.tests.unit.plugins.forking import ForkServer
-django = ForkServer({PYTHON!r}, Path({str(DJANGO.place)!r}), {os.getpid()}, {DJANGO.config["imports"]!r})
+django = ForkServer(
+    {PYTHON!r}, Path({str(DJANGO.place)!r}), {os.getpid()}, {IMPORTS!r}, afterwards={COMPILE_THE_AGENT!r}
+)
 forked = functools.partial(runner.run, start=django.start)
 manage.run_steps = functools.partial(manage.run_steps, run=forked)
 """

@@ -77,6 +77,10 @@ PROGRAMS = [
     code("exception", "def f():\n    return 1 / 0\nf()"),
     code("exception_with_a_cause", "try:\n    {}[1]\nexcept KeyError as e:\n    raise ValueError('no') from e"),
     code("own_hook", "import sys; sys.excepthook = lambda kind, *_: print(kind.__name__)\n1 / 0"),
+    code(
+        "annotations_are_evaluated",
+        "def f(x: 1 + 1): pass\nprint(f.__annotations__, f.__code__.co_flags)",
+    ),
     code("syntax_error", "def ("),
     code("interrupted", "raise KeyboardInterrupt"),
     code("terminated", "import os, signal; print('going', flush=True); os.kill(0, signal.SIGTERM)"),
