@@ -147,6 +147,8 @@ def run(
     except subprocess.TimeoutExpired:
         kill_group(process.pid)
         process.wait()
+        for reader in readers:  # its last words may still be in the pipe
+            reader.join(LEFT_BEHIND)
         raise EngineError(
             f"{words[0]} did not end within {timeout:g} s and was killed",
             detail="".join(collected["stderr"]),
