@@ -72,6 +72,7 @@ def serve(config):
     while True:
         for descriptor, _event in poll.poll():
             if descriptor == keeper:
+                remove(config["socket"])  # a later process may have the number of this one, and look here
                 os._exit(0)
             if descriptor in running:
                 poll.unregister(descriptor)
@@ -96,6 +97,13 @@ def serve(config):
             running[ended] = pid, connection
             poll.register(ended, select.POLLIN)
             reply(connection, pid)
+
+
+def remove(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def reply(connection, number):

@@ -187,6 +187,7 @@ def test_a_server_ends_with_its_keeper(tmp_path: Path) -> None:
     keeper.kill()
     keeper.wait()
     assert server.process is not None and server.process.wait(60) == 0
+    assert not server.place.exists()
 
 
 SERVER = Server("/python", {"LANG": "C.UTF-8", "PATH": "/bin"}, ("/paths",), frozenset({"json", "sitecustomize"}))
