@@ -20,7 +20,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors impo
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError
 
 from .forking import ForkServer, Server, why_new
-from .programs import PYTHON, forked
+from .programs import PYTHON, forked, made_once
 
 Step = dict[str, Any]
 
@@ -223,7 +223,8 @@ def test_what_needs_a_new_process(
 
 # --- the agent --------------------------------------------------------------------------------------------------------
 
-SOURCE = {"file": "{root}/source.sqlite3", "engine": "django.db.backends.sqlite3"}
+SOURCE_FILE = "source.sqlite3"
+SOURCE = {"file": f"{{root}}/{SOURCE_FILE}", "engine": "django.db.backends.sqlite3"}
 MIGRATE: Step = {"name": "migrate"}
 # One request of each step: (the steps, of which the last is meant).
 STEPS: dict[str, list[Step]] = {
@@ -268,9 +269,14 @@ def full_project(project: Any) -> Any:
     project.write("shop/fixtures/tea.json", '[{"model": "shop.product", "pk": 1, "fields": {"name": "Tea"}}]')
     project.write("shop/locale/de/LC_MESSAGES/django.po", 'msgid "Tea"\nmsgstr "Tee"\n')
     project.write("uploads/a.txt", "a")
-    project.run(MIGRATE)
-    (project.root / "db.sqlite3").rename(project.root / "source.sqlite3")
+    shutil.copy(made_once("migrated", functools.partial(migrated, project)) / "db.sqlite3", project.root / SOURCE_FILE)
     return project
+
+
+def migrated(project: Any, place: Path) -> None:
+    """A database with all tables, in a directory."""
+    project.run(MIGRATE)
+    (project.root / "db.sqlite3").rename(place / "db.sqlite3")
 
 
 def results(project: Any, steps: list[Step], *, fresh: bool) -> list[dict[str, Any]]:
