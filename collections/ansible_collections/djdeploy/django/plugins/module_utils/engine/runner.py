@@ -92,6 +92,7 @@ def run(
     timeout: float | None = None,
     on_stdout: Callable[[str], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
+    start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
 ) -> Completed:
     """Run a program and return what it said; see `Runner`.
 
@@ -101,11 +102,12 @@ def run(
     :param timeout: seconds, after which the program and its children are killed.
     :param on_stdout: called with each line as it comes, without its newline.
     :param on_stderr: the same for standard error.
+    :param start: makes the process; tests pass their own.
     :raises EngineError: when the program cannot be started or runs out of time.
     """
     words = tuple(str(word) for word in argv)
     try:
-        process = subprocess.Popen(
+        process = start(
             words,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -116,7 +118,7 @@ def run(
             errors="replace",
             start_new_session=True,
             umask=0o022,
-            **user_arguments(user),  # type: ignore[call-overload]
+            **user_arguments(user),
         )
     except OSError as error:
         raise EngineError(
@@ -145,6 +147,8 @@ def run(
     except subprocess.TimeoutExpired:
         kill_group(process.pid)
         process.wait()
+        for reader in readers:  # its last words may still be in the pipe
+            reader.join(LEFT_BEHIND)
         raise EngineError(
             f"{words[0]} did not end within {timeout:g} s and was killed",
             detail="".join(collected["stderr"]),

@@ -10,14 +10,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import runner
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import (
     StepError,
     StepResult,
@@ -25,8 +23,9 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps impor
     run_steps,
 )
 
-# Another interpreter to test the agent against: one with another Django, for example.
-PYTHON = os.environ.get("DJDEPLOY_TEST_PYTHON", sys.executable)
+from .programs import MADE, PYTHON, forked, made_once
+
+FULL = os.environ.get("DJDEPLOY_FULL") == "1"
 
 SHOP = {
     "shop/__init__.py": "",
@@ -70,10 +69,15 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 @dataclass
 class Project:
-    """A project in a directory of its own, with an app `shop` that has two migrations and two static files."""
+    """A project in a directory of its own, with an app `shop` that has two migrations and two static files.
+
+    :param fresh: whether the agent, or the module of a test, is started as on a host, as a new process: a test says so
+        by `@pytest.mark.fresh_process`. Else it is forked from a process that has imported Django.
+    """
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
     def write(self, path: str, text: str) -> None:
         file = self.root / path
@@ -90,7 +94,7 @@ class Project:
         return Target.for_project(self.root, PYTHON, env=self.env)
 
     def run(self, *steps: dict[str, Any], **options: Any) -> list[StepResult]:
-        return run_steps(self.target(), steps, **options)
+        return run_steps(self.target(), steps, run=runner.run if self.fresh else forked, **options)
 
     def proven(self, step: dict[str, Any], *, changed: bool = True, settled: bool = True) -> StepResult:
         """Predict, run, run again; the run's result.
@@ -137,9 +141,17 @@ class Project:
         }
 
 
-# Of this pytest process: directories that are made once and only copied from then on. ansible-test runs every test in
-# a fork of its own, where what a session's fixture has made is made anew, and pytest's directories are emptied.
-MADE = Path(tempfile.gettempdir()) / f"djdeploy-{os.getpid()}"
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fresh_process: the agent is started as a new process, as on a host")
+    config.addinivalue_line("markers", "full: only in script/test --full")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What belongs to the full run only is left out of the others."""
+    if not FULL:
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_collection_finish() -> None:
@@ -150,17 +162,6 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(MADE, ignore_errors=True)
-
-
-def made_once(name: str, make: Callable[[Path], None]) -> Path:
-    """A directory of that name, made when it is first asked for. It appears whole or not at all."""
-    place = MADE / name
-    if not place.exists():
-        MADE.mkdir(mode=0o700, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=MADE))
-        make(draft)
-        draft.rename(place)
-    return place
 
 
 @pytest.fixture(scope="session")
@@ -176,5 +177,6 @@ def startproject() -> Path:
 
 
 @pytest.fixture
-def project(startproject: Path, tmp_path: Path) -> Project:
-    return Project(Path(shutil.copytree(startproject, tmp_path / "project")))
+def project(startproject: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Project:
+    root = Path(shutil.copytree(startproject, tmp_path / "project"))
+    return Project(root, fresh=request.node.get_closest_marker("fresh_process") is not None)

@@ -13,8 +13,9 @@ import yaml
 from ansible_collections.djdeploy.django.plugins.module_utils.family.every import FAMILY
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import TARGET_OPTIONS
 
-from ..conftest import Project, made_once
-from .test_manage_modules import MODULES, run_module
+from ..conftest import Project
+from ..programs import COLLECTION, made_once
+from .test_manage_modules import perform
 
 # Which project it is, the test says; the rest is as it is printed.
 ELSEWHERE = {*TARGET_OPTIONS} - {"timeout"}
@@ -111,7 +112,7 @@ def world(startproject: Path) -> Path:
 def examples() -> list[Any]:
     found = []
     for name in (*FAMILY, "manage"):
-        text = importlib.import_module(f"{MODULES}.{name}").EXAMPLES
+        text = importlib.import_module(f"{COLLECTION}.plugins.modules.{name}").EXAMPLES
         for task in yaml.safe_load(text):
             if f"djdeploy.django.{name}" in task:  # beside them stand those that use a result
                 found += [pytest.param(name, task, id=f"{name}: {task['name']}")]
@@ -133,12 +134,12 @@ def test_example_does_what_it_says(world: Path, tmp_path: Path, name: str, task:
     options = task[f"djdeploy.django.{name}"] or {}
     assert "site" in options or "project_path" in options
     own = {key: at_home(value) for key, value in options.items() if key not in ELSEWHERE}
-    predicted = run_module(project, {"module": name, "args": own, "check": True, "diff": True})
-    done = run_module(project, {"module": name, "args": own, "diff": True})
+    predicted = perform(project, {"module": name, "args": own, "check": True, "diff": True})
+    done = perform(project, {"module": name, "args": own, "diff": True})
     assert "failed" not in predicted, predicted["msg"]
     assert "failed" not in done, done["msg"]
     if name not in AS_OFTEN_AS_ASKED:
         assert {key: done[key] for key in ("changed", "before", "after", "diff")} == {
             key: predicted[key] for key in ("changed", "before", "after", "diff")
         }
-        assert not run_module(project, {"module": name, "args": own})["changed"] or own.get("clear")
+        assert not perform(project, {"module": name, "args": own})["changed"] or own.get("clear")

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,29 +12,28 @@ from typing import Any
 import pytest
 import yaml
 
-COLLECTIONS = Path(__file__).parents[7]
-# ansible-test has its module_utils on the path, and nothing else of Ansible
-PYTHONPATH = os.pathsep.join([str(COLLECTIONS), *filter(None, [os.environ.get("PYTHONPATH")])])
-MODULES = "ansible_collections.djdeploy.django.plugins.modules"
+from ..programs import run_module
+
 FILES = sorted((Path(__file__).parent / "cases").glob("*.yml"))
 BAD_INPUT = yaml.safe_load((Path(__file__).parent / "cases/bad_input.yml").read_text())
 CASES = [case for file in FILES for case in yaml.safe_load(file.read_text())]
+FRESH = {case["module"]: case["id"] for case in reversed(CASES) if "failed" not in case["result"]}
 
 
-def run_module(project: Any, task: dict[str, Any]) -> dict[str, Any]:
+def params() -> list[Any]:
+    """The cases; the first of each module is run as on a host: a new process of Python that starts another one."""
+    fresh = [case["id"] == FRESH.get(case["module"]) for case in CASES]
+    return [
+        pytest.param(case, id=f"{case['id']}_fresh" if new else case["id"], marks=[pytest.mark.fresh_process] * new)
+        for case, new in zip(CASES, fresh, strict=True)
+    ]
+
+
+def perform(project: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """Run the module of a task in a project, and return its result."""
     where = {} if task.get("bare") else {"project_path": str(project.root), "python": str(project.target().python)}
     modes = {"_ansible_check_mode": task.get("check", False), "_ansible_diff": task.get("diff", False)}
-    done = subprocess.run(
-        [sys.executable, "-m", f"{MODULES}.{task['module']}"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**where, **modes, **task.get("args", {})}}),
-        env={**os.environ, "PYTHONPATH": PYTHONPATH, "ANSIBLE_MARK": "controller"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return run_module(task["module"], {**where, **modes, **task.get("args", {})}, fresh=project.fresh)[0]
 
 
 def placed(value: Any, root: Path) -> Any:
@@ -56,7 +53,7 @@ def holds(actual: Any, expected: Any) -> bool:
     return bool(actual == expected)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", params())
 def test_module(project: Any, case: dict[str, Any]) -> None:
     for name, text in case.get("files", {}).items():
         project.write(name, text)
@@ -66,10 +63,10 @@ def test_module(project: Any, case: dict[str, Any]) -> None:
     if "settings" in case:
         project.settings(case["settings"])
     for task in case.get("before", ()):
-        assert not run_module(project, task).get("failed")
+        assert not perform(project, task).get("failed")
     project.settings(case.get("late", ""))
     before = project.contents()
-    result = run_module(project, {**case, "args": placed(case.get("args", {}), project.root)})
+    result = perform(project, {**case, "args": placed(case.get("args", {}), project.root)})
     if case.get("check") or case in BAD_INPUT:
         assert project.contents() == before
     differing = {name: result.get(name) for name, value in case["result"].items() if not holds(result.get(name), value)}
@@ -82,5 +79,5 @@ def test_module(project: Any, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", [".venv", "venv"])
 def test_virtual_environment_in_the_project_is_found(project: Any, name: str) -> None:
     (project.root / name).symlink_to(sys.prefix)
-    result = run_module(project, {"module": "check", "bare": True, "args": {"project_path": str(project.root)}})
+    result = perform(project, {"module": "check", "bare": True, "args": {"project_path": str(project.root)}})
     assert "failed" not in result, result

@@ -6,9 +6,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps impor
     run_steps,
 )
 
+from ...programs import PYTHON, forked
+
 Step = dict[str, Any]
-PYTHON = os.environ.get("DJDEPLOY_TEST_PYTHON", sys.executable)
 FLUSH: Step = {"name": "flush", "confirm": "default"}
 MODELS = """
 from django.db import models
@@ -80,7 +79,7 @@ def made(startproject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / "mysite/settings.py").open("a") as settings:
         settings.write(f'{TWO}\nINSTALLED_APPS += ["library"]\nFIXTURE_DIRS = [BASE_DIR / "seeds"]\n')
     steps = [{"name": "command", "argv": ["makemigrations", "library"]}, {"name": "migrate"}]
-    run_steps(Target.for_project(root, PYTHON), [*steps, {"name": "migrate", "database": "other"}])
+    run_steps(Target.for_project(root, PYTHON), [*steps, {"name": "migrate", "database": "other"}], run=forked)
     return root
 
 

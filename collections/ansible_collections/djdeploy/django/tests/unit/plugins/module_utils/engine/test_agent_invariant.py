@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 Step = dict[str, Any]
-ROUNDS = range(6)  # seeds; each is a state of its own, in which every step is tried
+# Seeds; each is a state of its own, in which every step is tried.
+ROUNDS = [*range(6), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(6, 24))]
 FIXTURE = '[{"model": "shop.product", "pk": %d, "fields": {"name": "%s", "price": %d}}]'
 SETTINGS = """
 INSTALLED_APPS += ["django.contrib.sites"]

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps impor
     run_steps,
 )
 
-PYTHON = os.environ.get("DJDEPLOY_TEST_PYTHON", sys.executable)
+from ...programs import PYTHON, forked
+
 MODELS = """
 import uuid
 from django.db import models
@@ -99,7 +98,7 @@ def made(startproject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / "mysite/settings.py").open("a") as settings:
         settings.write(SETTINGS)
     steps = [{"name": "command", "argv": ["makemigrations", "library"]}, {"name": "migrate"}]
-    run_steps(Target.for_project(root, PYTHON), [*steps, {"name": "shell", "code": FILL}])
+    run_steps(Target.for_project(root, PYTHON), [*steps, {"name": "shell", "code": FILL}], run=forked)
     sql(root / "db.sqlite3", "UPDATE library_book SET facts = 'null' WHERE id = 2")
     return root
 
@@ -123,13 +122,14 @@ def step(project: Path, name: str, **more: Any) -> StepResult:
     """One step with a second file as the target, which is migrated first."""
     target = Target.for_project(project, PYTHON, env={"TEST_FILE": "target.sqlite3"})
     source = {"file": str(project / "db.sqlite3"), "engine": "django.db.backends.sqlite3"}
-    return run_steps(target, [{"name": "migrate"}, {"name": name, "source": source, **more}])[-1]
+    return run_steps(target, [{"name": "migrate"}, {"name": name, "source": source, **more}], run=forked)[-1]
 
 
 def dumped(project: Path, file: str) -> Any:
     (done,) = run_steps(
         Target.for_project(project, PYTHON, env={"TEST_FILE": file}),
         [{"name": "command", "argv": ["dumpdata", "--all", "--exclude", "sessions", "--exclude", "library.elsewhere"]}],
+        run=forked,
     )
     return json.loads(done.stdout)
 
@@ -212,7 +212,7 @@ def test_failure_leaves_the_target_as_it_was(project: Path) -> None:
 
 def test_rows_counts_what_is_of_worth(project: Path) -> None:
     assert step(project, "rows").facts == {"rows": {}, "total": 0}
-    (found,) = run_steps(Target.for_project(project, PYTHON), [{"name": "rows"}])
+    (found,) = run_steps(Target.for_project(project, PYTHON), [{"name": "rows"}], run=forked)
     assert found.facts["rows"]["library_book"] == 3 and "django_migrations" not in found.facts["rows"]
 
 

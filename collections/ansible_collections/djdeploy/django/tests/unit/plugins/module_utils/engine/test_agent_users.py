@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps impor
     run_steps,
 )
 
+from ...programs import PYTHON, forked
+
 Step = dict[str, Any]
-PYTHON = os.environ.get("DJDEPLOY_TEST_PYTHON", sys.executable)
 BEA: Step = {"name": "user", "username": "bea"}
 ANN: Step = {"name": "user", "username": "ann@example.com"}
 EDITORS: Step = {"name": "group", "group": "editors"}
@@ -32,7 +31,7 @@ from django.db.models.signals import post_save
 def database(startproject: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of the project after `migrate`."""
     root = shutil.copytree(startproject, tmp_path_factory.mktemp("migrated") / "project")
-    run_steps(Target.for_project(root, PYTHON), [{"name": "migrate"}])
+    run_steps(Target.for_project(root, PYTHON), [{"name": "migrate"}], run=forked)
     return Path(root) / "db.sqlite3"
 
 

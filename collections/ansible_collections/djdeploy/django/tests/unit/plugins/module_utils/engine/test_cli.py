@@ -612,6 +612,6 @@ def test_module_is_the_command() -> None:
         "runpy.run_module('djdeploy_engine', run_name='__main__', alter_sys=False)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (0, f"djdeploy {engine.__version__}\n"), done.stderr

@@ -249,7 +249,10 @@ def test_compiling_runs_nothing_and_comes_last(tmp_path: Path) -> None:
     (code / "compileall.py").write_text("open('ran', 'w')\n")
     (code / "broken.py").write_text("def (\n")
     with prepare.compiling(code, tmp_path / "aside", sys.executable, pwd.getpwuid(os.getuid()).pw_name):
-        time.sleep(0.5)
+        end = time.monotonic() + 60
+        while not list((tmp_path / "aside").rglob("models.*")):
+            assert time.monotonic() < end, "nothing is compiled meanwhile"
+            time.sleep(0.01)
         assert not list(code.rglob("__pycache__")), "Django looks around here meanwhile"
     assert not (tmp_path / "aside").exists()
     assert not (code / "ran").exists()

@@ -263,21 +263,24 @@ def test_run_is_a_program(tmp_path: Path, command: str, said: str, timeout: int)
 
 
 @pytest.mark.parametrize(
-    ("asked", "program", "ends"),
+    ("asked", "program", "seconds", "ends"),
     [
-        pytest.param("INT", "signal(SIGINT, lambda *_: sys.exit(0))", 0, id="its own signal"),
-        pytest.param("TERM", "signal(SIGTERM, SIG_IGN)", -signal.SIGKILL, id="too long"),
+        pytest.param("INT", "signal(SIGINT, lambda *_: sys.exit(0))", 60, 0, id="its own signal"),
+        pytest.param("TERM", "signal(SIGTERM, SIG_IGN)", 1, -signal.SIGKILL, id="too long"),
     ],
 )
-def test_stop_gives_a_process_its_signal_and_its_time(tmp_path: Path, asked: str, program: str, ends: int) -> None:
+def test_stop_gives_a_process_its_signal_and_its_time(
+    tmp_path: Path, asked: str, program: str, seconds: int, ends: int
+) -> None:
     script = tmp_path / "stop"
-    script.write_text(processes.stop_text(Process("worker", "x", signal=asked, stop_timeout=1)))
+    script.write_text(processes.stop_text(Process("worker", "x", signal=asked, stop_timeout=seconds)))
     # No shell: it could not take back that SIGINT is ignored in what was started in the background.
-    program = f"import sys, time; from signal import *; {program}; print(flush=True); time.sleep(60)"
+    program = f"import sys, time; from signal import *; {program}; print(flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
-        subprocess.run(["sh", script], env={"PATH": "/usr/bin:/bin", "MAINPID": str(process.pid)}, check=False)
-        assert process.wait(5) == ends
+        stop = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "MAINPID": str(process.pid)})
+        assert process.wait(60) == ends
+        stop.wait(60)
 
 
 def test_lay_out(host: Path) -> None:

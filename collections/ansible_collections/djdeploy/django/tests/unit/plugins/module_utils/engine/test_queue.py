@@ -216,5 +216,5 @@ def test_turns_are_in_the_order_of_arrival(tmp_path: Path) -> None:
             while len(queue.waiting(path)) <= number:
                 time.sleep(0.01)
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert order == list(range(8))

@@ -7,7 +7,9 @@ import grp
 import json
 import os
 import pwd
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import runn
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
+LONG = 60.0  # seconds for what happens at once on any machine that is not busy
 NOBODY = "djdeploy-nobody-has-this-name"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 
@@ -29,7 +32,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, within: float = 3) -> bool:
+def ends(pid: int, within: float = LONG) -> bool:
     end = time.monotonic() + within
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
@@ -58,7 +61,7 @@ def ends(pid: int, within: float = 3) -> bool:
 def test_run_returns_what_it_said(script: str, returncode: int, stdout: str, stderr: str) -> None:
     before = os.umask(0o077)
     try:
-        done = runner.run(["sh", "-c", script], timeout=10)
+        done = runner.run(["sh", "-c", script], timeout=LONG)
     finally:
         os.umask(before)
     assert (done.returncode, done.stdout, done.stderr) == (returncode, stdout, stderr)
@@ -104,7 +107,7 @@ def test_run_lines_come_while_it_runs(tmp_path: Path) -> None:
 
     script = f"echo one; until test -e {gate}; do sleep 0.01; done; echo; echo two; echo three >&2"
     errors: list[str] = []
-    done = runner.run(["sh", "-c", script], timeout=5, on_stdout=hear, on_stderr=errors.append)
+    done = runner.run(["sh", "-c", script], timeout=LONG, on_stdout=hear, on_stderr=errors.append)
     assert (heard, errors) == (["one", "", "two"], ["three"])
     assert done.stdout == "one\n\ntwo\n", "what was heard is also returned"
 
@@ -124,39 +127,58 @@ def test_run_lines_come_while_it_runs(tmp_path: Path) -> None:
     ids=["text", "empty", "more than a pipe holds", "not read", "much not read"],
 )
 def test_run_stdin(argv: list[str], stdin: str, stdout: str) -> None:
-    done = runner.run(argv, stdin=stdin, timeout=10)
+    done = runner.run(argv, stdin=stdin, timeout=LONG)
     assert (done.returncode, done.stdout) == (0, stdout)
 
 
 def test_run_stdin_nobody_reads_does_not_outlast_the_timeout() -> None:
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"sleep did not end within 0\.2 s"):
-        runner.run(["sleep", "20"], stdin="x" * 1_000_000, timeout=0.2)
-    assert time.monotonic() - began < 3
+        runner.run(["sleep", "600"], stdin="x" * 1_000_000, timeout=0.2)
+    assert time.monotonic() - began < LONG
 
 
 # --- it ends --------------------------------------------------------------------------------------
 
 
-def test_run_timeout_kills_it_and_its_children(tmp_path: Path) -> None:
+class Begun(subprocess.Popen[str]):
+    """A process whose time begins, or that is seen to end, only when it has come to where the test wants it."""
+
+    event = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> int:
+        assert self.event.wait(LONG)
+        return super().wait(timeout)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> type[Begun]:
+    monkeypatch.setattr(Begun, "event", threading.Event())
+    return Begun
+
+
+def test_run_timeout_kills_it_and_its_children(tmp_path: Path, begun: type[Begun]) -> None:
     note = tmp_path / "pid"
-    script = f"echo half a story >&2; sleep 60 & echo $! > {note}; wait"
+    script = f"echo half a story >&2; sleep 600 & echo $! > {note}; echo; wait"
     began = time.monotonic()
     with pytest.raises(EngineError) as raised:
-        runner.run(["sh", "-c", script], timeout=0.3)
-    assert time.monotonic() - began < 3
+        runner.run(["sh", "-c", script], timeout=0.3, on_stdout=lambda _line: begun.event.set(), start=begun)
+    assert time.monotonic() - began < LONG
     assert raised.value.message == "sh did not end within 0.3 s and was killed"
     assert raised.value.detail == "half a story\n"
     assert ends(int(note.read_text()))
 
 
-def test_run_child_left_behind_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_child_left_behind_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: type[Begun]
+) -> None:
     """A child that keeps the output open would otherwise hold the deploy for as long as it lives."""
     monkeypatch.setattr(runner, "LEFT_BEHIND", 0.2)
     note = tmp_path / "pid"
     began = time.monotonic()
-    done = runner.run(["sh", "-c", f"echo done; sleep 60 & echo $! > {note}"], timeout=30)
-    assert time.monotonic() - began < 3
+    script = f"sleep 600 & echo $! > {note}; echo done"
+    done = runner.run(["sh", "-c", script], timeout=600, on_stdout=lambda _line: begun.event.set(), start=begun)
+    assert time.monotonic() - began < LONG
     assert (done.returncode, done.stdout) == (0, "done\n")
     assert ends(int(note.read_text()))
 

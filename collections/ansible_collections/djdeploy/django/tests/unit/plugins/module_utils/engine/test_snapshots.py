@@ -216,7 +216,7 @@ def test_load_gives_the_last_words_to_a_whole_input(tmp_path: Path, through: lis
     target = tmp_path / "out"
     with open(tmp_path / "in", "rb") as file:
         runner.load(
-            ["tee", target], file, through=through, before="begin ", after="commit", user=ME, env={}, timeout=20
+            ["tee", target], file, through=through, before="begin ", after="commit", user=ME, env={}, timeout=120
         )
     assert target.read_text() == read
 
@@ -232,7 +232,7 @@ def test_load_never_says_commit_after_half_an_input(tmp_path: Path) -> None:
             after="commit",
             user=ME,
             env={},
-            timeout=20,
+            timeout=120,
         )
     assert not target.exists() or "commit" not in target.read_text()
 
