@@ -33,7 +33,7 @@ def unharmed(pushed_notes, status, branch, running):
     assert status("notes")["live"]["id"] == live
     assert branch("notes") == head, "the branch moved"
     assert pushed_notes.get("/").status == 200
-    eventually(lambda: running("notes") == [f"djdeploy-notes@{live}.service"], 40, "only the live release runs")
+    eventually(lambda: running("notes") == [f"djdeploy-notes@{live}.service"], 300, "only the live release runs")
     pushed_notes.undo(head)
 
 
