@@ -79,6 +79,7 @@ except OSError:
 os.close(folder)
 """,
 }
+RESOURCES = ["bytes", pytest.param("inodes", marks=pytest.mark.full)]
 DEVOUR = "taken = [bytearray(b'x' * (1 << 20)) for _ in range(1000)]"
 
 
@@ -224,7 +225,13 @@ def restart(web, notes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "goes_live"), [("build", False), ("migrate", False), ("start", False), ("verify", True)]
+    ("phase", "goes_live"),
+    [
+        pytest.param("build", False, marks=pytest.mark.full),
+        ("migrate", False),
+        pytest.param("start", False, marks=pytest.mark.full),
+        pytest.param("verify", True, marks=pytest.mark.full),
+    ],
 )
 def test_reboot_in_a_deploy(clean, at, notes, web, host, status, branch, phase, goes_live):
     """One whole release serves after it. Before the rename it is the old one, after it the new one."""
@@ -267,7 +274,7 @@ def small_disk(notes, host):
     )
 
 
-@pytest.mark.parametrize("resource", FILL)
+@pytest.mark.parametrize("resource", RESOURCES)
 def test_disk_full_while_built(small_disk, clean, visitors, at, notes, host, status, branch, resource):
     before = status("notes")["live"]["id"]
     next_change(notes)
@@ -282,8 +289,8 @@ def test_disk_full_while_built(small_disk, clean, visitors, at, notes, host, sta
     clean()
 
 
-@pytest.mark.parametrize("phase", ["migrate", "start"])
-@pytest.mark.parametrize("resource", FILL)
+@pytest.mark.parametrize("phase", [pytest.param("migrate", marks=pytest.mark.full), "start"])
+@pytest.mark.parametrize("resource", RESOURCES)
 def test_disk_full_before_the_switch(small_disk, clean, visitors, at, notes, host, status, branch, resource, phase):
     """A switch needs no room, nor does the way back; what does is refused, with what is needed and what is free."""
     before = status("notes")["live"]["id"]
@@ -342,6 +349,7 @@ def test_new_release_runs_out_of_memory(clean, visitors, at, notes, host, status
     forget(notes, branch)
 
 
+@pytest.mark.full
 def test_unproven_release_is_what_the_kernel_prefers_to_end(clean, at, notes, host, status):
     def marks(release: str) -> set[str]:
         main = host(f"systemctl show -p MainPID --value djdeploy-notes@{release}.service").strip()
@@ -382,6 +390,7 @@ def test_database_restarted_while_migrating(clean, at, notes, host, status, bran
         forget(notes, branch)
 
 
+@pytest.mark.full
 def test_database_stopped(clean, notes, host, status, branch):
     before = status("notes")["live"]["id"]
     next_change(notes)
@@ -431,6 +440,7 @@ def test_nginx_stopped_in_a_deploy(clean, at, notes, host, status, branch):
     forget(notes, branch)
 
 
+@pytest.mark.full
 def test_nginx_configuration_broken_by_hand(clean, visitors, notes, host, status):
     """A deploy does not reload nginx, so what somebody left half edited does not matter to it."""
     host("echo 'no such directive;' > /etc/nginx/conf.d/broken.conf")
@@ -447,19 +457,23 @@ def test_nginx_configuration_broken_by_hand(clean, visitors, notes, host, status
 # --- hands and clocks -----------------------------------------------------------------------------
 
 
+POINTERS = {
+    "directory": "mv /srv/notes/current /srv/notes/was; mkdir /srv/notes/current",
+    "file": "mv /srv/notes/current /srv/notes/was; touch /srv/notes/current",
+    "leads nowhere": (
+        "cp -P /srv/notes/current /srv/notes/was; ln -sfn releases/20200101T000000-0000000 /srv/notes/current"
+    ),
+}
+
+
 @pytest.mark.parametrize(
     "broken",
-    [
-        "mv /srv/notes/current /srv/notes/was; mkdir /srv/notes/current",
-        "mv /srv/notes/current /srv/notes/was; touch /srv/notes/current",
-        "cp -P /srv/notes/current /srv/notes/was; ln -sfn releases/20200101T000000-0000000 /srv/notes/current",
-    ],
-    ids=["directory", "file", "leads nowhere"],
+    [pytest.param("directory", marks=pytest.mark.full), pytest.param("file", marks=pytest.mark.full), "leads nowhere"],
 )
 def test_pointer_broken_by_hand(clean, notes, host, status, branch, broken):
     """Refused, with the command that mends it; run as it is printed, it does."""
     before = status("notes")["live"]["id"]
-    host(broken)
+    host(POINTERS[broken])
     next_change(notes)
     pushed = notes.push()
     assert pushed.status != 0
@@ -473,6 +487,7 @@ def test_pointer_broken_by_hand(clean, notes, host, status, branch, broken):
     forget(notes, branch)
 
 
+@pytest.mark.full
 def test_deploys_in_one_second(clean, visitors, host, status):
     """Each has a name of its own, later than the one before it, and knows what it replaced."""
     host("djdeploy deploy notes --force & djdeploy deploy notes --force & wait")
@@ -482,7 +497,7 @@ def test_deploys_in_one_second(clean, visitors, host, status):
     assert last["replaced"] == second["id"] < last["id"]
 
 
-@pytest.mark.parametrize("days", [-1, 1], ids=["back", "ahead"])
+@pytest.mark.parametrize("days", [pytest.param(-1, id="back"), pytest.param(1, id="ahead", marks=pytest.mark.full)])
 def test_clock_that_jumps(clean, visitors, host, status, days):
     """Names go on in their order, and so does the way back; only the deployer sees the wrong clock here."""
     host("command -v faketime >/dev/null || apt-get install --yes --quiet faketime")
