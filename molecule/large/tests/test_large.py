@@ -25,7 +25,7 @@ from cases import params
 
 STATIC = re.compile(r'(?:href|src)="(/static/[^"?]+\.(?:css|js))')
 LIVE = re.compile(r" is live as \S+ \(([\d.]+) s\)")
-PATIENCE = 900.0  # seconds a first push may take: its packages come from the index
+PATIENCE = 3600.0  # seconds a first push may take: its packages come from the index
 
 
 def asked(machine: Machine, *words: str) -> str:
