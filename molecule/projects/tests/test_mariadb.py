@@ -62,7 +62,7 @@ def pushed_past_a_reader(site: Site) -> Done:
             assert push.stdout
             for line in push.stdout:
                 output += line
-                if "gave way" in line:
+                if "gave way" in line and "probably connection" in line:
                     on_host(site.machine, "rm", "--force", "/run/reading")
         on_host(site.machine, "rm", "--force", "/run/reading")
     return Done(push.returncode, output)
