@@ -7,7 +7,11 @@ the person who pushes then see; the other files of the directory lie over what `
 
     corpus.py sites <public key>     an inventory that says only `djdeploy_sites` of each host, as YAML
 
-DJDEPLOY_CASES=celery,uv in the environment: only these, in the inventory and in the tests.
+There are two rings (shared/rings.py). In every run the cases are pushed whose point only a host shows: a server, a
+sandbox, a broker, a unit; each to one Debian, half of them to each. In full all are, to both. What a case decides
+(which list of dependencies, which settings) stands in the tables of tests/unit besides.
+
+DJDEPLOY_CASES=celery,uv in the environment: only these, to every Debian they know, in the inventory and in the tests.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ SCENARIO = Path(os.environ.get("MOLECULE_SCENARIO_DIRECTORY") or Path(__file__).
 sys.path.insert(0, str(SCENARIO.parent / "shared"))
 
 import projects  # noqa: E402  (found by the line above)
+from rings import FULL  # noqa: E402
 
 CORPUS = SCENARIO / "corpus"
 NAME = SCENARIO.name
@@ -74,7 +79,9 @@ class Case:
     :param says: lines the person reads who pushes it.
     :param refused: why it is refused instead.
     :param sockets: websockets of the project.
-    :param hosts: where it is tested; a case that names none is tested on one, chosen by its name.
+    :param hosts: where it can run; a case that names none runs on all, and one that does says why.
+    :param every_run: the one of them it is pushed to in every run; nothing: it is pushed in full only. The key of
+        case.toml names a Debian (`every_run = "trixie"`), with what only a host shows of it in a comment behind it.
     :param prepare: a program of prepare/ that its host runs first, as root.
     """
 
@@ -91,6 +98,7 @@ class Case:
     pages: tuple[Page, ...]
     sockets: tuple[Socket, ...]
     hosts: tuple[str, ...]
+    every_run: str = ""
     prepare: str = ""
 
 
@@ -99,7 +107,6 @@ def cases() -> list[Case]:
     found = []
     for path in sorted(CORPUS.glob("*/case.toml")):
         said = tomllib.loads(path.read_text())
-        by_name = HOSTS[sum(path.parent.name.encode()) % len(HOSTS)]  # a new case moves no other one
         found.append(
             Case(
                 name=path.parent.name,
@@ -114,11 +121,19 @@ def cases() -> list[Case]:
                 refused=said.get("refused", ""),
                 pages=tuple(Page(**page) for page in said.get("page", ())),
                 sockets=tuple(Socket(**each) for each in said.get("socket", ())),
-                hosts=tuple(f"{NAME}-{host}" for host in said.get("hosts", ())) or (by_name,),
+                hosts=tuple(f"{NAME}-{host}" for host in said.get("hosts", ())) or HOSTS,
+                every_run=f"{NAME}-{said['every_run']}" if "every_run" in said else "",
                 prepare=said.get("prepare", ""),
             )
         )
     return found
+
+
+def pushed_to(case: Case, full: bool = FULL) -> tuple[str, ...]:
+    """The hosts a case is pushed to in a run: those of its ring, or all of its own when cases are named."""
+    if full or os.environ.get("DJDEPLOY_CASES") or NAME != "projects":  # the large ones run in full only
+        return case.hosts
+    return (case.every_run,) if case.every_run else ()
 
 
 def program(case: Case) -> str:
@@ -166,12 +181,12 @@ def site(case: Case, key: str, *hosts: str) -> dict[str, Any]:
     return deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
 
 
-def sites(key: str, host: str) -> dict[str, Any]:
-    """`djdeploy_sites` of a host: what of the corpus, or of its chosen cases, is pushed to it.
+def sites(key: str, host: str, full: bool = FULL) -> dict[str, Any]:
+    """`djdeploy_sites` of a host: what of the corpus, or of its chosen cases, is pushed to it in a run.
 
     Each host has its own: a case on both of them is two sites, and not one that two hosts serve.
     """
-    return {case.name: site(case, key, host) for case in chosen() if host in case.hosts}
+    return {case.name: site(case, key, host) for case in chosen() if host in pushed_to(case, full)}
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Machine:
         :raises RuntimeError: with what it said, when it fails.
         """
         words = self.ssh_words("bash", "-eu")
-        done = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=900)
         if done.returncode:
             raise RuntimeError(f"on {self.name}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -213,7 +213,7 @@ class Site:
     def push_words(self, *words: str) -> list[str]:
         return ["git", "push", self.remote, *(words or ("main",))]
 
-    def push(self, *words: str, key: str = "laptop", timeout: float = 300) -> Done:
+    def push(self, *words: str, key: str = "laptop", timeout: float = 900) -> Done:
         """git push, and what the pusher reads."""
         done = subprocess.run(
             self.push_words(*words),

@@ -46,6 +46,9 @@ DEPLOY, MIGRATION, CONTRACT, ENVIRONMENT, PUSH, PUSH_MIGRATION, ROLLBACK = KINDS
     "push with a migration",
     "rollback",
 )
+PATIENCE = 300.0  # seconds for anything that is waited for
+SWEEP = 45  # points of each kind that are all of them: any two calls of a run have one close to both
+TRIES = 6  # points of one part until one is reached
 COLUMN = re.compile(r"^    (extra_\d+) = .*\n", re.MULTILINE)
 MARK = re.compile(r"<p>code (\w+), template (\w+)</p>")
 STYLE = re.compile(r"/\* mark (\w+) \*/")
@@ -128,16 +131,19 @@ def distinct(points: Sequence[Point], most: int = 6) -> list[Point]:
         alike.setdefault((point.phase, point.call), []).append(point)
     kept: set[Point] = set()
     for same in alike.values():
-        step = max(1.0, (len(same) - 1) / (most - 1))
+        step = max(1.0, (len(same) - 1) / max(1, most - 1))
         kept.update(same[round(number * step)] for number in range(min(most, len(same))))
     return [point for point in points if point in kept]
 
 
-def spread(points: Sequence[Point], wanted: int, seed: int) -> list[Point]:
-    """`wanted` of the points, one of each of as many equal parts, so that none is left out for long."""
+def spread(points: Sequence[Point], wanted: int, seed: int) -> list[list[Point]]:
+    """The points in `wanted` equal parts, so that none is left out for long; those of a part in an order of chance."""
     chance, many = random.Random(seed), len(points)
     edges = [round(number * many / wanted) for number in range(wanted + 1)]
-    return [points[chance.randrange(low, high)] for low, high in pairwise(edges) if high > low]
+    parts = [list(points[low:high]) for low, high in pairwise(edges) if high > low]
+    for part in parts:
+        chance.shuffle(part)
+    return parts
 
 
 def told(outcomes: Sequence[Outcome]) -> list[str]:
@@ -186,7 +192,7 @@ class Agent:
         return found
 
     def close(self) -> None:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=PATIENCE)
 
 
 class Killer:
@@ -377,6 +383,14 @@ class Killer:
         return Visitors(self.site, threads=3, pause=0.05, pair=whole)
 
     def sweep(self, kind: str, wanted: int, seed: int) -> Iterator[Outcome]:
-        """Die at so many points of an operation, spread over all of it."""
-        for point in spread(distinct(self.count(kind)), wanted, seed):
-            yield self.kill(point)
+        """Die at so many points of an operation, spread over all of it.
+
+        Which calls there are differs a little from run to run (threads of the deployer, and how often it has to wait):
+        where a point is not reached, others of its part are tried.
+        """
+        for part in spread(distinct(self.count(kind)), wanted, seed):
+            for point in part[:TRIES]:
+                outcome = self.kill(point)
+                yield outcome
+                if outcome.killed:
+                    break

@@ -45,7 +45,7 @@ class Visitors:
 
     def visit(self, keeps_connection: bool) -> None:
         machine, headers = self.site.machine, {"Host": self.site.domain}
-        connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=15)
+        connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=60)
         path, page = self.path, ""
         while not self.over.is_set():
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ corpus = importlib.import_module("corpus")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4p7vW0QYc3mB4bqqe8lqzqkzq1FzCq9hGfXqv0Yy5k laptop"
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["every run", "full"])
 @pytest.mark.parametrize("host", corpus.HOSTS)
-def test_what_its_sites_say_is_allowed(host: str) -> None:
-    said = corpus.sites(KEY, host)
+def test_what_its_sites_say_is_allowed(host: str, full: bool) -> None:
+    said = corpus.sites(KEY, host, full)
     assert schema.validate_sites(said, None, corpus.HOSTS) == []
     assert {tuple(site["hosts"]) for site in said.values()} == {(host,)}
 
@@ -28,10 +30,25 @@ def test_what_its_sites_say_is_allowed(host: str) -> None:
 def test_each_says_what_shall_be_seen(case) -> None:
     assert bool(case.refused) != bool(case.pages)
     assert set(case.hosts) <= set(corpus.HOSTS)
+    assert case.every_run in ("", *case.hosts)
 
 
-def test_enough_of_it_is_tried_on_every_debian() -> None:
-    assert sum(set(case.hosts) == set(corpus.HOSTS) and not case.refused for case in corpus.cases()) >= 14
+def test_every_run_meets_both_debians_and_full_meets_all(monkeypatch) -> None:
+    monkeypatch.delenv("DJDEPLOY_CASES", raising=False)
+    every_run = Counter(host for case in corpus.cases() for host in corpus.pushed_to(case, full=False))
+    assert set(every_run) == set(corpus.HOSTS)
+    assert 14 <= sum(every_run.values()) <= 18 and abs(every_run[corpus.HOSTS[0]] - every_run[corpus.HOSTS[1]]) <= 2
+    for case in corpus.cases():
+        assert corpus.pushed_to(case, full=True) == case.hosts
+        assert set(corpus.pushed_to(case, full=False)) <= set(case.hosts)
+    on_one = {case.name for case in corpus.cases() if len(case.hosts) == 1}
+    assert on_one == {"python-other", "tasks", "wagtail"}, "a case for one Debian only says why, and stands here"
+
+
+def test_case_that_is_named_goes_to_all_its_hosts(monkeypatch) -> None:
+    monkeypatch.setenv("DJDEPLOY_CASES", "uv")
+    (case,) = corpus.chosen()
+    assert case.every_run == "" and corpus.pushed_to(case, full=False) == corpus.HOSTS
 
 
 def test_some_can_be_chosen(monkeypatch) -> None:
@@ -45,15 +62,3 @@ def test_some_can_be_chosen(monkeypatch) -> None:
 def test_misspelt_case_is_refused() -> None:
     with pytest.raises(SystemExit, match="there is no case celry; choose of: asgi-only below"):
         corpus.chosen("celry")
-
-
-def test_a_new_case_moves_no_other_one(monkeypatch, tmp_path: Path) -> None:
-    before = {case.name: case.hosts for case in corpus.cases()}
-    for path in corpus.CORPUS.glob("*/case.toml"):
-        (tmp_path / path.parent.name).mkdir()
-        (tmp_path / path.parent.name / "case.toml").write_bytes(path.read_bytes())
-    (tmp_path / "a-new-one").mkdir()
-    (tmp_path / "a-new-one/case.toml").write_text('variant = "new"\ndetected = "nothing"\n')
-    monkeypatch.setattr(corpus, "CORPUS", tmp_path)
-    after = {case.name: case.hosts for case in corpus.cases()}
-    assert after.pop("a-new-one") and after == before

@@ -183,6 +183,7 @@ def test_no_unit_has_failed(server):
     assert server.check_output("systemctl list-units --failed --plain --no-legend 'djdeploy-*' nginx.service") == ""
 
 
+@pytest.mark.full  # in every run test_rebooted.py asks for the same, after all that was changed
 def test_check_mode_after_apply_has_nothing_to_say(playbooks):
     play = playbooks.run("site.yml", check=True)
     assert play.status == 0, play.output

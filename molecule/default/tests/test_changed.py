@@ -33,6 +33,12 @@ def uploaded(notes):
     return url
 
 
+def workers(server, status) -> int:
+    """How many serve `notes`."""
+    program = f"/srv/notes/releases/{status('notes')['live']['id']}/.venv/bin/gunicorn"
+    return int(server.check_output("pgrep --count --full %s", program)) - 1  # one of them leads the others
+
+
 def test_check_tells_commits_and_migrations_and_does_nothing(playbooks, published, uploaded, notes, status, server):
     _before, after, migration = published
     live = status("notes")["live"]["id"]
@@ -86,12 +92,11 @@ def test_changed_workers_make_a_new_release_of_the_same_revision(playbooks, publ
     assert play.status == 0, play.output
     live = status("notes")["live"]
     assert live["revision"] == after and live["id"] != before["id"]
-    processes = server.check_output("pgrep --count --full %s", f"/srv/notes/releases/{live['id']}/.venv/bin/gunicorn")
-    assert int(processes) == 1 + 3
-    assert playbooks.run("site.yml").status == 0, "and back to what the inventory says"
+    assert workers(server, status) == 3
 
 
 def test_changed_secret_is_live_and_not_shown(playbooks, notes, server, status):
+    """And back to what the inventory says, the workers of the test before as well."""
     secret = {"djdeploy_host_sites": {"notes": {"secrets": {"NOTES_NEW": "another-well-kept-word"}}}}
     told = playbooks.run("site.yml", "-vvv", check=True, **secret)
     assert told.status == 0 and sum(told.changed.values()) > 0
@@ -101,8 +106,9 @@ def test_changed_secret_is_live_and_not_shown(playbooks, notes, server, status):
     for output in (told.output, play.output):
         said = [line for line in output.splitlines() if "another-well-kept-word" in line]
         assert said == []
-    assert playbooks.run("site.yml").status == 0, "and back to what the inventory says"
+    assert playbooks.run("site.yml").status == 0
     assert "NOTES_NEW" not in notes.inside()["variables"]
+    assert workers(server, status) == 2
 
 
 def test_superuser_is_made_and_may_log_in(playbooks, notes, monkeypatch):

@@ -19,7 +19,7 @@ def test_reboot_brings_back_what_was_live(site, web, status, playbooks):
         except OSError:
             return False
 
-    eventually(serves, 60, "notes serves again after a reboot")
+    eventually(serves, 300, "notes serves again after a reboot")
     assert status("notes")["live"]["id"] == live
     assert site("quiet").get("/").status == 503
     assert set(playbooks.run("site.yml", check=True).changed.values()) == {0}

@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The deployer is killed at system calls and in phases; visitors notice nothing, and nobody has to mend anything.
 
-A sample, the same in every run; `script/bench faults` takes hundreds of points.
+In every run a sample of every kind of operation, the same each time; in full the sweep that `script/bench faults` does.
 """
 
 from __future__ import annotations
 
 import projects
 import pytest
-from killing import CONTRACT, KINDS, PUSH_MIGRATION, Killer, told
+from killing import CONTRACT, KINDS, PUSH_MIGRATION, SWEEP, Killer, told
 
 SEED = 20261121
-POINTS = 10  # of each kind of operation
+POINTS = 2  # of each kind of operation: one before its middle and one behind it
 PHASES = ("export", "virtualenv", "checks", "snapshot", "migrate", "start", "prove", "switch", "verify", "settle")
+CLOSED = ("maintenance", "migrate", "start", "switch")  # phases of what is done behind the page
+# One before anything is touched, one with the database half way, one at the pointer, one after all is done.
+PHASES_IN_EVERY_RUN = ("checks", "migrate", "switch", "settle")
+# One that the old release serves after, and one after which only the new one can.
+CLOSED_IN_EVERY_RUN = ("maintenance", "start")
+
+
+def ringed(phases, sample):
+    """Phases as parameters; those outside of the sample are met in full."""
+    return [pytest.param(phase, marks=() if phase in sample else pytest.mark.full) for phase in phases]
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +34,31 @@ def killer(site):
         yield found
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_a_system_call(killer, kind):
+def sweep(killer, kind: str, points: int) -> None:
+    """Kill an operation at so many points, under visitors; the same questions after each."""
     print(f"seed {SEED}")
     with killer.visited() as seen:
-        outcomes = list(killer.sweep(kind, POINTS, SEED))
+        outcomes = list(killer.sweep(kind, points, SEED))
     for outcome in outcomes:
         print("killed" if outcome.killed else "not reached", outcome.served, outcome.point)
     assert told(outcomes) == []
     assert set(seen) <= ({200, "maintenance"} if kind == CONTRACT else {200}), seen
-    assert seen[200] > 100, "too few requests to say anything"
-    # which calls there are differs a little from run to run: threads of the deployer, and how often it has to wait
-    assert sum(outcome.killed for outcome in outcomes) >= POINTS - 2
+    assert seen[200] > 10 * points, "too few requests to say anything"
+    assert sum(outcome.killed for outcome in outcomes) == points
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_a_system_call(killer, kind):
+    sweep(killer, kind, POINTS)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_every_system_call(killer, kind):
+    sweep(killer, kind, SWEEP)
+
+
+@pytest.mark.parametrize("phase", ringed(PHASES, PHASES_IN_EVERY_RUN))
 def test_killed_in_a_phase(killer, phase):
     with killer.visited() as seen:
         outcome = killer.kill_in(phase, PUSH_MIGRATION)
@@ -47,7 +67,7 @@ def test_killed_in_a_phase(killer, phase):
     assert set(seen) == {200}, seen
 
 
-@pytest.mark.parametrize("phase", ("maintenance", "migrate", "start", "switch"))
+@pytest.mark.parametrize("phase", ringed(CLOSED, CLOSED_IN_EVERY_RUN))
 def test_killed_behind_the_maintenance_page(killer, phase):
     """A column goes: there is no way back that loses nothing. Either it is still there, or the new release serves."""
     with killer.visited() as seen:

@@ -21,15 +21,11 @@ from load import Visitors
 sys.path.insert(0, str(ROOT / "molecule/projects"))
 
 import corpus
+from cases import params
 
-CASES = [
-    pytest.param(case, host, id=f"{case.name} on {host}", marks=pytest.mark.xdist_group(host))
-    for case in corpus.chosen()
-    for host in case.hosts
-]
 STATIC = re.compile(r'(?:href|src)="(/static/[^"?]+\.(?:css|js))')
 LIVE = re.compile(r" is live as \S+ \(([\d.]+) s\)")
-PATIENCE = 900.0  # seconds a first push may take: its packages come from the index
+PATIENCE = 3600.0  # seconds a first push may take: its packages come from the index
 
 
 def asked(machine: Machine, *words: str) -> str:
@@ -69,7 +65,7 @@ def made(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Pat
     return Site(case.name, fleet[host], folder)
 
 
-@pytest.mark.parametrize(("case", "host"), CASES)
+@pytest.mark.parametrize(("case", "host"), params())
 def test_large_application(case: corpus.Case, host: str, fleet: dict[str, Machine], ephemeral: Path) -> None:
     site = made(case, host, fleet, ephemeral)
     (ROOT / "test-results").mkdir(exist_ok=True)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The play of the scenario, again: nothing is left to do, no secret is told, what was taken away comes back."""
+"""The play of the scenario on new hosts: predicted, done, nothing left to do; no secret is told.
+
+In full once more: what was taken away comes back.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,11 @@ def story(play: Play) -> dict[str, set[tuple[str, str]]]:
     return {name: set(RESULT.findall(text)) for name, _bracket, text in tasks}
 
 
-@pytest.fixture(scope="module")
-def plays(playbooks: Playbooks, fleet: dict[str, Machine]) -> dict[str, Play]:
-    """The play on hosts where the project's work was undone: predicted, done, done again, all with every word."""
-    for host in fleet.values():
-        on(host, f"cd {PROJECT} && rm -rf db.sqlite3 static dump.json locale/de/LC_MESSAGES/django.mo")
+pytestmark = pytest.mark.xdist_group("play")
+
+
+def three(playbooks: Playbooks) -> dict[str, Play]:
+    """The play predicted, done, done again, all with every word."""
     words = ("-vvv", "--diff")
     return {
         "predicted": playbooks.run(PLAY, *words, check=True),
@@ -41,7 +44,20 @@ def plays(playbooks: Playbooks, fleet: dict[str, Machine]) -> dict[str, Play]:
     }
 
 
-def test_what_was_taken_away_comes_back_as_predicted(plays: dict[str, Play]) -> None:
+def undo(fleet: dict[str, Machine]) -> None:
+    """Take the project's work away: on hosts that are new there is none."""
+    for host in fleet.values():
+        on(host, f"cd {PROJECT} && rm -rf db.sqlite3 static dump.json locale/de/LC_MESSAGES/django.mo")
+
+
+@pytest.fixture(scope="module")
+def plays(playbooks: Playbooks, fleet: dict[str, Machine]) -> dict[str, Play]:
+    """The play on hosts that are new, or that a developer tests again."""
+    undo(fleet)
+    return three(playbooks)
+
+
+def see_what_was_predicted(plays: dict[str, Play]) -> None:
     predicted, done = story(plays["predicted"]), story(plays["done"])
     again = "Several steps, with one start of Django"  # what earlier tasks have done by then; a prediction has none
     assert {status for status, _host in predicted.pop(again)} == {"changed"}
@@ -50,8 +66,26 @@ def test_what_was_taken_away_comes_back_as_predicted(plays: dict[str, Play]) -> 
     assert sum(("changed", "modules-trixie") in answers for answers in done.values()) == 10
 
 
-def test_nothing_is_left_to_do(plays: dict[str, Play]) -> None:
+def see_nothing_left(plays: dict[str, Play]) -> None:
     assert {status for answers in story(plays["again"]).values() for status, _host in answers} == {"ok"}
+
+
+def test_what_happens_is_what_was_predicted(plays: dict[str, Play]) -> None:
+    see_what_was_predicted(plays)
+
+
+def test_nothing_is_left_to_do(plays: dict[str, Play]) -> None:
+    see_nothing_left(plays)
+
+
+@pytest.mark.full
+def test_what_was_taken_away_comes_back_as_predicted(
+    plays: dict[str, Play], playbooks: Playbooks, fleet: dict[str, Machine]
+) -> None:
+    undo(fleet)
+    anew = three(playbooks)
+    see_what_was_predicted(anew)
+    see_nothing_left(anew)
 
 
 @pytest.mark.parametrize("which", ["predicted", "done", "again"])

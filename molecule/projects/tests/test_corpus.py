@@ -21,12 +21,9 @@ from load import Visitors
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
+from cases import params
 
-CASES = [
-    pytest.param(case, host, id=f"{case.name} on {host}", marks=pytest.mark.xdist_group(host))
-    for case in corpus.chosen()
-    for host in case.hosts
-]
+PATIENCE = 300  # seconds for what the journal tells
 
 
 def is_as_said(answer: Response, page: corpus.Page) -> bool:
@@ -48,7 +45,7 @@ def look_at(site: Site, page: corpus.Page) -> None:
     if page.logged:
         told = re.search(r"<code>([0-9a-f]{32})</code>", answer.text)
         assert told, answer.text
-        eventually(lambda: page.logged in logged(site, told[1]), 10, f"{page.logged} in the journal")
+        eventually(lambda: page.logged in logged(site, told[1]), PATIENCE, f"{page.logged} in the journal")
 
 
 def logged(site: Site, request: str) -> str:
@@ -57,7 +54,7 @@ def logged(site: Site, request: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
-@pytest.mark.parametrize(("case", "host"), CASES)
+@pytest.mark.parametrize(("case", "host"), params())
 def test_project_as_it_is(case: corpus.Case, host: str, site: Site) -> None:
     first = site.push()
     if case.refused:

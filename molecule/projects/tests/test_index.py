@@ -7,23 +7,18 @@ import subprocess
 import time
 from pathlib import Path
 
-import corpus
 import projects
 import pytest
 import yaml
-from hosts import Done, Machine, Playbooks, Site
+from cases import params
+from hosts import Done, Playbooks, Site
 
 NAME = "private-index"
 PASSWORD = "s3cret/word"
 WRITTEN = "s3cret(/|%2F)word"  # as it is, and as it stands in a URL
 VARIABLES = f"/etc/djdeploy/sites/{NAME}.build.env"
 PLACES = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
-CASE = next(case for case in corpus.cases() if case.name == NAME)
-HOST = CASE.hosts[0]
-pytestmark = [
-    pytest.mark.skipif(CASE not in corpus.chosen(), reason="the case is not chosen (DJDEPLOY_CASES)"),
-    pytest.mark.xdist_group(HOST),
-]
+pytestmark = pytest.mark.parametrize(("case", "host"), params(NAME))
 #: Reads a password, and until its input ends the words of all processes: those that hold it, and how many build.
 WATCH = """\
 import glob, select, sys
@@ -50,12 +45,6 @@ version = "1"
 requires-python = ">=3.11"
 dependencies = ["Django~=5.2", "company-words", "gunicorn", "psycopg[binary]"]
 """
-
-
-@pytest.fixture
-def site(fleet: dict[str, Machine], ephemeral: Path) -> Site:
-    """The site as test_corpus.py left it."""
-    return Site(NAME, fleet[HOST], ephemeral / "projects" / HOST)
 
 
 def push_anew(site: Site) -> Done:
@@ -106,11 +95,11 @@ def test_unknown_ca_names_the_key_to_set_and_that_helps(site: Site, ephemeral: P
     site.machine.root("rm /usr/local/share/ca-certificates/djdeploy-company.crt && update-ca-certificates --fresh")
     done = push_anew(site)
     refused(site, done, "localhost:8443 shows a certificate this host does not trust", "djdeploy_ca_certificates")
-    (ephemeral / "company.pem").write_text(site.machine.root("cat /opt/index/ca.pem"))
-    (ephemeral / "trust.yml").write_text(TRUST.format(host=HOST))
+    (site.folder / "company.pem").write_text(site.machine.root("cat /opt/index/ca.pem"))
+    (site.folder / "trust.yml").write_text(TRUST.format(host=site.machine.name))
     known = yaml.safe_load((ephemeral / "inventory/connections.yml").read_text())["all"]["vars"]
-    trusted = [*known["djdeploy_ca_certificates"], str(ephemeral / "company.pem")]
-    play = playbooks.run(str(ephemeral / "trust.yml"), djdeploy_ca_certificates=trusted)
+    trusted = [*known["djdeploy_ca_certificates"], str(site.folder / "company.pem")]
+    play = playbooks.run(str(site.folder / "trust.yml"), djdeploy_ca_certificates=trusted)
     assert play.status == 0, play.output
     again = push_anew(site)
     assert again.status == 0, again.output

@@ -8,20 +8,16 @@ from pathlib import Path
 
 import projects
 import pytest
-from hosts import Machine, Site
+from hosts import Site
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
+from cases import params
 
 NAME = "python-other"
-CASE = next(case for case in corpus.cases() if case.name == NAME)
-HOST = CASE.hosts[0]
 MANAGED = "/var/lib/djdeploy/pythons/cpython-3.11.2-linux-*"
-pytestmark = [
-    pytest.mark.skipif(CASE not in corpus.chosen(), reason="the case is not chosen (DJDEPLOY_CASES)"),
-    pytest.mark.xdist_group(HOST),
-]
+pytestmark = pytest.mark.parametrize(("case", "host"), params(NAME))
 #: What settles after each release, as if a day were gone.
 PRUNE = """\
 import time
@@ -30,12 +26,6 @@ time.time = lambda: then
 from djdeploy_engine import pythons
 pythons.prune()
 """
-
-
-@pytest.fixture
-def site(fleet: dict[str, Machine], ephemeral: Path) -> Site:
-    """The site as test_corpus.py left it, and then each test of this file the next one."""
-    return Site(NAME, fleet[HOST], ephemeral / "projects" / HOST)
 
 
 def wants(site: Site, specifier: str, version: str = "") -> None:

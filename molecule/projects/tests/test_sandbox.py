@@ -10,29 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import Machine, Site
+from hosts import Site
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import corpus
+from cases import params
 
 NAME = "build-commands"
-CASE = next(case for case in corpus.cases() if case.name == NAME)
 ALLOWED = {"a directory of its own"}  # its cache
 GIVEN = {"NOTES_GREETING": 'Grüße: "$HOME" %n', "SECRET_KEY": "only-for-the-build"}
-
-
-HOSTS = [pytest.param(host, marks=pytest.mark.xdist_group(host)) for host in CASE.hosts]
-pytestmark = [
-    pytest.mark.skipif(CASE not in corpus.chosen(), reason="the case is not chosen (DJDEPLOY_CASES)"),
-    pytest.mark.parametrize("host", HOSTS),
-]
-
-
-@pytest.fixture
-def site(host: str, fleet: dict[str, Machine], ephemeral: Path) -> Site:
-    """The site of the case as test_corpus.py left it: pushed twice, so there is a `current` to be written to."""
-    return Site(NAME, fleet[host], ephemeral / "projects" / host)
+pytestmark = pytest.mark.parametrize(("case", "host"), params(NAME))
 
 
 @pytest.fixture
@@ -70,7 +57,7 @@ def test_what_was_tried_is_there(site: Site) -> None:
         ("raise SystemExit('the front end is broken')", ["the front end is broken", "failed (status 1)"]),
         ("import socket; socket.create_connection(('example.invalid', 443))", ["build_network: true"]),
         ("open('/etc/djdeploy/sites/build-commands.env')", ["No such file or directory"]),
-        ("import time; time.sleep(60)", ["did not end within 5 s", "build_timeout"]),
+        ("import time; time.sleep(600)", ["did not end within 10 s", "build_timeout"]),
     ],
 )
 def test_a_build_that_fails(changes: Site, command: str, says: list[str]) -> None:

@@ -14,13 +14,9 @@ from hosts import Machine, Site
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
+from cases import params
 
-CASES = [
-    pytest.param(case, host, id=host, marks=pytest.mark.xdist_group(host))
-    for case in corpus.chosen()
-    if case.name == "two-databases"
-    for host in case.hosts
-]
+CASES = params("two-databases")
 STARS = """\
 from django.db import migrations, models
 

@@ -6,39 +6,39 @@ from __future__ import annotations
 import gzip
 import re
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
 
 import corpus
 import pytest
-from hosts import Machine, Site
+from cases import marks, params
+from corpus import pushed_to
+from hosts import Site
 
-HASHED = ("asgi-only", "channels", "decouple", "environ", "pyproject", "sqlite", "uv")  # one host each has two of them
+# Of these the first on a host is looked at, and one of this run if there is one.
+HASHED = ("asgi-only", "channels", "decouple", "environ", "pyproject", "sqlite", "uv")
 PLAIN, OURS, WHITENOISE = "nothing", "hashed by Django", "whitenoise"
 
 
-def cases() -> list[tuple[str, str, str, str]]:
-    """Kind of project, form of a file, site, host, of what test_corpus.py has pushed."""
-    found = []
+def looked_at() -> Iterator[tuple[str, str, corpus.Case, str]]:
+    """Kind of project, form of a file, case, host, of what test_corpus.py has pushed."""
     for host in corpus.HOSTS:
-        here = [case.name for case in corpus.chosen() if host in case.hosts]
-        hashed = [name for name in here if name in HASHED][:1]
-        found += [(PLAIN, form, name, host) for name in here if name == PLAIN for form in ("br", "gzip")]
-        found += [(OURS, form, name, host) for name in hashed for form in ("br", "gzip")]
-        found += [(WHITENOISE, "gzip", name, host) for name in here if name == WHITENOISE]
-    return found
+        here = [case for case in corpus.chosen() if host in case.hosts]
+        hashed = sorted((case for case in here if case.name in HASHED), key=lambda case: host not in pushed_to(case))
+        for case in here:
+            if case.name == PLAIN or case in hashed[:1]:
+                yield from ((PLAIN if case.name == PLAIN else OURS, form, case, host) for form in ("br", "gzip"))
+            if case.name == WHITENOISE:
+                yield WHITENOISE, "gzip", case, host
 
 
-CASES = [pytest.param(*case, marks=pytest.mark.xdist_group(case[-1])) for case in cases()]
-WITH_WHITENOISE = [
-    pytest.param(host, marks=pytest.mark.xdist_group(host)) for kind, *_, host in cases() if kind == WHITENOISE
+LOOKED_AT = [
+    pytest.param(kind, form, case, host, id=f"{kind}, {form}, {host}", marks=marks(case, host))
+    for kind, form, case, host in looked_at()
 ]
 
 
-@pytest.mark.parametrize(("kind", "form", "name", "host"), CASES)
-def test_compressed_form_is_served(
-    kind: str, form: str, name: str, host: str, fleet: dict[str, Machine], ephemeral: Path
-) -> None:
-    site = Site(name, fleet[host], ephemeral / "projects" / host)
+@pytest.mark.parametrize(("kind", "form", "case", "host"), LOOKED_AT)
+def test_compressed_form_is_served(kind: str, form: str, case: corpus.Case, host: str, site: Site) -> None:
     link = re.search(r'href="(/static/admin/css/base[.0-9a-f]*\.css)"', site.get("/admin/login/").text)
     assert link and bool(re.search(r"\.[0-9a-f]{12}\.", link[1])) == (kind != PLAIN)
     plain, packed = site.get(link[1]), site.get(link[1], headers={"Accept-Encoding": form})
@@ -60,9 +60,9 @@ def test_compressed_form_is_served(
         assert for_ever == (kind != PLAIN), "only a name with a digest means the same for ever"
 
 
-@pytest.mark.parametrize("host", WITH_WHITENOISE)
-def test_whitenoise_is_left_alone(host: str, fleet: dict[str, Machine]) -> None:
+@pytest.mark.parametrize(("case", "host"), params(WHITENOISE))
+def test_whitenoise_is_left_alone(case: corpus.Case, host: str, site: Site) -> None:
     """It compressed by itself, so nothing is compressed again: neither its own list of forms nor its files change."""
-    told = fleet[host].root("cd /srv/whitenoise/current/static/admin && ls css/base.*.css*; find . -name '*.br'")
+    told = site.machine.root("cd /srv/whitenoise/current/static/admin && ls css/base.*.css*; find . -name '*.br'")
     names = told.split()
     assert len(names) == 2 and names[1] == f"{names[0]}.gz", told

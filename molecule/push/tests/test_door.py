@@ -16,7 +16,7 @@ def ssh(web, ephemeral):
 
     def run(*words: str, key: str = "laptop", options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         command = ["ssh", *web.ssh_options(ephemeral / key), *options, f"git@{web.address}", *words]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
 
     return run
 
@@ -76,7 +76,7 @@ def test_unknown_key_gets_nowhere(site, web, tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "stranger"], check=True)
     for key in (tmp_path / "stranger", STATE / "id_ed25519"):
         words = ["ssh", *web.ssh_options(key), f"git@{web.address}", "git-receive-pack 'notes'"]
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
         assert done.returncode == 255 and "Permission denied" in done.stderr
 
 
