@@ -346,17 +346,57 @@ def test_to_yaml_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "publish_http", "reason"),
+    ("suite", "publish_http", "provisioned", "reason"),
     [
-        (None, False, None),
-        ("trixie", False, None),
-        ("bookworm", False, "runs trixie, not bookworm"),
-        (None, True, "does not publish"),
+        (None, False, False, None),
+        ("trixie", False, False, None),
+        ("bookworm", False, False, "runs trixie, not bookworm"),
+        (None, True, False, "does not publish"),
+        (None, False, True, "web1 exists and is bare, not provisioned"),
     ],
 )
-def test_mismatch(suite: str | None, publish_http: bool, reason: str | None) -> None:
-    found = host.mismatch(WEB1, suite, publish_http)
+def test_mismatch(suite: str | None, publish_http: bool, provisioned: bool, reason: str | None) -> None:
+    found = host.mismatch(WEB1, suite, publish_http, provisioned)
     assert found is None if reason is None else reason in found
+
+
+def test_mismatch_of_a_provisioned_host() -> None:
+    web1 = replace(WEB1, provisioned=True)
+    assert host.mismatch(web1, "trixie", False, True) is None
+    assert host.mismatch(web1, "trixie", False, False) == "web1 exists and is provisioned, not bare"
+
+
+@pytest.mark.parametrize("label", ["true", "false", None])
+def test_a_host_knows_whether_it_began_provisioned(label: str | None) -> None:
+    of_podman = inspected(p22="40022")
+    if label is not None:  # hosts from before there were such have none
+        of_podman["Config"]["Labels"]["djdeploy.provisioned"] = label
+    assert host.host_of(of_podman).provisioned is (label == "true")
+
+
+@pytest.mark.parametrize("provisioned", [True, False])
+def test_a_host_says_by_its_label_how_it_began(provisioned: bool) -> None:
+    options = host.create_options("web1", "trixie", "10.1.2.10", "ssh-ed25519 AAAA", False, provisioned)
+    assert f"djdeploy.provisioned={'true' if provisioned else 'false'}" in options
+
+
+def test_each_suite_has_a_lock_of_its_own_for_provisioned_images() -> None:
+    locks = {host.LOCK, *map(host.provisioned_lock, host.SUITES)}
+    assert len(locks) == 1 + len(host.SUITES)
+    assert {lock.parent for lock in locks} == {host.LOCK.parent}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "provisioned"),
+    [
+        (["up", "web1"], False),
+        (["up", "--provisioned", "web1"], True),
+        (["image"], False),
+        (["image", "--provisioned", "bookworm"], True),
+    ],
+)
+def test_provisioned_is_asked_for(arguments: list[str], provisioned: bool) -> None:
+    assert host.parser().parse_args(arguments).provisioned is provisioned
 
 
 @pytest.mark.parametrize(

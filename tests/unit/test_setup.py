@@ -18,7 +18,7 @@ PYTHON = """\
 case "$*" in
     *version_info* | *ensurepip*) ;;
     *sys.base_prefix*) echo "${VERSION:-3.11} /usr" ;;
-    "-m venv --clear .venv") 
+    "-m venv --clear .venv")
         rm -rf .venv && mkdir -p .venv/bin && cp -p "$0" .venv/bin/python && echo venv >>notes
         sed -i "s/{VERSION:-3.11}/{NOTHING:-${VERSION:-3.11}}/" .venv/bin/python
         ;;

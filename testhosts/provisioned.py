@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a provisioned image is: a bare host on which site.yml has run for both groups and no site.
+
+Its name holds a digest of everything that decides what is in it, so one that is out of date is never booted. All here
+is data in, data out; `building` does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = "localhost/djdeploy-host-provisioned"
+SUITE_LABEL = "djdeploy.provisioned-suite"
+CHECKOUT_LABEL = "djdeploy.checkout"  # the image has it from the host it was made of
+
+COLLECTION = "collections/ansible_collections/djdeploy/django"
+# Files and directories of the checkout that can change what site.yml makes of a bare host.
+INPUTS = (
+    "site.yml",
+    "playbooks/site.yml",
+    "ansible.cfg",
+    "requirements-dev.txt",
+    "requirements.yml",
+    f"{COLLECTION}/galaxy.yml",
+    f"{COLLECTION}/meta",
+    f"{COLLECTION}/plugins",
+    f"{COLLECTION}/roles",
+    "script/host",
+    "testhosts",
+)
+CASES = "molecule/*/corpus/*/case.toml"
+# Debian packages that scenarios install later: what site.yml adds for the first site that asks, and what tests use.
+LATER_PACKAGES = ("faketime", "mariadb-server", "pgbouncer", "redis-server", "strace")
+# What has to work on a host before its image is kept.
+SERVICES = ("djdeploy-deployer.socket", "nginx.service", "postgresql.service")
+
+
+def builder_name(suite: str) -> str:
+    """Name the host an image is made of; it is left for a look when that fails."""
+    return f"provisioning-{suite}"
+
+
+def image_name(suite: str, digest: str) -> str:
+    """Name a provisioned image."""
+    return f"{REPOSITORY}:{suite}-{digest}"
+
+
+def is_input(name: str) -> bool:
+    """Whether a file of this name can change the outcome: not what tools leave behind, not what only people read."""
+    return not (name.startswith(".") or name.endswith((".pyc", "~", ".md")))
+
+
+def input_files(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file that decides what site.yml makes of a host: its path in the checkout, and its content."""
+    for name in INPUTS:
+        top = root / name
+        below = [path for path in top.rglob("*") if path.is_file()] if top.is_dir() else [top]
+        for path in sorted(below):
+            if is_input(path.name) and "__pycache__" not in path.parts:
+                yield path.relative_to(root).as_posix(), path.read_bytes()
+
+
+def case_packages(texts: Iterable[str]) -> set[str]:
+    """The Debian packages that sites of these case files ask for."""
+    return {package for text in texts for package in tomllib.loads(text).get("site", {}).get("packages", ())}
+
+
+def later_packages(root: Path) -> list[str]:
+    """The Debian packages to have at hand: a scenario installs them on top, without a download."""
+    texts = [path.read_text(encoding="utf-8") for path in root.glob(CASES)]
+    return sorted(case_packages(texts).union(LATER_PACKAGES))
+
+
+def digest(recipe: str, files: Iterable[tuple[str, bytes]], packages: Iterable[str]) -> str:
+    """Name everything that decides what is in a provisioned image.
+
+    :param recipe: of the bare image.
+    :param files: names and contents, the certificates that hosts are given among them.
+    :param packages: what is downloaded for later.
+    """
+    hashes = [(name, hashlib.sha256(content).hexdigest()) for name, content in files]
+    text = json.dumps([recipe, sorted(hashes), sorted(packages)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build_inventory(connections: Mapping[str, Any], certificates: Iterable[str]) -> dict[str, Any]:
+    """The inventory of a build: the one host is in both groups, and there is no site.
+
+    :param connections: an inventory that says how hosts are reached.
+    :param certificates: files of the machine's own certificate authorities.
+    """
+    names: dict[str, Any] = {name: {} for name in connections["all"]["hosts"]}
+    return {
+        "all": {
+            **connections["all"],
+            "vars": {"djdeploy_sites": {}, "djdeploy_ca_certificates": list(certificates)},
+            "children": {"web": {"hosts": names}, "database": {"hosts": names}},
+        }
+    }
+
+
+def ansible_environment(environment: Mapping[str, str], root: Path) -> dict[str, str]:
+    """The environment of site.yml: the settings of the checkout, whatever the caller (molecule) sets for its own."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return {**kept, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+
+
+def play_name(line: str) -> str | None:
+    """The name of the play that begins with a line of ansible-playbook's output."""
+    match = re.match(r"PLAY \[(.*)\] \*+$", line.rstrip())
+    return match[1] if match else None
+
+
+def download_command(packages: Iterable[str]) -> list[str]:
+    """Fill apt's archive. What is installed already needs no archive any more, so the old content goes first."""
+    install = 'apt-get -qq install --yes --no-install-recommends --download-only -- "$@"'
+    return ["sh", "-euc", f"apt-get clean; DEBIAN_FRONTEND=noninteractive {install}", "warm", *packages]
+
+
+# Runs on the host, which is switched off after it. PostgreSQL must have written everything: the image is its disk.
+# The key of ssl-cert stays, which all hosts of one image share: they are thrown away, and those that speak TLS with
+# each other (the scenario `fleet`) begin bare. The stamps of timers go, for a job that is overdue would run at boot.
+FORGET = """
+systemctl stop nginx.service djdeploy-deployer.socket postgresql.service 'postgresql@*.service' \
+    'apt-daily*.timer' dpkg-db-backup.timer
+for cluster in /var/lib/postgresql/*/main; do
+    version=${cluster%/main}
+    "/usr/lib/postgresql/${version##*/}/bin/pg_controldata" "$cluster" | grep -q 'cluster state: *shut down$'
+done
+rm -rf /root/.ssh /root/.ansible /root/.cache /etc/ssh/ssh_host_* /var/lib/systemd/random-seed \
+    /var/lib/systemd/credential.secret /var/lib/systemd/timers /var/lib/dbus/machine-id /var/tmp/*
+find /var/log -path /var/log/journal -prune -o -type f -exec truncate --size 0 {} +
+: >/etc/machine-id
+"""
+
+
+def forget_command() -> list[str]:
+    """Make a host forget what belongs to one machine; systemd and script/host give the next one its own."""
+    return ["sh", "-euc", FORGET]
+
+
+def commit_command(container: str, suite: str, image: str) -> list[str]:
+    """The podman command that keeps a host that is switched off as an image."""
+    return ["commit", "--quiet", "--change", f"LABEL {SUITE_LABEL}={suite}", container, image]
+
+
+def outdated(images: Iterable[Mapping[str, Any]], keep: str, checkout: str, exists: Mapping[str, bool]) -> list[str]:
+    """Which images of one suite nobody will boot again: older ones of this checkout, and those whose checkout is gone.
+
+    :param images: as `podman images --format json` lists them.
+    :param keep: the name of the one that stays.
+    :param exists: checkouts the images belong to -> whether they are still there.
+    """
+    old = []
+    for image in images:
+        made_by = (image.get("Labels") or {}).get(CHECKOUT_LABEL, "")
+        names = [name for name in image.get("Names") or () if name != keep]
+        old += names if made_by == checkout or not exists.get(made_by, False) else []
+    return old
