@@ -17,6 +17,7 @@ PYTHON = """\
 #!/bin/sh
 case "$*" in
     *version_info* | *ensurepip*) ;;
+    "-m pip --version") [ -z "${CUT_OFF:-}" ] ;;
     *sys.base_prefix*) echo "${VERSION:-3.11} /usr" ;;
     "-m venv --clear .venv")
         rm -rf .venv && mkdir -p .venv/bin && cp -p "$0" .venv/bin/python && echo venv >>notes
@@ -103,6 +104,14 @@ def test_another_python_makes_it_anew(checkout: Checkout) -> None:
     checkout.notes()
     assert checkout.setup("venv", VERSION="3.13").returncode == 0
     assert checkout.notes() == ["venv", "pip requirements-dev.txt"]
+
+
+def test_one_that_was_cut_off_is_made_anew(checkout: Checkout) -> None:
+    checkout.setup("controller")
+    checkout.notes()
+    (checkout.root / ".venv/.installed-requirements.txt").unlink()
+    assert checkout.setup("controller", CUT_OFF="1").returncode == 0
+    assert checkout.notes() == ["venv", "pip requirements.txt"]
 
 
 def test_what_pip_could_not_install_is_tried_again(checkout: Checkout) -> None:
