@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The agent's steps about files made of a project's sources: `collectstatic`, `compress`, `compilemessages`."""
 
+# pylint: disable=ansible-bad-function  # runs in the virtualenv of a site, where no Ansible is; nor is its run_command
 # mypy: disable-error-code="import-untyped,import-not-found"
 
 from __future__ import annotations
