@@ -35,7 +35,7 @@ SystemCallFilter=
 """
 UNIT = Path("/run/systemd/system/djdeploy-deployer@.service.d/killing.conf")
 WORKING = ("djdeploy-deployer@*.service", "djdeploy-recover.service")
-PATIENCE = 40.0  # seconds for anything that is waited for
+PATIENCE = 300.0  # seconds for anything that is waited for; a busy machine takes long
 
 
 def run(*words: str) -> str:
