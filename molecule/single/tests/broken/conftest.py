@@ -24,7 +24,7 @@ def at_rest(server):
 
     def wait() -> None:
         pattern = "systemctl list-units --plain --no-legend 'djdeploy-deployer@*' 'djdeploy-recover*'"
-        eventually(lambda: server.run(pattern).stdout.strip() == "", 90, "the deploys end")
+        eventually(lambda: server.run(pattern).stdout.strip() == "", 600, "the deploys end")
 
     return wait
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-SCENARIO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(SCENARIO))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
 import corpus  # noqa: E402  (found by the line above)
 
@@ -127,7 +127,7 @@ def judged(looked) -> dict[str, dict[str, Any]]:
 def proofs(based, on_host) -> dict[str, dict[str, Any]]:
     """What really happens to the code of the base once a migration was applied."""
     given = {case.name: {"rows": case.rows, "writes": case.writes} for case in corpus.CASES}
-    script = (SCENARIO / "prove.py").read_text()
+    script = (HERE / "prove.py").read_text()
     told: dict[str, Any] = json.loads(
         on_host("python3", "-c", shlex.quote(PROVE), stdin=f"{script}\0{json.dumps(given)}")
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The projects of this scenario: `notes` with an app for every kind of column."""
+"""The projects of these tests: `notes` with an app for every kind of column."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from load import Visitors
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import moving as made  # noqa: E402
@@ -20,7 +20,8 @@ FILE = "/srv/moving/shared/db.sqlite3"
 MANY = {"near", "authors", "groups", "permissions", "user_permissions"}
 WAIT_AND_KILL = """\
 began=$(wc -l < {journal}); djdeploy move moving > /tmp/told 2>&1 &
-for _ in $(seq 6000); do
+asked=$!
+while kill -0 $asked 2>/dev/null; do
   tail -n +$((began + 1)) {journal} | grep -q {moment} && break; sleep 0.01
 done
 systemctl kill --signal=KILL 'djdeploy-deployer@*'; wait; cat /tmp/told

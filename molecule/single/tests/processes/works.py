@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The project of this scenario: startproject with the app beside this file."""
+"""The project of these tests: startproject with the app beside this file."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ def test_restore_point_is_in_the_archived_log(back, archiving, server, psql):
     label = f"djdeploy-back-{newest}"
     assert f"restore point {label}" in pushed.output, pushed.output
     segment = psql("select pg_walfile_name(pg_switch_wal())")
-    eventually(lambda: server.file(f"{archiving}/{segment}").exists, 30, "the log is archived")
+    eventually(lambda: server.file(f"{archiving}/{segment}").exists, 300, "the log is archived")
     dump = f"$(ls /usr/lib/postgresql/*/bin/pg_waldump | tail -n 1) --rmgr XLOG {archiving}/{segment}"
     assert f"RESTORE_POINT {label}" in server.run(dump).stdout
 

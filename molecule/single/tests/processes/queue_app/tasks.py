@@ -25,6 +25,15 @@ def work(number, seconds):
 
 
 @shared_task
+def stand_by(number):
+    """A long job: it tells that it began, and goes on until it is told to end."""
+    tell("celery-began", number)
+    while not DONE.with_name(f"end-{number}").exists():
+        time.sleep(0.1)
+    tell("celery", number)
+
+
+@shared_task
 def beat():
     tell("beat", time.time_ns())
 

@@ -20,7 +20,9 @@ def ask(request):
     connection = redis.from_url(os.environ["REDIS_URL"])
     for number in range(first, first + count):
         seconds = float(request.GET.get("seconds") or (3 if number % 50 == 0 else 0.1 + number % 7 / 10))
-        if request.GET.get("queue") == "rq":
+        if request.GET.get("queue") == "long":
+            tasks.stand_by.delay(number)
+        elif request.GET.get("queue") == "rq":
             rq.Queue(connection=connection).enqueue(tasks.rq_work, number, seconds)
         else:
             tasks.work.delay(number, seconds)
