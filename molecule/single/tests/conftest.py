@@ -15,7 +15,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the order as it is but for the folders of LAST."""
 
     def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(HERE).parts[0]
-        return LAST.index(folder) if folder in LAST else -1
+        folder = item.path.parent
+        return LAST.index(folder.name) if folder.parent == HERE and folder.name in LAST else -1
 
     items.sort(key=place)
