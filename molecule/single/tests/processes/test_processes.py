@@ -95,7 +95,7 @@ def test_jobs_outlive_pushes(works, server, done, first, pushes, jobs):
         push(works, first + number)
         if number + 1 == OUTLIVED:
             assert str(long) not in dict(done("celery")), "the long job ended before its time"
-            server.check_output("touch /srv/works/shared/end-%s", long)
+            server.check_output(f"touch /srv/works/shared/end-{long}")
     eventually(lambda: len(told("celery")) == jobs and len(told("rq")) == 2 * pushes, PATIENCE, "all jobs are done")
     eventually(lambda: str(long) in dict(done("celery")), PATIENCE, "the long job is done")
     done_twice_would_show(works, done, first + LONG + 1)
