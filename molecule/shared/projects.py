@@ -52,22 +52,22 @@ def commit(project: Path, message: str) -> str:
     return git(project, "rev-parse", "HEAD")
 
 
-# Kinds that are startproject with the app `notes`.
-WITH_NOTES = {"notes", "file", "broken", "watched", "left", "many", "uvicorn", "uwsgi"}
+# Sites whose project is another one than startproject with the app `notes`, and which.
+OTHERS = {"plain": "plain", "quiet": "plain", "corpus": "plain", "wagtail": "wagtail", "shop": "shop"}
 
 
 def make(kind: str, project: Path) -> Path:
     """Make a project of a kind, with one commit, unless it is there already.
 
-    :param kind: `plain` (startproject, untouched), `wagtail` (wagtail start, untouched), `shop` (examples/shop),
-        one of WITH_NOTES (startproject with the app beside this file), among them `file` (the same, with its own
-        SQLite file and media in its tree).
+    :param kind: the name of a site: one of OTHERS, for `plain` (startproject, untouched), `wagtail` (wagtail start,
+        untouched) and `shop` (examples/shop); else startproject with the app beside this file, and for `file` with
+        its own SQLite file and media in its tree.
     """
     if (project / ".git").exists():
         return project
     shutil.rmtree(project, ignore_errors=True)
     project.mkdir(parents=True)
-    lay("notes" if kind in WITH_NOTES else kind, project)
+    lay(OTHERS.get(kind, "notes"), project)
     if kind == "file":
         write(project, "mysite/settings.py", 'MEDIA_ROOT = BASE_DIR / "media"\nMEDIA_URL = "/media/"\n', append=True)
         write(project, "media/brought.txt", "brought in the tree\n")
