@@ -525,6 +525,15 @@ SITE_KEYS: tuple[Key, ...] = (
                 why="A project that loads for long.",
             ),
             Key(
+                "answer_timeout",
+                "integer",
+                "Seconds a release that has answered once gets for each further answer.",
+                default=10,
+                example=30,
+                minimum=1,
+                why="A page that takes long, or a host that is slow or busy at times.",
+            ),
+            Key(
                 "prove_for",
                 "integer",
                 "Seconds a release has to stay healthy before it gets its first visitor.",
