@@ -226,7 +226,9 @@ class State:
 def state(site: Site, release: Release) -> State:
     """Ask the databases of a release what is applied, in one process."""
     concerned = aliases.migrated(release)
-    found = run_steps(site_target(site, release), aliases.steps({"name": "migration_state"}, concerned), timeout=LONGEST)
+    found = run_steps(
+        site_target(site, release), aliases.steps({"name": "migration_state"}, concerned), timeout=LONGEST
+    )
     each = list(zip(concerned, found, strict=True))
     return State(
         [aliases.qualified(alias, name) for alias, one in each for name in one.facts["applied"]],

@@ -29,7 +29,7 @@ PROVEN_AFTER = 3.0  # seconds a new process has to live at least before the old 
 STARTS = 3  # starts of Django it has to outlive: most die when they import, and a worker imports its queue, too
 TICK = 0.25  # seconds between two looks
 MANY = 3  # times a process may come to its end by itself, and well, while it is looked at
-JOB_PATIENCE = 600.0  # seconds a migration behind the page waits for the jobs that run
+WAIT_FOR_JOBS = 600.0  # `migrations.wait_for_jobs` of a site that was written before there was such a key
 RUNS = frozenset({"active", "activating", "reloading"})
 HOLDS = RUNS | {"deactivating"}  # needs the code of its release
 PROCESSES, JOBS = "process", "job"
@@ -408,7 +408,7 @@ def keep(site: Site, live: Release | None, run: runner.Runner = runner.run) -> N
 def pause(site: Site, progress: Progress, run: runner.Runner = runner.run) -> None:
     """Before the page goes up: let processes and jobs come to their end, and none begin.
 
-    :raises EngineError: when a job still runs after some minutes; all of it runs again then.
+    :raises EngineError: when a job still runs after `migrations.wait_for_jobs`; all of it runs again then.
     """
     live = live_release(site.name)
     if live is None or not concerned([live]):
@@ -423,13 +423,14 @@ def pause(site: Site, progress: Progress, run: runner.Runner = runner.run) -> No
         except EngineError:
             go_on(site, run)
             raise
-        end = time.monotonic() + JOB_PATIENCE
+        end = time.monotonic() + float(site.config["migrations"].get("wait_for_jobs") or WAIT_FOR_JOBS)
         while at_work := [unit for unit in look(site.name, run) if unit.what == JOBS and unit.active in HOLDS]:
             if time.monotonic() > end:
                 go_on(site, run)
                 raise EngineError(
                     f"the job {at_work[0].process} still runs, and the database is needed without it",
-                    f"see: djdeploy schedule {site.name}; do it again when it has ended; nothing was changed",
+                    f"see: djdeploy schedule {site.name}; do it again when it has ended, or raise"
+                    " migrations.wait_for_jobs; nothing was changed",
                 )
             time.sleep(1)
         note.text = f"{len(wanted)} ended, none takes work"

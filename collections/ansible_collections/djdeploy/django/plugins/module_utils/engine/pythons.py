@@ -375,7 +375,9 @@ def installed_offers(own: Offer, run: Runner) -> list[Offer]:
     }
     offers = []
     for path in sorted(paths - {own.executable}):
-        completed = run([path, "-I", "-c", "import sys;print('%d.%d.%d' % sys.version_info[:3])"], timeout=PROBE_TIMEOUT)
+        completed = run(
+            [path, "-I", "-c", "import sys;print('%d.%d.%d' % sys.version_info[:3])"], timeout=PROBE_TIMEOUT
+        )
         if completed.returncode == 0:
             offers.append(Offer("installed", completed.stdout.strip(), path))
     return sorted(offers, key=lambda offer: nearness(offer.version))

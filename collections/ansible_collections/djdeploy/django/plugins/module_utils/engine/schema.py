@@ -612,6 +612,16 @@ SITE_KEYS: tuple[Key, ...] = (
                 minimum=0,
                 why="A fast disk, or a site where even a second of waiting is too long.",
             ),
+            Key(
+                "wait_for_jobs",
+                "integer",
+                "Seconds a migration behind the maintenance page waits for jobs of `schedule` that run; then it is"
+                " refused.",
+                default=600,
+                example=3600,
+                minimum=1,
+                why="A job that lasts longer than that, or does on a slow or busy host.",
+            ),
         ),
     ),
     Key(

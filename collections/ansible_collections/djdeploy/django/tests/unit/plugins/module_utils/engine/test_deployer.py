@@ -56,7 +56,7 @@ class Deployers:
     def end(self) -> None:
         """Wait until all have done their work: the caller has its result before the journal has."""
         for thread in self.threads:
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -117,7 +117,7 @@ def test_serve_goes_on_when_the_caller_has_gone(serve: Deployers, shop: Site) ->
     ended, gone = threading.Event(), threading.Event()
 
     def takes_long(site: Site, request: Request, progress: Progress) -> None:
-        gone.wait(5)
+        gone.wait(60)
         for number in range(100):
             progress.say(f"line {number}")
         works(site, request, progress)
@@ -127,7 +127,7 @@ def test_serve_goes_on_when_the_caller_has_gone(serve: Deployers, shop: Site) ->
     caller.sendall(json.dumps(DEPLOY.as_dict()).encode() + b"\n")
     caller.close()
     gone.set()
-    assert ended.wait(5)
+    assert ended.wait(60)
     serve.end()
     assert journal(shop)[-1]["message"] == "shop is live"
 
@@ -289,7 +289,7 @@ def test_ask_of_a_deployer_that_dies(answer: bytes, reset: bool) -> None:
         events.extend(client.ask(DEPLOY, ours))
     assert "djdeploy status shop" in raised.value.hint
     if not reset:
-        thread.join(5)
+        thread.join(60)
 
 
 @pytest.mark.parametrize("exists", [pytest.param(False, id="no_socket"), pytest.param(True, id="nobody_listens")])

@@ -91,7 +91,7 @@ class Door:
         if command is not None:
             env["SSH_ORIGINAL_COMMAND"] = command
         argv = [sys.executable, str(self.root / "program"), *words]
-        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
 
     def push(self, *refspecs: str, site: str = "shop", verb: str = "push") -> subprocess.CompletedProcess[str]:
         env = {
@@ -102,7 +102,7 @@ class Door:
         }
         argv = ["git", verb, f"ssh://git@host/{site}", *refspecs]
         return subprocess.run(
-            argv, cwd=self.work.clone, env=env, capture_output=True, text=True, timeout=20, check=False
+            argv, cwd=self.work.clone, env=env, capture_output=True, text=True, timeout=120, check=False
         )
 
     def tip(self, branch: str = "main") -> str | None:
@@ -246,7 +246,7 @@ def test_login_without_a_command(pushes: Door) -> None:
 
 PUSH = "git-receive-pack '/shop'"
 UPDATE = f"{'1' * 40} {'2' * 40} refs/heads/main"
-NEVER_ENDS = "setsid sleep 20 > /dev/null 2>&1 < /dev/null &"
+NEVER_ENDS = "setsid sleep 120 > /dev/null 2>&1 < /dev/null &"
 
 
 def odd_git(root: Path, script: str) -> str:
@@ -283,7 +283,7 @@ def test_receive_does_not_wait_for_what_git_leaves_behind(pushes: Door, host: Pa
     began = time.monotonic()
     answer = pushes.program("receive", "--key=laptop", "shop", path=odd_git(host, NEVER_ENDS), command=PUSH)
     assert answer.returncode == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_receive_gives_git_the_site_and_none_of_the_callers_settings(pushes: Door, host: Path) -> None:

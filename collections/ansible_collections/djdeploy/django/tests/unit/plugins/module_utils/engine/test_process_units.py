@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import process_units, schedules, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import process_units, schedules, schema, units
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Note, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.process_units import Look
@@ -212,9 +212,7 @@ def test_nothing_of_before_is_started_while_the_site_is_closed(shop: Site, keep:
         pytest.param(0.5, 0.7, 4, 0, 60, 6.0, id="processors that cannot be counted"),
     ],
 )
-def test_proof_time(
-    start: float, came_up: float, copies: int, processors: int, longest: float, seconds: float
-) -> None:
+def test_proof_time(start: float, came_up: float, copies: int, processors: int, longest: float, seconds: float) -> None:
     assert process_units.proof_time(start, came_up, copies, processors, longest) == pytest.approx(seconds)
 
 
@@ -279,9 +277,7 @@ def test_a_process_that_systemd_does_not_come_to_is_not_waited_for_without_end(
         ("x.service: Failed with result 'oom-kill'.", "its process worker ran out of memory"),
     ],
 )
-def test_a_death_between_two_looks_is_seen(
-    shop: Site, keep: Keep, systemd: Systemd, failed: str, wrong: str
-) -> None:
+def test_a_death_between_two_looks_is_seen(shop: Site, keep: Keep, systemd: Systemd, failed: str, wrong: str) -> None:
     systemd.looks["b:worker.1"], systemd.failed = [RUNS, STARTED_AGAIN], failed
     with pytest.raises(EngineError, match=wrong):
         hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE), systemd)
@@ -395,14 +391,20 @@ def test_pause_and_go_on(shop: Site, keep: Keep, systemd: Systemd, progress: Pro
 
 
 def test_pause_gives_up_on_a_job_that_does_not_end(
-    shop: Site, keep: Keep, systemd: Systemd, progress: Progress, monkeypatch: pytest.MonkeyPatch
+    shop: Site, keep: Keep, systemd: Systemd, progress: Progress
 ) -> None:
-    monkeypatch.setattr(process_units, "JOB_PATIENCE", -1.0)
+    shop.config["migrations"]["wait_for_jobs"] = 0.1
     keep(A, "live", processes=WORKS, jobs=JOB)
     systemd.put(A, "clean.1", what="job")
-    with pytest.raises(EngineError, match="the job clean still runs"):
+    with pytest.raises(EngineError, match="the job clean still runs") as raised:
         process_units.pause(shop, progress, systemd)
     assert "a:worker.1" in systemd.running()
+    assert "migrations.wait_for_jobs" in raised.value.hint
+
+
+def test_wait_for_jobs_has_one_default() -> None:
+    (key,) = (key for section in schema.SITE_KEYS for key in section.keys if key.name == "wait_for_jobs")
+    assert key.default == process_units.WAIT_FOR_JOBS
 
 
 def test_a_site_without_processes_asks_systemd_nothing(

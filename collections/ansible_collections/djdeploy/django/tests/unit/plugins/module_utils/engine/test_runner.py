@@ -7,8 +7,10 @@ import grp
 import json
 import os
 import pwd
+import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, within: float = 3) -> bool:
+def ends(pid: int, within: float = 30) -> bool:
     end = time.monotonic() + within
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
@@ -58,7 +60,7 @@ def ends(pid: int, within: float = 3) -> bool:
 def test_run_returns_what_it_said(script: str, returncode: int, stdout: str, stderr: str) -> None:
     before = os.umask(0o077)
     try:
-        done = runner.run(["sh", "-c", script], timeout=10)
+        done = runner.run(["sh", "-c", script], timeout=60)
     finally:
         os.umask(before)
     assert (done.returncode, done.stdout, done.stderr) == (returncode, stdout, stderr)
@@ -104,7 +106,7 @@ def test_run_lines_come_while_it_runs(tmp_path: Path) -> None:
 
     script = f"echo one; until test -e {gate}; do sleep 0.01; done; echo; echo two; echo three >&2"
     errors: list[str] = []
-    done = runner.run(["sh", "-c", script], timeout=5, on_stdout=hear, on_stderr=errors.append)
+    done = runner.run(["sh", "-c", script], timeout=60, on_stdout=hear, on_stderr=errors.append)
     assert (heard, errors) == (["one", "", "two"], ["three"])
     assert done.stdout == "one\n\ntwo\n", "what was heard is also returned"
 
@@ -124,15 +126,15 @@ def test_run_lines_come_while_it_runs(tmp_path: Path) -> None:
     ids=["text", "empty", "more than a pipe holds", "not read", "much not read"],
 )
 def test_run_stdin(argv: list[str], stdin: str, stdout: str) -> None:
-    done = runner.run(argv, stdin=stdin, timeout=10)
+    done = runner.run(argv, stdin=stdin, timeout=60)
     assert (done.returncode, done.stdout) == (0, stdout)
 
 
 def test_run_stdin_nobody_reads_does_not_outlast_the_timeout() -> None:
     began = time.monotonic()
     with pytest.raises(EngineError, match=r"sleep did not end within 0\.2 s"):
-        runner.run(["sleep", "20"], stdin="x" * 1_000_000, timeout=0.2)
-    assert time.monotonic() - began < 3
+        runner.run(["sleep", "600"], stdin="x" * 1_000_000, timeout=0.2)
+    assert time.monotonic() - began < 60
 
 
 # --- it ends --------------------------------------------------------------------------------------
@@ -140,12 +142,12 @@ def test_run_stdin_nobody_reads_does_not_outlast_the_timeout() -> None:
 
 def test_run_timeout_kills_it_and_its_children(tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    script = f"echo half a story >&2; sleep 60 & echo $! > {note}; wait"
+    script = f"echo half a story >&2; sleep 600 & echo $! > {note}; wait"
     began = time.monotonic()
     with pytest.raises(EngineError) as raised:
-        runner.run(["sh", "-c", script], timeout=0.3)
-    assert time.monotonic() - began < 3
-    assert raised.value.message == "sh did not end within 0.3 s and was killed"
+        runner.run(["sh", "-c", script], timeout=3)
+    assert time.monotonic() - began < 60
+    assert raised.value.message == "sh did not end within 3 s and was killed"
     assert raised.value.detail == "half a story\n"
     assert ends(int(note.read_text()))
 
@@ -155,10 +157,33 @@ def test_run_child_left_behind_is_not_waited_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(runner, "LEFT_BEHIND", 0.2)
     note = tmp_path / "pid"
     began = time.monotonic()
-    done = runner.run(["sh", "-c", f"echo done; sleep 60 & echo $! > {note}"], timeout=30)
-    assert time.monotonic() - began < 3
+    done = runner.run(["sh", "-c", f"echo done; sleep 600 & echo $! > {note}"], timeout=300)
+    assert time.monotonic() - began < 60
     assert (done.returncode, done.stdout) == (0, "done\n")
     assert ends(int(note.read_text()))
+
+
+def test_run_output_is_whole_although_it_is_read_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host the program has long ended when its last lines are heard."""
+    monkeypatch.setattr(runner, "LEFT_BEHIND", 0.1)
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        time.sleep(0.2)
+        heard.append(line)
+
+    done = runner.run(["sh", "-c", "echo one; echo two; echo three"], on_stdout=hear)
+    assert (heard, done.stdout) == (["one", "two", "three"], "one\ntwo\nthree\n")
+
+
+def test_run_child_that_left_the_session_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LEFT_BEHIND", 0.1)
+    monkeypatch.setattr(runner, "REST", 0.5)
+    note = tmp_path / "pid"
+    done = runner.run(["sh", "-c", f"echo done; setsid sleep 600 & echo $! > {note}"], timeout=300)
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    with suppress(ProcessLookupError):
+        os.kill(int(note.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

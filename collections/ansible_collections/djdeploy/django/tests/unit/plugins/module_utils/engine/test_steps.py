@@ -72,6 +72,19 @@ def test_events_are_handed_on_as_they_come() -> None:
     assert results == [StepResult("check", False)]
 
 
+def test_time_until_django_is_set_up_is_told() -> None:
+    """The whole of it, not only what Django itself took: that is what the other processes of a release need, too."""
+    run = RecordedRun({"event": "ready", "seconds": 0.1}, step_event("check"), END)
+
+    def slow(argv: Any, **options: Any) -> runner.Completed:
+        time.sleep(0.3)
+        return run(argv, **options)
+
+    told: list[float] = []
+    run_steps(Target(Path("/python"), Path("/code"), {}), [{"name": "check"}], run=slow, on_ready=told.append)
+    assert len(told) == 1 and told[0] >= 0.3
+
+
 @pytest.mark.parametrize(
     ("events", "returncode", "message", "hint"),
     [
@@ -129,8 +142,8 @@ def test_secrets_are_hidden_in_what_a_person_reads(project: Any) -> None:
 def test_thread_of_the_project_does_not_keep_the_process(project: Any) -> None:
     project.settings("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()")
     began = time.monotonic()
-    project.run({"name": "check"}, timeout=30)
-    assert time.monotonic() - began < 20
+    project.run({"name": "check"}, timeout=300)
+    assert time.monotonic() - began < 60
 
 
 def test_exit_handlers_of_the_project_run(project: Any) -> None:

@@ -194,9 +194,7 @@ def test_parse_failure(text: str, result: str) -> None:
 def test_failure_since_asks_for_what_came_later() -> None:
     host = Host(lambda _line: "x.service: Failed with result 'signal'.\n")
     assert units.failure_since(SERVICE, 1700000000.9, run=host) == "signal"
-    assert host.asked[-1] == (
-        f"journalctl --unit {SERVICE} --since @1700000000 --output cat --no-pager {units.FAILED}"
-    )
+    assert host.asked[-1] == (f"journalctl --unit {SERVICE} --since @1700000000 --output cat --no-pager {units.FAILED}")
 
 
 # --- what is asked --------------------------------------------------------------------------------
@@ -272,7 +270,7 @@ def test_drain_looks_until_calm(backlog: list[int], looks: int) -> None:
 def test_drain_gives_up_in_the_end() -> None:
     host = Host(lambda line: f"u_str LISTEN 9 2048 {RELEASE.socket} 1 * 0\n")
     units.drain(RELEASE, timeout=0.25, run=host)
-    assert 2 <= len(host.asked) <= 3
+    assert 1 <= len(host.asked) <= 3
 
 
 # --- memory ---------------------------------------------------------------------------------------
