@@ -20,6 +20,7 @@ def tell(*words):
 
 @shared_task
 def work(number, seconds):
+    tell("began", number)
     time.sleep(seconds)
     tell("celery", number)
 
