@@ -186,7 +186,7 @@ class Agent:
         return found
 
     def close(self) -> None:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=300)
 
 
 class Killer:

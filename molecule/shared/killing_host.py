@@ -35,7 +35,7 @@ SystemCallFilter=
 """
 UNIT = Path("/run/systemd/system/djdeploy-deployer@.service.d/killing.conf")
 WORKING = ("djdeploy-deployer@*.service", "djdeploy-recover.service")
-PATIENCE = 40.0  # seconds for anything that is waited for
+PATIENCE = 300.0  # seconds for anything that is waited for: a busy host may take long, and only a broken one that long
 
 
 def run(*words: str) -> str:

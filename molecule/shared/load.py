@@ -14,6 +14,7 @@ from hosts import Site
 
 STYLESHEET = re.compile(r'href="(/static/[^"]+\.css)"')
 UPDATED = "This site is being updated"
+ANSWERED = 60.0  # seconds, after which a visitor takes a request for lost: a busy host is late, and loses none
 
 
 class Visitors:
@@ -45,7 +46,7 @@ class Visitors:
 
     def visit(self, keeps_connection: bool) -> None:
         machine, headers = self.site.machine, {"Host": self.site.domain}
-        connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=15)
+        connection = http.client.HTTPConnection(machine.address, machine.http_port, timeout=ANSWERED)
         path, page = self.path, ""
         while not self.over.is_set():
             try:
