@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from collections import Counter
+from datetime import datetime
 
 import projects
 import pytest
@@ -16,6 +17,7 @@ from hosts import eventually
 LONG = 90_000  # the number of a job that is long, beside the number of the first one
 OUTLIVED = 3  # pushes a long job goes on over: more than releases are kept
 PATIENCE = 300  # seconds for what comes in some, if the machine has nothing else to do
+SENT = re.compile(r"^\[([-\d]+ [:,\d]+): .* Sending due task beat\b", re.MULTILINE)
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 MODEL = """\
 from django.db import models
@@ -46,6 +48,15 @@ CREATED = (
     'migrations.CreateModel("Thing", [("id", models.BigAutoField(primary_key=True)), ("name", models.TextField())])'
 )
 GONE = 'migrations.DeleteModel("Thing"), migrations.RunPython(stand, migrations.RunPython.noop)'
+
+
+SLOW_START = "\nimport time\n\ntime.sleep(8)\n"
+DIES_AFTER_DJANGO = """
+from django.conf import settings
+
+settings.INSTALLED_APPS
+import nothing_like_this
+"""
 
 
 def ask(works, first, count, **options):
@@ -112,9 +123,9 @@ def test_jobs_outlive_pushes(works, server, done, first, pushes, jobs):
 
 def test_only_one_daemon_and_one_clock_at_a_time(works, server, done):
     def sent():
-        """When they were sent, not when they were done: between two workers some may wait in the queue."""
-        said = server.check_output("journalctl --no-pager -o short-unix -u 'djdeploy-works.process@*'")
-        return [float(line.split()[0]) for line in said.splitlines() if "Sending due task beat" in line]
+        """When they were sent: not when they were done, nor when the journal came to it."""
+        lines = server.check_output("journalctl --no-pager -o cat -u 'djdeploy-works.process@*'")
+        return [datetime.strptime(time, "%Y-%m-%d %H:%M:%S,%f").timestamp() for time in SENT.findall(lines)]
 
     def one_more_began_than_ended():
         return len(done("daemon-began")) == len(done("daemon-ended")) + 1
@@ -264,6 +275,21 @@ def test_release_whose_worker_dies_does_not_stay(works, server, status, done):
     works.undo("HEAD~2")
     ask(works, 500, 3)
     eventually(lambda: len(numbers(done, 500, 3)) == 3, PATIENCE, "they work")
+
+
+def test_release_whose_worker_dies_late_does_not_stay(works, server, status):
+    """Where a start takes long, a worker that cannot be imported dies long after it was started."""
+    before, live = set(units(server)), status("works")["live"]["id"]
+    works.change("mysite/settings.py", SLOW_START, append=True)
+    works.change("mysite/celery.py", DIES_AFTER_DJANGO, append=True)
+    works.change("mysite/__init__.py", "")
+    pushed = works.push()
+    assert "did not go live" in pushed.output, pushed.output
+    assert re.search(r"its process \w+ died: .*nothing_like_this", pushed.output), pushed.output
+    assert "watch" not in re.findall(r"remote: +(\w+) +(?:ok|FAILED)", pushed.output), "it had visitors"
+    assert status("works")["live"]["id"] == live
+    eventually(lambda: set(units(server)) == before, PATIENCE, "the old processes take work again")
+    works.undo("HEAD~3")
 
 
 def test_back_after_a_rollback_and_a_reboot_of_the_deployer(works, server, status):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -44,14 +45,16 @@ def go_live(
     paths, before, proposed = site.paths.release(release.id), current_id(site.name), release
     settings = site.config["health"]
     try:
+        began = time.monotonic()
         with progress.phase("start"):
             units.start(paths)
         with progress.phase("prove") as note:
             note.text = health.prove(paths, site.domain, settings) + " over its own socket"
+        came_up = max(time.monotonic() - began - float(settings.get("prove_for") or 0), 0.0)
         beside: dict[str, Any] = {}
         if release.processes:
             with progress.phase("processes") as note:
-                beside["beside"] = process_units.hand_over(site, release, note).check
+                beside["beside"] = process_units.hand_over(site, release, note, came_up=came_up).check
         with progress.phase("switch"):
             keep_static(site, release)
             point(site.paths.current, f"releases/{release.id}")

@@ -20,7 +20,7 @@ from .prepare import site_target
 from .releases import Release, all_releases, live_release, read_release, write_release
 from .request import Request
 from .sites import Site
-from .steps import StepError, run_steps
+from .steps import LONGEST, StepError, run_steps
 
 ALWAYS_SAID = re.compile(
     r"Operations to perform:|Running migrations:|\s+(Apply all migrations|Synchronize unmigrated apps|Target specific"
@@ -226,7 +226,9 @@ class State:
 def state(site: Site, release: Release) -> State:
     """Ask the databases of a release what is applied, in one process."""
     concerned = aliases.migrated(release)
-    found = run_steps(site_target(site, release), aliases.steps({"name": "migration_state"}, concerned), timeout=600)
+    found = run_steps(
+        site_target(site, release), aliases.steps({"name": "migration_state"}, concerned), timeout=LONGEST
+    )
     each = list(zip(concerned, found, strict=True))
     return State(
         [aliases.qualified(alias, name) for alias, one in each for name in one.facts["applied"]],
@@ -245,7 +247,7 @@ def told(found: Difference) -> list[str]:
 def way_back(site: Site, live: Release, names: Sequence[str]) -> list[migrations.Reversal]:
     """The whole reverse plan with a verdict on each operation, made by the code that knows the migrations."""
     groups = aliases.grouped(names)
-    planned = run_steps(site_target(site, live), unapplying(groups), check=True, timeout=600)
+    planned = run_steps(site_target(site, live), unapplying(groups), check=True, timeout=LONGEST)
     return [
         replace(one, name=aliases.qualified(alias, one.name))
         for alias, each in zip(groups, planned, strict=True)

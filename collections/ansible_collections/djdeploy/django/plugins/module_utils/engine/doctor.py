@@ -107,7 +107,7 @@ def site_findings(site: Site) -> Iterator[Finding]:
         site.name, whole, f"virtualenv {live.environment[:7]} is {'complete' if whole else 'damaged'}",
         f"djdeploy deploy {site.name} --force",
     )  # fmt: skip
-    at_once = {**site.config["health"], "timeout": 10, "prove_for": 0}
+    at_once = {**site.config["health"], "timeout": health.answer_timeout(site.config["health"]), "prove_for": 0}
     questions: tuple[tuple[str, Callable[[], str]], ...] = (
         ("own socket", lambda: health.prove(paths, site.domain, at_once)),
         ("through nginx", lambda: health.through_nginx(site.domain, site.config["health"])),

@@ -28,7 +28,7 @@ class Repository:
         self.run = run
         self.env = {"HOME": str(GIT_HOME), "GIT_TERMINAL_PROMPT": "0", **quarantined(path, quarantine or {})}
 
-    def git(self, *words: str, timeout: float | None = 600) -> Completed:
+    def git(self, *words: str, timeout: float | None = 3600) -> Completed:
         return self.run(["git", f"--git-dir={self.path}", *words], user=GIT_USER, env=self.env, timeout=timeout)
 
     def commit(self, name: str) -> str | None:

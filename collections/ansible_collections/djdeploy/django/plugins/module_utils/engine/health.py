@@ -33,7 +33,7 @@ OUT_OF_MEMORY = ("Perhaps out of memory?", "killed by the OOM killer")
 NO_ANSWER = "no answer in time"
 
 TICK = 0.25  # seconds between two looks at the processes
-PATIENCE = 10.0  # seconds a release that serves, or is about to, gets for one answer
+ANSWER_TIMEOUT = 10.0  # `health.answer_timeout` of a site that was written before there was such a key
 BEARABLE = 2  # workers that may die while a release starts: a database that was not there yet, for example
 LONGEST_ANSWER = 1 << 16  # bytes; more of a page proves nothing more
 CGROUPS = Path("/sys/fs/cgroup")
@@ -133,6 +133,11 @@ def ask(
         return Answer(None, NO_ANSWER)
     except (OSError, http.client.HTTPException) as error:
         return Answer(None, f"{type(error).__name__}: {error}")
+
+
+def answer_timeout(health: dict[str, Any]) -> float:
+    """Seconds a release that serves, or is about to, gets for one answer."""
+    return float(health.get("answer_timeout") or ANSWER_TIMEOUT)
 
 
 def is_healthy(status: int | None, statuses: list[int] | None = None) -> bool:
@@ -347,7 +352,7 @@ def prove(release: ReleasePaths, host: str, health: dict[str, Any], *, senses: S
     One question waits as long as there is time: each further one would wait in the socket behind it,
     and be answered to nobody. Then the release has to stay healthy for `prove_for` seconds.
 
-    :param health: the site's `health` (path, statuses, timeout and prove_for in seconds).
+    :param health: the site's `health` (path, statuses; timeout, answer_timeout and prove_for in seconds).
     :returns: what to tell: `200 on /`.
     :raises EngineError: with the cause and the unit's last lines.
     """
@@ -374,6 +379,7 @@ def remain(release: ReleasePaths, host: str, health: dict[str, Any], senses: Sen
     :raises EngineError: at the first failure.
     """
     seconds, path, began = float(health.get("prove_for") or 0), str(health["path"]), senses.now()
+    patience = answer_timeout(health)
     if not seconds:
         return ""
     vigil = Vigil(release, senses, lambda: f"{senses.now() - began:.0f} s after its first answer")
@@ -381,20 +387,24 @@ def remain(release: ReleasePaths, host: str, health: dict[str, Any], senses: Sen
         for _time in range(4):  # a worker that ends is seen sooner than the next question is due
             senses.sleep(TICK)
             vigil.check()
-        answer = senses.ask(release.socket, path, host, seconds=PATIENCE, meanwhile=vigil.check)
+        answer = senses.ask(release.socket, path, host, seconds=patience, meanwhile=vigil.check)
         vigil.check()
         if not is_healthy(answer.status, health["statuses"]):
             hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
-            raise vigil.failure(f"{unhealthy(answer, path, PATIENCE)}, {vigil.when()}", hint)
+            raise vigil.failure(f"{unhealthy(answer, path, patience)}, {vigil.when()}", hint)
     return f" for {seconds:g} s"
 
 
 def through_nginx(host: str, health: dict[str, Any], *, port: int = 80) -> str:
-    """Ask the site as a visitor would, on this host.
+    """Ask the site as a visitor would, on this host. What nginx may answer in its place is believed the second time.
 
     :raises EngineError: when nginx or the site does not answer as it should.
     """
-    answer = ask(port, str(health["path"]), host, seconds=PATIENCE)
+    patience = answer_timeout(health)
+    answer = ask(port, str(health["path"]), host, seconds=patience)
+    if answer.status in IN_DOUBT and answer.error != NO_ANSWER:
+        time.sleep(2 * TICK)
+        answer = ask(port, str(health["path"]), host, seconds=patience)
     if not is_healthy(answer.status, health["statuses"]):
         if answer.error.startswith(ConnectionRefusedError.__name__):
             raise EngineError(
@@ -419,25 +429,25 @@ def watch(
     It is asked through nginx and over its own socket about twice a second. An answer that nginx may give in its
     place, or none, is believed the second time.
 
-    :param health: the site's `health` (path, statuses).
+    :param health: the site's `health` (path, statuses, answer_timeout).
     :param beside: looks at what runs beside the web server; raises when something is wrong with it.
     :returns: what to tell: `healthy for 10 s`.
     :raises EngineError: at the first clear failure, with the cause and the unit's last lines; the caller points back.
     """
-    path, began = str(health["path"]), senses.now()
+    path, patience, began = str(health["path"]), answer_timeout(health), senses.now()
     vigil = Vigil(release, senses, lambda: f"{senses.now() - began:.0f} s after the switch")
     hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
     doubts = {"": 0, " through nginx": 0}
     while senses.now() - began < seconds:
         for where, address in zip(doubts, (release.socket, port), strict=True):
-            answer = senses.ask(address, path, host, seconds=PATIENCE, meanwhile=vigil.check)
+            answer = senses.ask(address, path, host, seconds=patience, meanwhile=vigil.check)
             vigil.check()
             if is_healthy(answer.status, health["statuses"]):
                 doubts[where] = 0
                 continue
             doubts[where] += 1
             if answer.status not in IN_DOUBT or answer.error == NO_ANSWER or doubts[where] > 1:
-                raise vigil.failure(f"{unhealthy(answer, path, PATIENCE)}{where}, {vigil.when()}", hint)
+                raise vigil.failure(f"{unhealthy(answer, path, patience)}{where}, {vigil.when()}", hint)
         if beside is not None:
             beside()
         senses.sleep(2 * TICK)

@@ -58,7 +58,7 @@ def site_lock(
     who: str,
     what: str,
     say: Callable[[str], None],
-    wait: float = 1800.0,
+    wait: float = 7200.0,
     turn: Callable[[], bool] = always,
 ) -> Iterator[None]:
     """Hold a site's lock (flock(2), so a killed holder never leaves one behind).

@@ -23,7 +23,10 @@ from .tree import flush_directory, write_file
 
 CALM = 3  # looks in a row without a request under way
 PAUSE = 0.1  # seconds between two looks
-HASTE = 3.0  # seconds that connections to an ASGI server get before its workers are asked to end
+# Seconds that connections to an ASGI server get before its workers are asked to end. It decides nothing: a request
+# that takes longer is finished all the same, and only websockets, which nobody could wait for, are told to come again.
+HASTE = 3.0
+SPARE = 30.0  # seconds beyond the server's own, in which it ends what takes too long and the kernel closes connections
 
 
 def on(site: Site, reason: str, *, release: str = "") -> None:
@@ -81,7 +84,7 @@ def drain(
     paths, record = ReleasePaths(site.name, live), read_release(site.paths.releases / live)
     websockets = record is not None and record.server == servers.UVICORN
     may_end = websockets and servers.respawns(requirements.installed_packages(paths.environment))
-    patience = max(site.config["web"]["timeout"], site.config["web"]["graceful_timeout"]) + 5
+    patience = max(site.config["web"]["timeout"], site.config["web"]["graceful_timeout"]) + SPARE
     calm, began = 0, time.monotonic()
     while calm < CALM:
         under_way = requests_under_way(run(["ss", "-xnH", "src", str(paths.socket)]).stdout)
@@ -94,7 +97,7 @@ def drain(
             return
         elif passed > patience:
             raise EngineError(
-                f"{under_way} requests are still under way after {patience} s",
+                f"{under_way} requests are still under way after {patience:g} s",
                 "see what they do, or raise web.graceful_timeout of the site; nothing was changed",
             )
         time.sleep(PAUSE)

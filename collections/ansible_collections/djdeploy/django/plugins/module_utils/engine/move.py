@@ -24,6 +24,7 @@ from .prepare import prepare, reusable, site_target
 from .releases import Release, current_id, live_release, read_release, write_release
 from .request import Request
 from .sites import Site
+from .steps import LONGEST as LONGEST_STEPS
 from .steps import StepError, Target, run_steps
 from .tree import flush_directory, remove_tree, write_file
 
@@ -124,7 +125,7 @@ def refuse_left_behind(site: Site, release: Release, live: Release | None, reque
         return
     keep_where_it_is(site, live)
     try:
-        (found,) = run_steps(live_target(site, live), [{"name": "rows"}], timeout=600)
+        (found,) = run_steps(live_target(site, live), [{"name": "rows"}], timeout=LONGEST_STEPS)
     except StepError as error:
         held = f"whose rows could not be counted ({error.message})"
     else:
@@ -146,7 +147,7 @@ def refuse_further_left_behind(site: Site, release: Release, live: Release, requ
     keep_where_it_is(site, live)
     asked = [{"name": "rows", "database": alias} for alias in changed]
     try:
-        found = run_steps(live_target(site, live), asked, timeout=600)
+        found = run_steps(live_target(site, live), asked, timeout=LONGEST_STEPS)
     except StepError as error:
         alias, held = changed[0], f"rows that could not be counted ({error.message})"
     else:
@@ -408,7 +409,7 @@ def put_aside(site: Site, file: Path, release_id: str, progress: Progress) -> st
     if not file.exists():
         return str(aside)
     python = site.paths.release(release_id).environment / "bin" / "python"
-    done = runner.run([python, "-I", "-c", CHECKPOINT, file], user=site.paths.user, timeout=600)
+    done = runner.run([python, "-I", "-c", CHECKPOINT, file], user=site.paths.user, timeout=LONGEST_STEPS)
     if done.returncode:
         progress.say(f"{file} keeps its log beside it ({done.stderr.strip().splitlines()[-1:]})")
     for name in ("-wal", "-shm", "-journal", ""):

@@ -49,7 +49,7 @@ from .plan_facts import environment_digests, plan_of, site_salt
 from .releases import Release, all_releases, current_id, live_release, new_release_id, write_release
 from .request import Request
 from .sites import Site, site_names
-from .steps import StepResult, Target, run_steps
+from .steps import LONGEST, StepResult, Target, run_steps
 from .tree import give, make_directory, point, remove_tree, write_file
 
 STATIC_FACTS = ("static_elsewhere", "static_place", "static_hashed", "static_names")  # what collectstatic tells
@@ -296,7 +296,7 @@ def build(
         write_file(paths.serve, servers.script(words), 0o755)
         make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
         with compiling(paths.code, paths.root / ".compiled", python.executable, site.paths.build_user):
-            results = checked(site, release, progress)
+            results, django_start = checked(site, release, progress)
         if building.steps and (gone := builds.dropped(paths.code, tree.paths, config.get("build_keep") or [])):
             progress.say(f"{', '.join(gone)} dropped after the build (build_keep keeps it)")
         give(paths.code, 0, gid)
@@ -331,6 +331,7 @@ def build(
             "default_touched": planned.default_touched,
             "pooled": pooler.aliases(site),
         },
+        django_start=django_start,
         pending=planned.pending,
         known=planned.known,
         migrations=planned.migrations,
@@ -397,8 +398,11 @@ def counted(things: list[Any], name: str) -> str:
     return f"{len(things) or 'no'} {name}{'' if len(things) == 1 else 's'}"
 
 
-def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepResult]:
-    """Ask Django everything in one process: what it is, whether it is sound, what it would migrate."""
+def checked(site: Site, release: Release, progress: Progress) -> tuple[dict[str, StepResult], float]:
+    """Ask Django everything in one process: what it is, whether it is sound, what it would migrate.
+
+    :returns: what each step found, and the seconds Django took to start.
+    """
     steps: list[dict[str, Any]] = [
         {"name": "describe"},
         {"name": "seed"},
@@ -410,10 +414,14 @@ def checked(site: Site, release: Release, progress: Progress) -> dict[str, StepR
     ]
     if site.config.get("build") != []:
         steps.append({"name": "compress"})
-    results = run_steps(site_target(site, release), steps, timeout=600)
+    started: list[float] = []
+    results = run_steps(site_target(site, release), steps, timeout=LONGEST, on_ready=started.append)
     for line in said_by_checks(results):
         progress.say(line)
-    return {aliases.qualified(result.facts.get("database", aliases.DEFAULT), result.name): result for result in results}
+    found = {
+        aliases.qualified(result.facts.get("database", aliases.DEFAULT), result.name): result for result in results
+    }
+    return found, round(sum(started), 3)
 
 
 def said_by_checks(results: list[StepResult]) -> list[str]:
@@ -482,7 +490,7 @@ def compiling(code: Path, aside: Path, python: str, user: str) -> Iterator[None]
     """
     make_directory(aside, 0o700, pwd.getpwnam(user).pw_uid)
     words: list[str | Path] = [python, "-I", "-S", "-c", COMPILE, code, aside]
-    with runner.waiting(words, user=user, timeout=900):
+    with runner.waiting(words, user=user, timeout=LONGEST):
         yield
     remove_tree(aside)
 

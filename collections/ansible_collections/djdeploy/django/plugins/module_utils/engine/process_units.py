@@ -23,12 +23,13 @@ from .paths import SitePaths
 from .processes import Process
 from .releases import Release, live_release, note_release, read_release
 from .sites import Site
-from .steps import Target
+from .steps import LONGEST, Target
 
-PROVEN_AFTER = 3.0  # seconds a new process has to live before the old ones are let go: most die when they import
+PROVEN_AFTER = 3.0  # seconds a new process has to live at least before the old ones are let go
+STARTS = 3  # starts of Django it has to outlive: most die when they import, and a worker imports its queue, too
 TICK = 0.25  # seconds between two looks
 MANY = 3  # times a process may come to its end by itself, and well, while it is looked at
-JOB_PATIENCE = 600.0  # seconds a migration behind the page waits for the jobs that run
+WAIT_FOR_JOBS = 600.0  # `migrations.wait_for_jobs` of a site that was written before there was such a key
 RUNS = frozenset({"active", "activating", "reloading"})
 HOLDS = RUNS | {"deactivating"}  # needs the code of its release
 PROCESSES, JOBS = "process", "job"
@@ -173,18 +174,41 @@ def let_go(site: Site, found: Sequence[Unit], run: runner.Runner = runner.run) -
 # --- watching -------------------------------------------------------------------------------------
 
 
+def proof_time(start: float, came_up: float, copies: int, processors: int, longest: float) -> float:
+    """Seconds a new process has to live before it counts as running.
+
+    One that cannot run dies when it imports, and how long that takes depends on the project and on how busy the host
+    is. So it has to outlive what starts took on this host a moment ago. There is no word of readiness to wait for:
+    workers have none in common, and Celery tells its own only at a level of logging that is not the default.
+
+    :param start: seconds one start of Django took when the release was checked; 0 where nobody knows.
+    :param came_up: seconds its web server took just now, from its start to its first healthy answer.
+    :param copies: how many processes start at once, and so share the processors.
+    :param longest: `health.timeout` of the site; a start that takes longer is not waited for.
+    """
+    crowd = max(1.0, copies / max(processors, 1))
+    return max(PROVEN_AFTER, min(STARTS * max(start * crowd, came_up), longest))
+
+
 @dataclass(frozen=True)
 class Look:
-    """What systemd says of one process."""
+    """What systemd says of one process.
+
+    :param started: when it began, by the clock of `time.monotonic`; 0: never.
+    """
 
     active: str
     sub: str
     restarts: int
     result: str
+    started: float = 0.0
+
+
+SHOWN = "Id,ActiveState,SubState,NRestarts,Result,ExecMainStartTimestampMonotonic"
 
 
 def parse_shown(text: str) -> dict[str, Look]:
-    """Read `systemctl show -p Id,ActiveState,SubState,NRestarts,Result` of several units."""
+    """Read `systemctl show` of several units, with the properties in SHOWN."""
     found = {}
     for block in text.split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -194,17 +218,31 @@ def parse_shown(text: str) -> dict[str, Look]:
                 values.get("SubState", ""),
                 int(values.get("NRestarts") or 0),
                 values.get("Result", ""),
+                int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
             )
     return found
 
 
-def trouble(first: Look, now: Look) -> str:
+def began(look: Look) -> float | None:
+    """When a process began, by the clock of `time.monotonic`; None when it did not yet.
+
+    One that still finishes what it had as it was told to start again begins when it has: nobody waits for that.
+    """
+    if look.active == "deactivating":
+        return 0.0
+    return look.started if look.active in RUNS and look.started else None
+
+
+def trouble(first: Look, now: Look, missed: str = "") -> str:
     """What is wrong with a process, as the end of a sentence about it; empty when nothing is.
 
     One that comes to its end by itself and well (a worker that ends after so many tasks) is started again.
+
+    :param missed: how it ended between two looks (Result of systemd); empty: well, or not at all.
     """
-    if now.active == "failed" or (now.sub == "auto-restart" and now.result != "success"):
-        return "ran out of memory" if now.result == "oom-kill" else "died"
+    fell = now.active == "failed" or (now.sub == "auto-restart" and now.result != "success")
+    if fell or missed:
+        return "ran out of memory" if "oom-kill" in (now.result, missed) else "died"
     if now.restarts - first.restarts >= MANY:
         return "ends again and again"
     return ""
@@ -220,25 +258,43 @@ def last_words(said: str) -> str:
 
 @dataclass
 class Vigil:
-    """The processes of a release, looked at again and again."""
+    """The processes of a release, looked at again and again.
+
+    :param since: when they were told to start, in seconds since 1970.
+    """
 
     wanted: Sequence[str]
     copies: Sequence[str]
     run: runner.Runner = runner.run
+    since: float = field(default_factory=time.time)
     first: dict[str, Look] = field(default_factory=dict)
+    last: dict[str, Look] = field(default_factory=dict)
+    begun: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """:raises EngineError: when one of them died, with its last lines."""
         if not self.wanted:
             return
-        answer = units.systemctl("show", *self.wanted, "-p", "Id,ActiveState,SubState,NRestarts,Result", run=self.run)
+        answer = units.systemctl("show", *self.wanted, "-p", SHOWN, run=self.run)
         for name, now in parse_shown(answer.stdout).items():
-            wrong = trouble(self.first.setdefault(name, now), now)
+            before, self.last[name] = self.last.get(name), now
+            if (moment := began(now)) is not None:
+                self.begun.setdefault(name, moment)
+            # A second after its death it is started again, and a look may come later than that.
+            again = now.restarts > (before.restarts if before else 0)
+            missed = units.failure_since(name, self.since, run=self.run) if again else ""
+            wrong = trouble(self.first.setdefault(name, now), now, missed)
             if wrong:
                 copy = dict(zip(self.wanted, self.copies, strict=True)).get(name, name)
                 said = units.journal_tail(name, run=self.run)
                 told = f"its process {copy.rsplit('.', 1)[0]} {wrong}{last_words(said)}"
                 raise EngineError(told, f"see: journalctl -u '{name}'", said)
+
+    def youngest(self) -> float | None:
+        """When the last of them began, by the clock of `time.monotonic`; None while one has not."""
+        if set(self.wanted) - self.begun.keys():
+            return None
+        return max(self.begun.values(), default=0.0)
 
 
 def vigil(site: Site, release: Release, run: runner.Runner = runner.run) -> Vigil:
@@ -254,16 +310,18 @@ def hand_over(
     release: Release,
     note: Note,
     *,
+    came_up: float = 0.0,
     run: runner.Runner = runner.run,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Vigil:
     """Let the processes of a release take the place of those before, just ahead of the switch.
 
-    New workers are started beside the old ones and have to live for some seconds; only then do the old ones take
+    New workers are started beside the old ones and have to outlive their start; only then do the old ones take
     nothing more and finish what they have. They take nothing from the new release's web processes, so a job the
     old code does not know is never given to it. Of what may run only once, the old one has ended first.
 
+    :param came_up: seconds the web server of the release took to its first healthy answer just now.
     :returns: whoever looks at them from now on.
     :raises EngineError: when one of them died; `give_back` undoes it.
     """
@@ -271,21 +329,38 @@ def hand_over(
     before = [unit for unit in look(site.name, run) if unit.what == PROCESSES and unit.release != release.id]
     before = [unit for unit in before if unit.active in HOLDS]
     workers, single = [each for each in found if not each.alone], [each for each in found if each.alone]
+    watch = vigil(site, release, run)
     start(site.name, release.id, workers, run)
     ending, patience = alone(site, before)
     stop(ending, wait=patience, run=run)
     start(site.name, release.id, single, run)
-    watch = vigil(site, release, run)
-    began = now()
-    while True:
-        watch.check()
-        if now() - began >= PROVEN_AFTER:
-            break
-        sleep(TICK)
+    longest = float(site.config["health"]["timeout"])
+    enough = proof_time(release.django_start, came_up, len(watch.wanted), len(os.sched_getaffinity(0)), longest)
+    live_on(watch, enough, longest, now=now, sleep=sleep)
     stop([unit.name for unit in before if unit.name not in ending and unit.active in RUNS], run=run)
     told = ", ".join(f"{each.name} x{each.count}" if each.count > 1 else each.name for each in found)
-    note.text = f"{told} run" + (f"; {len(before)} of before finish" if before else "")
+    note.text = f"{told} run" + (f" for {enough:.0f} s, as starts take long now" if enough > PROVEN_AFTER else "")
+    note.text += f"; {len(before)} of before finish" if before else ""
     return watch
+
+
+def live_on(
+    watch: Vigil, seconds: float, longest: float, *, now: Callable[[], float], sleep: Callable[[float], None]
+) -> None:
+    """See that processes live for some seconds, counted from when the last of them began.
+
+    :param longest: seconds in which they should have begun; then the count begins all the same.
+    :raises EngineError: when one of them died.
+    """
+    told = now()
+    while True:
+        moment = now()
+        watch.check()
+        begun = watch.youngest()
+        begun = told + longest if begun is None else max(begun, told)
+        if moment - begun >= seconds:
+            return
+        sleep(TICK)
 
 
 def give_back(
@@ -333,7 +408,7 @@ def keep(site: Site, live: Release | None, run: runner.Runner = runner.run) -> N
 def pause(site: Site, progress: Progress, run: runner.Runner = runner.run) -> None:
     """Before the page goes up: let processes and jobs come to their end, and none begin.
 
-    :raises EngineError: when a job still runs after some minutes; all of it runs again then.
+    :raises EngineError: when a job still runs after `migrations.wait_for_jobs`; all of it runs again then.
     """
     live = live_release(site.name)
     if live is None or not concerned([live]):
@@ -348,13 +423,14 @@ def pause(site: Site, progress: Progress, run: runner.Runner = runner.run) -> No
         except EngineError:
             go_on(site, run)
             raise
-        end = time.monotonic() + JOB_PATIENCE
+        end = time.monotonic() + float(site.config["migrations"].get("wait_for_jobs") or WAIT_FOR_JOBS)
         while at_work := [unit for unit in look(site.name, run) if unit.what == JOBS and unit.active in HOLDS]:
             if time.monotonic() > end:
                 go_on(site, run)
                 raise EngineError(
                     f"the job {at_work[0].process} still runs, and the database is needed without it",
-                    f"see: djdeploy schedule {site.name}; do it again when it has ended; nothing was changed",
+                    f"see: djdeploy schedule {site.name}; do it again when it has ended, or raise"
+                    " migrations.wait_for_jobs; nothing was changed",
                 )
             time.sleep(1)
         note.text = f"{len(wanted)} ended, none takes work"
@@ -403,7 +479,7 @@ def run_release_command(
             user=target.user,
             env=environment,
             cwd=target.cwd,
-            timeout=3600,
+            timeout=LONGEST,
             on_stdout=progress.say,
         )
         if done.returncode:

@@ -24,7 +24,7 @@ from .environment import without_passwords
 from .errors import EngineError
 from .paths import PYTHONS, SITES_ROOT, UV
 from .project import Tree
-from .requirements import Python, probe_python
+from .requirements import PROBE_TIMEOUT, Python, probe_python
 from .runner import Runner, run
 from .tree import remove_tree
 
@@ -32,7 +32,7 @@ OLDEST = (3, 10)  # what the steps of manage.py work can run in
 
 #: Where people and Debian's packages put further interpreters.
 _PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin")
-INSTALL_TIMEOUT = 600.0  # seconds; about 30 MB are fetched
+INSTALL_TIMEOUT = 3600.0  # seconds; about 30 MB are fetched
 #: Seconds in which a Python that could not be fetched is not tried again, where the project can do without it.
 TRY_AGAIN = 3600.0
 
@@ -375,7 +375,9 @@ def installed_offers(own: Offer, run: Runner) -> list[Offer]:
     }
     offers = []
     for path in sorted(paths - {own.executable}):
-        completed = run([path, "-I", "-c", "import sys;print('%d.%d.%d' % sys.version_info[:3])"], timeout=30)
+        completed = run(
+            [path, "-I", "-c", "import sys;print('%d.%d.%d' % sys.version_info[:3])"], timeout=PROBE_TIMEOUT
+        )
         if completed.returncode == 0:
             offers.append(Offer("installed", completed.stdout.strip(), path))
     return sorted(offers, key=lambda offer: nearness(offer.version))
@@ -390,7 +392,7 @@ def managed_offers(run: Runner) -> tuple[list[Offer], str]:
         return present, "uv, which could fetch one, is not on this host"
     _lay_out()
     words: list[str | Path] = [UV, "python", "list", "--only-downloads", "--output-format", "json"]
-    completed = run(words, env=_environment(), timeout=60)
+    completed = run(words, env=_environment(), timeout=PROBE_TIMEOUT)
     if completed.returncode != 0:
         return present, f"uv cannot tell what it could fetch: {_last_line(completed.stderr)}"
     listed = [

@@ -55,6 +55,7 @@ class Release:
     :param jobs: what runs at its times, the same.
     :param release_command: what runs once, after its migrations and before its start; empty: nothing.
     :param release_command_ran: whether it did.
+    :param django_start: seconds Django took to start when it was checked; 0 of early releases.
     :param prepared_beside: id of the release that was live when it was prepared.
     :param replaced: id of the release that was live before this one.
     """
@@ -88,6 +89,7 @@ class Release:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     release_command: str = ""
     release_command_ran: bool = False
+    django_start: float = 0.0
     prepared_beside: str = ""
     live_since: str = ""
     live_until: str = ""

@@ -42,7 +42,8 @@ STORAGE_CLIENTS = {"s3": ("s3", "boto3"), "gs": ("google", "google-cloud-storage
 #: Directory beside the inputs for files that are ours.
 GENERATED = ".djdeploy"
 
-BUILD_TIMEOUT = 1800.0  # seconds for one command; a package built from source takes minutes
+BUILD_TIMEOUT = 10800.0  # seconds for one command; a package built from source takes minutes, on a busy host an hour
+PROBE_TIMEOUT = 600.0  # seconds for a Python to say what it is: it takes a moment, and one that hangs is a broken one
 
 #: Packages a project lists -> requirement lines to add, each with what to tell.
 Needs: TypeAlias = Callable[[Mapping[str, set[str]]], Iterable[tuple[str, str]]]
@@ -896,7 +897,7 @@ def probe_python(python: str, *, run: Runner = run) -> Python:
     )
     hint = "add the interpreter to the site's packages (python3.X and python3.X-venv) and run site.yml, or mend python"
     try:
-        completed = run([python, "-I", "-c", code], timeout=30)
+        completed = run([python, "-I", "-c", code], timeout=PROBE_TIMEOUT)
     except EngineError as error:
         raise EngineError(f"python: {python} is not on this host", hint, error.message) from None
     if completed.returncode != 0:

@@ -29,6 +29,9 @@ BASE_ENVIRONMENT = {
 
 # Seconds that a child which outlives its program may keep the output open; then it is killed. Only daemons do.
 LEFT_BEHIND = 5.0
+# Seconds to read the rest of an output whose writers have ended. A busy host takes a while; the only one to take all of
+# it is a daemon that has left the program's session and still holds the output.
+REST = 60.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def run(
         kill_group(process.pid)
         process.wait()
         for reader in readers:  # its last words may still be in the pipe
-            reader.join(LEFT_BEHIND)
+            reader.join(REST)
         raise EngineError(
             f"{words[0]} did not end within {timeout:g} s and was killed",
             detail="".join(collected["stderr"]),
@@ -160,7 +163,7 @@ def run(
     if any(reader.is_alive() for reader in readers):
         kill_group(process.pid)
         for reader in readers:
-            reader.join(LEFT_BEHIND)
+            reader.join(REST)
     return Completed(words, process.returncode, "".join(collected["stdout"]), "".join(collected["stderr"]))
 
 

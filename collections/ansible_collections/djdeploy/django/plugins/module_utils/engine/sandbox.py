@@ -23,7 +23,7 @@ HIDDEN = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, Path("/run"))
 UNREADABLE = ("/var/lib/postgresql", "/var/lib/mysql", "/var/lib/redis", "/var/backups", "/var/log")
 RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  # where /etc/resolv.conf may point to
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-LATE = 30.0  # seconds after which a command that systemd did not end in time is given up
+LATE = 300.0  # seconds after which a command that systemd did not end in time is given up: systemd tells why, we cannot
 
 FIXED = (
     "NoNewPrivileges=yes",

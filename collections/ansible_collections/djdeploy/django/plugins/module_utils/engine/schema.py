@@ -525,6 +525,15 @@ SITE_KEYS: tuple[Key, ...] = (
                 why="A project that loads for long.",
             ),
             Key(
+                "answer_timeout",
+                "integer",
+                "Seconds a release that has answered once gets for each further answer.",
+                default=10,
+                example=30,
+                minimum=1,
+                why="A page that takes long, or a host that is slow or busy at times.",
+            ),
+            Key(
                 "prove_for",
                 "integer",
                 "Seconds a release has to stay healthy before it gets its first visitor.",
@@ -602,6 +611,16 @@ SITE_KEYS: tuple[Key, ...] = (
                 example=1000000,
                 minimum=0,
                 why="A fast disk, or a site where even a second of waiting is too long.",
+            ),
+            Key(
+                "wait_for_jobs",
+                "integer",
+                "Seconds a migration behind the maintenance page waits for jobs of `schedule` that run; then it is"
+                " refused.",
+                default=600,
+                example=3600,
+                minimum=1,
+                why="A job that lasts longer than that, or does on a slow or busy host.",
             ),
         ),
     ),

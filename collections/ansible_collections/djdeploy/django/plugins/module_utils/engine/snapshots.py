@@ -22,6 +22,7 @@ from .errors import EngineError
 from .events import Progress
 from .releases import all_releases, current_id
 from .sites import Site
+from .steps import LONGEST as LONGEST_STEPS
 from .steps import Target, run_steps
 from .tree import flush_directory, make_directory
 
@@ -185,7 +186,7 @@ def require_room(site: Site, target: Target, databases: Sequence[str] = (aliases
 
 def connection(target: Target, alias: str = aliases.DEFAULT) -> dict[str, Any]:
     """How to reach a database of a release; holds its password."""
-    (found,) = run_steps(target, aliases.steps({"name": "connection"}, [alias]), timeout=600)
+    (found,) = run_steps(target, aliases.steps({"name": "connection"}, [alias]), timeout=LONGEST_STEPS)
     return found.facts
 
 
@@ -302,7 +303,7 @@ def restore_point(site: Site, release_id: str) -> str:
     """Name the place in the archived WAL, where the server is here and archives; what to tell of it."""
     label = f"djdeploy-{site.name}-{release_id}"
     statement = f"SELECT pg_create_restore_point('{label}')"
-    done = runner.run(["psql", "-XAtc", statement, "postgres"], user="postgres", timeout=60)
+    done = runner.run(["psql", "-XAtc", statement, "postgres"], user="postgres", timeout=600)
     return f", restore point {label}" if done.returncode == 0 else ", no restore point (it needs a server on this host)"
 
 

@@ -9,6 +9,7 @@ import pkgutil
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,7 @@ from djdeploy_agent.agent import main
 main()
 """
 BECOME = "run the task as a user who may: `become: true`"
+LONGEST = 3600.0  # seconds for steps that take some in the good case: only one that hangs for ever is ended by it
 LAST_LINES = 20  # of standard error, shown when the process dies
 
 Event = dict[str, Any]
@@ -230,6 +232,7 @@ def run_steps(
     check: bool = False,
     on_event: Callable[[Event], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
+    on_ready: Callable[[float], None] | None = None,
     timeout: float | None = None,
 ) -> list[StepResult]:
     """Run steps in one Django process, in order, up to the first that fails.
@@ -238,6 +241,7 @@ def run_steps(
     :param check: change nothing, predict.
     :param on_event: called with each event of the agent as it comes.
     :param on_stderr: called with each line of standard error as it comes.
+    :param on_ready: called with the seconds the process took until Django was set up.
     :param timeout: seconds for all of them together.
     :raises StepError: when a step fails or the process dies.
     :raises EngineError: when it cannot be started or runs out of time.
@@ -254,6 +258,8 @@ def run_steps(
         event = parse_event(line)
         if event is not None:
             events.append(event)
+            if event["event"] == "ready" and on_ready is not None:
+                on_ready(time.monotonic() - began)
             if on_event is not None:
                 on_event(event)
 
@@ -261,6 +267,7 @@ def run_steps(
         if on_stderr is not None:
             on_stderr(hidden(line, secrets))
 
+    began = time.monotonic()
     try:
         ended = run(
             [target.python, "-c", BOOTSTRAP],

@@ -13,6 +13,9 @@ from . import runner
 from .errors import EngineError
 from .paths import ReleasePaths, SitePaths
 
+LONGEST = 600.0  # seconds for a word to systemd: ten thousand units, or a host that hardly moves
+FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"  # systemd's message that a unit failed (sd-messages.h)
+
 
 @dataclass(frozen=True)
 class UnitState:
@@ -42,7 +45,7 @@ def parse_show(text: str) -> UnitState:
     )
 
 
-def systemctl(*words: str, run: runner.Runner = runner.run, timeout: float = 120) -> runner.Completed:
+def systemctl(*words: str, run: runner.Runner = runner.run, timeout: float = LONGEST) -> runner.Completed:
     return run(["systemctl", *words], timeout=timeout)
 
 
@@ -62,7 +65,24 @@ def memory(unit: str, run: runner.Runner = runner.run) -> int | None:
 
 def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) -> str:
     """The last lines a unit wrote, without systemd's own prefix."""
+    run(["journalctl", "--sync"])  # on a busy host they are not there yet when the unit has ended
     return run(["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"]).stdout
+
+
+def failure_since(unit: str, since: float, run: runner.Runner = runner.run) -> str:
+    """How a unit failed last (Result of systemd) since a moment, though it may run again; empty when it did not.
+
+    :param since: seconds since 1970.
+    """
+    run(["journalctl", "--sync"])
+    words = ["journalctl", "--unit", unit, "--since", f"@{int(since)}", "--output", "cat", "--no-pager", FAILED]
+    return parse_failure(run(words).stdout)
+
+
+def parse_failure(text: str) -> str:
+    """The result in the last of systemd's messages that a unit failed."""
+    found = re.findall(r"Failed with result '([\w-]+)'", text)
+    return found[-1] if found else ""
 
 
 def start(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
@@ -154,11 +174,14 @@ def parse_backlog(text: str) -> int:
     return sum(int(line.split()[2]) for line in text.splitlines() if len(line.split()) > 2)
 
 
-def drain(release: ReleasePaths, *, timeout: float = 10.0, run: runner.Runner = runner.run) -> None:
+def drain(release: ReleasePaths, *, timeout: float = 60.0, run: runner.Runner = runner.run) -> None:
     """Wait until nothing waits in the backlog of a release any more.
 
     Servers close their listener first when they stop; what sits in the backlog then is reset.
-    Three looks at an empty backlog in a row were enough to lose nothing under load.
+    Three looks at an empty backlog in a row were enough to lose nothing under load. Only a release that hangs lets
+    the time pass: whoever waits in its backlog is not answered in any case.
+
+    :param timeout: seconds, after which it is stopped as it is.
     """
     calm, end = 0, time.monotonic() + timeout
     while calm < 3 and time.monotonic() < end:

@@ -169,7 +169,7 @@ def psql(sql: str, run: Runner) -> str:
     :raises EngineError: when the server does not answer or refuses.
     """
     argv = [PSQL, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", SUPERUSER]
-    completed = run(argv, user=SUPERUSER, stdin=sql, timeout=60.0)
+    completed = run(argv, user=SUPERUSER, stdin=sql, timeout=600.0)
     if completed.returncode != 0:
         raise EngineError(
             "PostgreSQL on this host does not do as told",

@@ -173,7 +173,7 @@ def ask(sql: str, run: Runner) -> str:
 
     :raises EngineError: when the server does not answer or refuses.
     """
-    completed = run([*CLIENT, "--batch", "--raw", "--skip-column-names"], stdin=sql, timeout=60.0)
+    completed = run([*CLIENT, "--batch", "--raw", "--skip-column-names"], stdin=sql, timeout=600.0)
     if completed.returncode != 0:
         raise EngineError(
             "MariaDB on this host does not do as told",

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import time
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,6 +202,30 @@ def test_processes_are_handed_over_before_the_switch(beside: Machine, keep: Keep
     activate.go_live(beside.site, keep(B, "prepared", processes=WORKS), progress)
     assert beside.asked == ["start bbbbbbb", "prove bbbbbbb", "hand over", "verify", "watch bbbbbbb"]
     assert beside.pointers["hand over"] == A
+
+
+@pytest.mark.parametrize("prove_for", [0, 1])
+def test_processes_are_told_how_long_the_web_server_took(
+    beside: Machine, monkeypatch: pytest.MonkeyPatch, keep: Keep, progress: Progress, prove_for: int
+) -> None:
+    """Without the time it only had to stay healthy."""
+    told: list[float] = []
+    played = beside.play("hand over", lambda: types.SimpleNamespace(check=lambda: None))
+
+    def hand_over(*arguments: Any, came_up: float) -> Any:
+        told.append(came_up)
+        return played(*arguments)
+
+    def prove(*_arguments: Any) -> str:
+        time.sleep(0.4 + prove_for)
+        return "200 on /"
+
+    monkeypatch.setattr(activate.process_units, "hand_over", hand_over)
+    monkeypatch.setattr(activate.health, "prove", prove)
+    beside.site.config["health"]["prove_for"] = prove_for
+    began = time.monotonic()
+    activate.go_live(beside.site, keep(B, "prepared", processes=WORKS), progress)
+    assert 0.4 <= told[0] <= time.monotonic() - began - prove_for
 
 
 @pytest.mark.parametrize("where", ["hand over", "verify", "watch"])

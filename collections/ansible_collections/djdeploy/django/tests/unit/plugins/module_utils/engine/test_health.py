@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import health
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import health, schema
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
@@ -136,13 +136,15 @@ class World:
     """A release and the time, played: questions take time and find what the script says of that moment.
 
     :param answers: the answers in turn, the last one for ever: a status, or the name of an error. `wait` is no
-        answer in time, and `hang` none while others could look at the processes again and again.
+        answer in time, `hang` none while others could look at the processes again and again, and `slow` is 200
+        after a while.
     :param looks: seconds -> what the processes are from then on.
     """
 
     answers: tuple[int | str, ...] = (200,)
     looks: dict[float, health.Look] = field(default_factory=lambda: {0.0: UP})
     journal: str = ""
+    slow: float = 0.0
     time: float = 0.0
     asked: list[tuple[Path | int, float]] = field(default_factory=list)
     read: int = 0
@@ -159,6 +161,11 @@ class World:
                 self.sleep(health.TICK)
                 meanwhile()
             return health.Answer(None, health.NO_ANSWER)
+        if word == "slow":
+            if self.slow > seconds:
+                return health.Answer(None, health.NO_ANSWER)
+            self.sleep(self.slow)
+            return health.Answer(200)
         return health.Answer(word) if isinstance(word, int) else health.Answer(None, word)
 
     def look(self, unit: str) -> health.Look:
@@ -753,6 +760,38 @@ def test_watch_bears(release: ReleasePaths, world: World) -> None:
     assert world.watch(release) == "healthy for 10 s"
 
 
+# --- how long one answer may take -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({"answer_timeout": 30}, 30), ({"answer_timeout": 1}, 1), ({}, 10), ({"answer_timeout": None}, 10)],
+    ids=["longer", "shorter", "a site of before", "null"],
+)
+def test_answer_timeout(settings: dict[str, Any], seconds: float) -> None:
+    assert health.answer_timeout({**HEALTH, **settings}) == seconds
+
+
+def test_answer_timeout_has_one_default() -> None:
+    (key,) = (key for section in schema.SITE_KEYS for key in section.keys if key.name == "answer_timeout")
+    assert key.default == health.ANSWER_TIMEOUT
+
+
+def test_answers_may_take_what_the_site_says(release: ReleasePaths) -> None:
+    slow = World(("slow",), slow=25.0)
+    settings = {**HEALTH, "timeout": 60, "prove_for": 60, "answer_timeout": 30}
+    assert slow.prove(release, **settings) == "200 on / for 60 s"
+    watched = health.watch(release, "shop.example.com", settings, 60, senses=slow.senses)
+    assert watched == "healthy for 60 s"
+    for late in ("prove", "watch"):
+        world = World((200, "hang") if late == "prove" else ("hang",))
+        with pytest.raises(EngineError, match=r"it did not answer / within 30 s \(no answer in time\)"):
+            if late == "prove":
+                world.prove(release, **settings)
+            else:
+                health.watch(release, "shop.example.com", settings, 60, senses=world.senses)
+
+
 # --- through nginx --------------------------------------------------------------------------------
 
 
@@ -764,9 +803,17 @@ def test_through_nginx_healthy(serve: Serve) -> None:
     assert "\r\nHost: shop.example.com\r\n" in application.requests[0]
 
 
+@pytest.mark.parametrize("first", [502, 503, 504, "close"])
+def test_through_nginx_believes_what_nginx_says_the_second_time(serve: Serve, first: int | str) -> None:
+    """It says so when it cannot reach a busy backend, too."""
+    port = serve(first, 200, tcp=True).listener.getsockname()[1]
+    assert health.through_nginx("shop.example.com", HEALTH, port=port) == "200 from nginx"
+
+
 @pytest.mark.parametrize(
     ("word", "statuses", "message"),
     [
+        (500, None, "nginx answers 500 for shop.example.com/"),
         (502, None, "nginx answers 502 for shop.example.com/"),
         (301, [200], "nginx answers 301 for shop.example.com/"),
         ("close", None, "nginx answers RemoteDisconnected: "),

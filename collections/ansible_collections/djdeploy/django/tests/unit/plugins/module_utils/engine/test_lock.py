@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -124,9 +123,7 @@ def test_site_lock_dies_with_its_holder(holder: tuple[Path, multiprocessing.Proc
     path, process, _pipe = holder
     process.kill()
     process.join()
-    began = time.monotonic()
-    with lock.site_lock(path, who="bob", what="deploy", say=print, wait=600):
-        assert time.monotonic() - began < 120
+    with lock.site_lock(path, who="bob", what="deploy", say=print, wait=120):
         assert json.loads(path.read_text())["who"] == "bob"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import process_units, schedules
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import process_units, schedules, schema, units
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Note, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.process_units import Look
@@ -24,6 +24,7 @@ WORKS = [
     Process("worker", "celery -A shop worker", WORKER, alone=False, count=2, stop_timeout=600).as_dict(),
     Process("beat", "celery -A shop beat", CLOCK, stop_timeout=60).as_dict(),
 ]
+RUNS = ("active", "running", 0, "success", 1.0)
 JOB = [Process("clean", "python manage.py clean", timeout=60).as_dict()]
 
 
@@ -31,12 +32,16 @@ class Systemd:
     """Units and their states; remembers what it was told.
 
     :param dies: copies that are dead as soon as they are looked at.
+    :param looks: copy -> what it is at each look, the last for ever: state, sub, restarts, result, when it began.
+    :param failed: systemd's message about how a unit failed.
     """
 
     def __init__(self) -> None:
         self.units: dict[str, str] = {}
         self.told: list[str] = []
         self.dies: set[str] = set()
+        self.looks: dict[str, list[tuple[str, str, int, str, float]]] = {}
+        self.failed = ""
         self.refuses = ""
 
     def put(self, release: str, *copies: str, what: str = "process", state: str = "active") -> None:
@@ -50,8 +55,22 @@ class Systemd:
     def running(self) -> list[str]:
         return sorted(self.short(name) for name, state in self.units.items() if state == "active")
 
+    def look(self, copy: str) -> tuple[str, str, int, str, float]:
+        if copy in self.dies:
+            return "activating", "auto-restart", 0, "exit-code", 1.0
+        found = self.looks.get(copy, [RUNS])
+        return found.pop(0) if len(found) > 1 else found[0]
+
+    def shown(self, name: str, active: str, sub: str, restarts: int, result: str, began: float) -> str:
+        return (
+            f"Id={name}\nActiveState={active}\nSubState={sub}\nNRestarts={restarts}\nResult={result}\n"
+            f"ExecMainStartTimestampMonotonic={began * 1e6:.0f}"
+        )
+
     def __call__(self, argv: Sequence[str | Path], **_options: Any) -> Completed:
         words = [str(word) for word in argv]
+        if units.FAILED in words:
+            return Completed(tuple(words), 0, self.failed, "")
         if words[0] == "journalctl":
             return Completed(tuple(words), 0, "ImportError: no module named shop\n", "")
         verb, names = words[1], [word for word in words[2:] if word.startswith("djdeploy-") and "*" not in word]
@@ -59,12 +78,7 @@ class Systemd:
             lines = [f"  {name} loaded {state} running of shop" for name, state in self.units.items()]
             return Completed(tuple(words), 0, "\n".join(lines), "")
         if verb == "show":
-            blocks = [
-                f"Id={name}\nActiveState={'activating' if self.short(name) in self.dies else 'active'}\n"
-                f"SubState={'auto-restart' if self.short(name) in self.dies else 'running'}\nNRestarts=0\n"
-                f"Result={'exit-code' if self.short(name) in self.dies else 'success'}"
-                for name in names
-            ]
+            blocks = [self.shown(name, *self.look(self.short(name))) for name in names]
             return Completed(tuple(words), 0, "\n\n".join(blocks), "")
         options = " ".join(word for word in words[2:] if word.startswith("--"))
         self.told.append(f"{verb} {options} {' '.join(sorted(self.short(name) for name in names))}".replace("  ", " "))
@@ -83,11 +97,25 @@ def systemd() -> Systemd:
     return Systemd()
 
 
-def hand_over(site: Site, release: Release, systemd: Systemd, note: Note | None = None) -> process_units.Vigil:
-    clock = iter(range(1000))
-    return process_units.hand_over(
-        site, release, note or Note(), run=systemd, now=lambda: next(clock), sleep=lambda _s: None
+class Clock:
+    """The time, which only passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def hand_over(
+    site: Site, release: Release, systemd: Systemd, note: Note | None = None, *, came_up: float = 0.0
+) -> float:
+    """Hand over, and tell how long that took."""
+    clock = Clock()
+    process_units.hand_over(
+        site, release, note or Note(), came_up=came_up, run=systemd, now=lambda: clock.time, sleep=clock.sleep
     )
+    return clock.time
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -166,6 +194,101 @@ def test_nothing_of_before_is_started_while_the_site_is_closed(shop: Site, keep:
     assert systemd.running() == []
 
 
+@pytest.mark.parametrize(
+    ("start", "came_up", "copies", "processors", "longest", "seconds"),
+    [
+        pytest.param(0.5, 0.7, 1, 2, 60, 3.0, id="a quiet host"),
+        pytest.param(0.5, 0.7, 4, 2, 60, 3.0, id="a quiet host, four workers"),
+        pytest.param(0.2, 0.3, 8, 2, 60, 3.0, id="a quick host, eight workers"),
+        pytest.param(5.0, 7.0, 1, 2, 60, 21.0, id="ten times slower"),
+        pytest.param(5.0, 7.0, 4, 2, 60, 30.0, id="ten times slower, four workers"),
+        pytest.param(0.5, 0.7, 20, 1, 60, 30.0, id="twenty workers on one processor"),
+        pytest.param(0.5, 7.0, 1, 2, 60, 21.0, id="gone back to, on a host that is busy now"),
+        pytest.param(4.0, 4.5, 1, 8, 60, 13.5, id="a project that loads for long"),
+        pytest.param(40.0, 50.0, 1, 2, 60, 60.0, id="no longer than a release may take to start"),
+        pytest.param(40.0, 50.0, 1, 2, 180, 150.0, id="for which the site gives it more"),
+        pytest.param(5.0, 0.9, 1, 2, 1, 3.0, id="never less than the least"),
+        pytest.param(0.0, 0.4, 1, 2, 60, 3.0, id="a release that was not measured"),
+        pytest.param(0.5, 0.7, 4, 0, 60, 6.0, id="processors that cannot be counted"),
+    ],
+)
+def test_proof_time(start: float, came_up: float, copies: int, processors: int, longest: float, seconds: float) -> None:
+    assert process_units.proof_time(start, came_up, copies, processors, longest) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("look", "began"),
+    [
+        (("active", "running", 0, "success", 7.5), 7.5),
+        (("activating", "start", 0, "success", 7.5), 7.5),
+        (("activating", "start", 0, "success", 0.0), None),
+        (("inactive", "dead", 0, "success", 7.5), None),
+        (("deactivating", "stop", 0, "success", 7.5), 0.0),
+    ],
+    ids=["runs", "is being started", "not yet", "told to start, of an earlier run", "finishes first"],
+)
+def test_began(look: tuple[Any, ...], began: float | None) -> None:
+    assert process_units.began(Look(*look)) == began
+
+
+WORKER_ALONE = [WORKS[0] | {"count": 1}]
+WAITS = ("inactive", "dead", 0, "success", 0.0)
+STARTED_AGAIN = ("active", "running", 1, "success", 4.0)
+
+
+def test_handover_takes_as_long_as_on_a_quiet_host(shop: Site, keep: Keep, systemd: Systemd) -> None:
+    note = Note()
+    took = hand_over(shop, keep(B, "prepared", processes=WORKS, django_start=0.4), systemd, note, came_up=0.9)
+    assert took <= 1.0 + process_units.PROVEN_AFTER + process_units.TICK, "they began at 1.0"
+    assert note.text == "worker x2, beat run"
+
+
+def test_handover_waits_for_slow_starts(shop: Site, keep: Keep, systemd: Systemd) -> None:
+    note = Note()
+    took = hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE, django_start=4.0), systemd, note)
+    assert 12.0 <= took <= 14.0
+    assert note.text == "worker run for 12 s, as starts take long now"
+
+
+def test_worker_that_dies_late_on_a_slow_host_is_seen(shop: Site, keep: Keep, systemd: Systemd) -> None:
+    systemd.looks["b:worker.1"] = [RUNS] * 40 + [("activating", "auto-restart", 0, "exit-code", 1.0)]
+    with pytest.raises(EngineError, match="its process worker died: ImportError: no module named shop"):
+        hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE, django_start=4.0), systemd)
+
+
+def test_time_counts_from_when_systemd_has_started_them(shop: Site, keep: Keep, systemd: Systemd) -> None:
+    systemd.looks["b:worker.1"] = [WAITS] * 40 + [("active", "running", 0, "success", 10.0)]
+    took = hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE), systemd)
+    assert 13.0 <= took <= 13.5
+
+
+def test_a_process_that_systemd_does_not_come_to_is_not_waited_for_without_end(
+    shop: Site, keep: Keep, systemd: Systemd
+) -> None:
+    systemd.looks["b:worker.1"] = [WAITS]
+    took = hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE), systemd)
+    assert took <= shop.config["health"]["timeout"] + 4
+
+
+@pytest.mark.parametrize(
+    ("failed", "wrong"),
+    [
+        ("x.service: Failed with result 'exit-code'.", "its process worker died"),
+        ("x.service: Failed with result 'oom-kill'.", "its process worker ran out of memory"),
+    ],
+)
+def test_a_death_between_two_looks_is_seen(shop: Site, keep: Keep, systemd: Systemd, failed: str, wrong: str) -> None:
+    systemd.looks["b:worker.1"], systemd.failed = [RUNS, STARTED_AGAIN], failed
+    with pytest.raises(EngineError, match=wrong):
+        hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE), systemd)
+
+
+def test_a_worker_that_ended_well_between_two_looks_is_well(shop: Site, keep: Keep, systemd: Systemd) -> None:
+    systemd.looks["b:worker.1"] = [RUNS, STARTED_AGAIN]
+    hand_over(shop, keep(B, "prepared", processes=WORKER_ALONE), systemd)
+    assert systemd.running() == ["b:worker.1"]
+
+
 def test_systemd_that_refuses_is_told(shop: Site, keep: Keep, systemd: Systemd) -> None:
     systemd.refuses = "start"
     with pytest.raises(EngineError, match="systemd could not start worker") as raised:
@@ -194,6 +317,14 @@ def test_memory_is_limited_before_the_start(shop: Site, keep: Keep, systemd: Sys
 )  # fmt: skip
 def test_trouble(first: tuple[Any, ...], now: tuple[Any, ...], wrong: str) -> None:
     assert process_units.trouble(Look(*first), Look(*now)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("missed", "wrong"), [("", ""), ("exit-code", "died"), ("signal", "died"), ("oom-kill", "ran out of memory")]
+)
+def test_trouble_between_two_looks(missed: str, wrong: str) -> None:
+    first, now = Look("active", "running", 0, "success"), Look("active", "running", 1, "success")
+    assert process_units.trouble(first, now, missed) == wrong
 
 
 @pytest.mark.parametrize(
@@ -260,14 +391,20 @@ def test_pause_and_go_on(shop: Site, keep: Keep, systemd: Systemd, progress: Pro
 
 
 def test_pause_gives_up_on_a_job_that_does_not_end(
-    shop: Site, keep: Keep, systemd: Systemd, progress: Progress, monkeypatch: pytest.MonkeyPatch
+    shop: Site, keep: Keep, systemd: Systemd, progress: Progress
 ) -> None:
-    monkeypatch.setattr(process_units, "JOB_PATIENCE", -1.0)
+    shop.config["migrations"]["wait_for_jobs"] = 0.1
     keep(A, "live", processes=WORKS, jobs=JOB)
     systemd.put(A, "clean.1", what="job")
-    with pytest.raises(EngineError, match="the job clean still runs"):
+    with pytest.raises(EngineError, match="the job clean still runs") as raised:
         process_units.pause(shop, progress, systemd)
     assert "a:worker.1" in systemd.running()
+    assert "migrations.wait_for_jobs" in raised.value.hint
+
+
+def test_wait_for_jobs_has_one_default() -> None:
+    (key,) = (key for section in schema.SITE_KEYS for key in section.keys if key.name == "wait_for_jobs")
+    assert key.default == process_units.WAIT_FOR_JOBS
 
 
 def test_a_site_without_processes_asks_systemd_nothing(

@@ -7,10 +7,12 @@ import grp
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,29 @@ def test_run_child_left_behind_is_not_waited_for(
     assert time.monotonic() - began < LONG
     assert (done.returncode, done.stdout) == (0, "done\n")
     assert ends(int(note.read_text()))
+
+
+def test_run_output_is_whole_although_it_is_read_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host the program has long ended when its last lines are heard."""
+    monkeypatch.setattr(runner, "LEFT_BEHIND", 0.1)
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        time.sleep(0.2)
+        heard.append(line)
+
+    done = runner.run(["sh", "-c", "echo one; echo two; echo three"], on_stdout=hear)
+    assert (heard, done.stdout) == (["one", "two", "three"], "one\ntwo\nthree\n")
+
+
+def test_run_child_that_left_the_session_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LEFT_BEHIND", 0.1)
+    monkeypatch.setattr(runner, "REST", 0.5)
+    note = tmp_path / "pid"
+    done = runner.run(["sh", "-c", f"echo done; setsid sleep 600 & echo $! > {note}"], timeout=300)
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    with suppress(ProcessLookupError):
+        os.kill(int(note.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

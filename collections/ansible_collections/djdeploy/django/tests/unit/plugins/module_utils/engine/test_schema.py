@@ -333,6 +333,8 @@ def test_value_refused(key: str, value: Any, says: str) -> None:
         ("health", "statuses", ["200"], "item 1 of health.statuses is text, not a whole number"),
         ("health", "statuses", [99], "99 is not an HTTP status"),
         ("health", "timeout", 0, "the least is 1"),
+        ("health", "answer_timeout", 0, "the least is 1"),
+        ("health", "answer_timeout", "10s", "health.answer_timeout is text, not a whole number"),
         ("web", "memory_max", "512", "is not an amount of memory"),
         ("web", "memory_max", "512m", "is not an amount of memory"),
         ("web", "memory_max", "512MB", "is not an amount of memory"),
@@ -515,7 +517,7 @@ def test_resolve_fills_in_every_key() -> None:
         "preload",
         "memory_max",
     ]
-    assert list(resolved["health"]) == ["path", "statuses", "timeout", "prove_for", "watch"]
+    assert list(resolved["health"]) == ["path", "statuses", "timeout", "answer_timeout", "prove_for", "watch"]
     assert resolved["name"] == "shop"
     assert resolved["domains"] == ["shop.example.com"]
     assert json.loads(json.dumps(resolved)) == resolved

@@ -72,6 +72,19 @@ def test_events_are_handed_on_as_they_come() -> None:
     assert results == [StepResult("check", False)]
 
 
+def test_time_until_django_is_set_up_is_told() -> None:
+    """The whole of it, not only what Django itself took: that is what the other processes of a release need, too."""
+    run = RecordedRun({"event": "ready", "seconds": 0.1}, step_event("check"), END)
+
+    def slow(argv: Any, **options: Any) -> runner.Completed:
+        time.sleep(0.3)
+        return run(argv, **options)
+
+    told: list[float] = []
+    run_steps(Target(Path("/python"), Path("/code"), {}), [{"name": "check"}], run=slow, on_ready=told.append)
+    assert len(told) == 1 and told[0] >= 0.3
+
+
 @pytest.mark.parametrize(
     ("events", "returncode", "message", "hint"),
     [

@@ -176,7 +176,26 @@ def test_state_reads_what_systemd_shows() -> None:
 def test_journal_tail_is_bounded() -> None:
     host = Host(lambda line: "one\ntwo\n")
     assert units.journal_tail(SERVICE, 5, run=host) == "one\ntwo\n"
-    assert host.asked == [f"journalctl --unit {SERVICE} --lines 5 --output cat --no-pager"]
+    assert host.asked == ["journalctl --sync", f"journalctl --unit {SERVICE} --lines 5 --output cat --no-pager"]
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("", ""),
+        ("x.service: Failed with result 'exit-code'.\n", "exit-code"),
+        ("x.service: Failed with result 'exit-code'.\nx.service: Failed with result 'oom-kill'.\n", "oom-kill"),
+    ],
+    ids=["never", "once", "the last counts"],
+)
+def test_parse_failure(text: str, result: str) -> None:
+    assert units.parse_failure(text) == result
+
+
+def test_failure_since_asks_for_what_came_later() -> None:
+    host = Host(lambda _line: "x.service: Failed with result 'signal'.\n")
+    assert units.failure_since(SERVICE, 1700000000.9, run=host) == "signal"
+    assert host.asked[-1] == (f"journalctl --unit {SERVICE} --since @1700000000 --output cat --no-pager {units.FAILED}")
 
 
 # --- what is asked --------------------------------------------------------------------------------
