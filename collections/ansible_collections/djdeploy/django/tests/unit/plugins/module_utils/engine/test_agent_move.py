@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copying all rows of an SQLite file into another database: a second file here, PostgreSQL on the host of molecule/single."""
+"""Copying all rows of an SQLite file into another database: a second file here, PostgreSQL in molecule/single."""
 
 from __future__ import annotations
 
