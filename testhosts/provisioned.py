@@ -162,11 +162,11 @@ echo 'find-links = ["{WHEELS}"]' >/etc/uv/uv.toml
 # The key of ssl-cert stays, which all hosts of one image share: they are thrown away, and those that speak TLS with
 # each other (the scenario `fleet`) begin bare. The stamps of timers go, for a job that is overdue would run at boot.
 FORGET = """
-systemctl stop nginx.service djdeploy-deployer.socket postgresql.service 'postgresql@*.service' \
-    'apt-daily*.timer' dpkg-db-backup.timer
+systemctl stop '*.timer' nginx.service djdeploy-deployer.socket postgresql.service 'postgresql@*.service'
 for cluster in /var/lib/postgresql/*/main; do
-    version=${cluster%/main}
-    "/usr/lib/postgresql/${version##*/}/bin/pg_controldata" "$cluster" | grep -q 'cluster state: *shut down$'
+    version=$(basename "$(dirname "$cluster")")
+    "/usr/lib/postgresql/$version/bin/pg_controldata" "$cluster" | grep -q 'cluster state: *shut down$' ||
+        { echo "PostgreSQL $version was not shut down cleanly" >&2; exit 1; }
 done
 rm -rf /root/.ssh /root/.ansible /root/.cache /etc/ssh/ssh_host_* /var/lib/systemd/random-seed \
     /var/lib/systemd/credential.secret /var/lib/systemd/timers /var/lib/dbus/machine-id /var/tmp/*
