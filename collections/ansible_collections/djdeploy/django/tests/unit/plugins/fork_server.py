@@ -7,13 +7,14 @@ program, and how it ended, as wait() tells it.
 
 The fork becomes what `python -c` or `python -m` would be with these descriptors, variables and directory. It returns
 from `serve` and runs below, at the level of this module: so what leaves the program, an exception or SystemExit, is
-handled by the interpreter itself.
+handled by the interpreter itself. One thing is left out, as `leave` says: what is alive at the end is not finalized.
 
 Standard library only, Python 3.10 or newer: it runs in the interpreter the agent is tested against.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import importlib.machinery
@@ -23,6 +24,7 @@ import select
 import socket
 import stat
 import sys
+import threading
 import time
 import types
 
@@ -147,6 +149,16 @@ def become(request, streams, own_path):
     return f"import runpy; runpy._run_module_as_main({program!r})", {}
 
 
+def leave(status):
+    """End as Python does, but for taking each object apart: with all that was imported, this takes half the time."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    os._exit(status & 0xFF)
+
+
 def without_our_frame(kind, error, trace):
     """Show an exception nobody caught as it would be shown in a process of its own."""
     sys.__excepthook__(kind, error.with_traceback(trace.tb_next), trace.tb_next)
@@ -154,4 +166,11 @@ def without_our_frame(kind, error, trace):
 
 if __name__ == "__main__":
     text, namespace = serve(json.loads(whole_input()))
-    exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
+    try:
+        exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
+        status = 0
+    except SystemExit as ending:
+        if ending.code is not None and not isinstance(ending.code, int):
+            raise
+        status = ending.code or 0
+    leave(status)

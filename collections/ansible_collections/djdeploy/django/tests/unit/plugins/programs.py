@@ -41,18 +41,33 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 # What Django imports itself when it is set up and checks, migrates or runs a command. No model is among it: that would
 # ask for the settings.
 IMPORTS = [
-    "django.views.debug",
-    "django.views.csrf",
-    "django.views.i18n",
+    "getpass",
     "django.conf.urls",
+    "django.contrib.admin.apps",
+    "django.contrib.auth.apps",
+    "django.contrib.auth.hashers",
+    "django.contrib.auth.password_validation",
+    "django.contrib.auth.tokens",
+    "django.contrib.contenttypes.apps",
+    "django.contrib.messages.apps",
+    "django.contrib.messages.middleware",
+    "django.contrib.sessions.apps",
+    "django.contrib.sessions.middleware",
+    "django.contrib.staticfiles.apps",
+    "django.contrib.staticfiles.storage",
     "django.core.cache.backends.locmem",
+    "django.core.management.commands.check",
     "django.core.management.commands.makemigrations",
     "django.core.management.commands.migrate",
-    "django.core.management.commands.check",
     "django.db.backends.sqlite3.base",
     "django.db.models.sql.compiler",
+    "django.middleware.cache",
     "django.templatetags.tz",
+    "django.utils.translation.reloader",
     "django.utils.translation.trans_real",
+    "django.views.csrf",
+    "django.views.debug",
+    "django.views.i18n",
 ]
 # The agent's files travel as text, and each process compiles those it needs. The server has done that already: when it
 # comes to loading one, the same text of the same name is not compiled again.

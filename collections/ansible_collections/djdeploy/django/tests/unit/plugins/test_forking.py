@@ -48,6 +48,13 @@ print(json.dumps([
     sys.gettrace(),
 ]))
 """
+THREAD = """
+import threading, time
+said = threading.Event()
+threading.Thread(target=lambda: (said.wait(), time.sleep(0.01), print("late"))).start()
+print("early")
+said.set()
+"""
 LEFT = "import subprocess, sys; subprocess.Popen(['sleep', '60'])"
 
 
@@ -72,6 +79,9 @@ PROGRAMS = [
     code("not_flushed", "print('kept', end=''); import sys; sys.stderr.write('at once')"),
     code("lost_when_it_dies", "print('lost'); import os; os._exit(0)"),
     code("status", "import sys; sys.exit(3)"),
+    code("status_above_a_byte", "import sys; sys.exit(259)"),
+    code("status_of_none", "import sys; print('x', end=''); sys.exit(None)"),
+    code("no_streams", "import sys; sys.stdout.close(); sys.stderr = None"),
     code("status_in_words", "import sys; sys.exit('no')"),
     code("status_at_once", "import os; os._exit(4)"),
     code("exception", "def f():\n    return 1 / 0\nf()"),
@@ -90,7 +100,7 @@ PROGRAMS = [
     code("handler", "import os, signal; signal.signal(15, lambda *_: print('once')); os.kill(os.getpid(), 15)"),
     code("broken_pipe", "import os; r, w = os.pipe(); os.close(r); os.write(w, b'x')"),
     code("at_exit", "import atexit; atexit.register(print, 'bye')"),
-    code("thread", "import threading; threading.Timer(0.01, print, ['late']).start(); print('early')"),
+    code("thread", THREAD),
     code("child", "import subprocess; print(subprocess.run(['sh', '-c', 'echo sub; exit 7']).returncode)"),
     code("fork", "import os; pid = os.fork(); print('both', flush=True); pid and print(os.waitpid(pid, 0)[1])"),
     code("pool", "import multiprocessing as m; print(m.get_context('fork').Pool(2).map(abs, [-1, -2]))"),
