@@ -132,8 +132,9 @@ def scripts() -> tuple[list[str], list[str]]:
     """The programs of this repository by the language their first line names: (Python, shell)."""
     python: list[str] = []
     shell = [".ci/run"]
-    for path in sorted([*(ROOT / "script").iterdir(), *(ROOT / "tests").glob("*/run")]):
-        if path.is_file() and os.access(path, os.X_OK):
+    patterns = ("script/*", "tests/*.sh", "tests/*/run", "tests/*/host")
+    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
+        if path.is_file() and (os.access(path, os.X_OK) or path.suffix == ".sh"):
             first = path.read_text(errors="replace").partition("\n")[0]
             (python if "python" in first else shell).append(str(path.relative_to(ROOT)))
     return python, shell
