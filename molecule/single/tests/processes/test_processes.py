@@ -285,7 +285,7 @@ def test_release_whose_worker_dies_late_does_not_stay(works, server, status):
     works.change("mysite/__init__.py", "")
     pushed = works.push()
     assert "did not go live" in pushed.output, pushed.output
-    assert re.search(r"its process \w+ died: .*nothing_like_this", pushed.output), pushed.output
+    assert re.search(r"its process \w+ died", pushed.output), pushed.output
     assert "watch" not in re.findall(r"remote: +(\w+) +(?:ok|FAILED)", pushed.output), "it had visitors"
     assert status("works")["live"]["id"] == live
     eventually(lambda: set(units(server)) == before, PATIENCE, "the old processes take work again")
