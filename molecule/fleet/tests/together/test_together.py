@@ -67,8 +67,11 @@ def test_what_one_host_signs_the_other_believes(notes, inside):
 
 
 def test_migration_runs_once(notes, database):
-    """The first host that gets the code runs it; the second one finds nothing to migrate, and the first goes on."""
-    first, second = notes.values()
+    """The first host that gets the code runs it; the other one finds nothing to migrate, and needs no snapshot.
+
+    The first is the one with the newer Debian: pg_dump of an older one makes no snapshot of the newer server.
+    """
+    second, first = notes["fleet-web1"], notes["fleet-web2"]
     migration = projects.add_column(first.project)
     pushed = first.push()
     assert pushed.status == 0, pushed.output
