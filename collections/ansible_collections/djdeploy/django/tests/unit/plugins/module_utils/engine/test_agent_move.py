@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copying all rows of an SQLite file into another database: here a second file, on hosts (molecule/single) PostgreSQL."""
+"""Copying all rows of an SQLite file into another database: here a second file, in molecule/single PostgreSQL."""
 
 from __future__ import annotations
 
