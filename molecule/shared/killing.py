@@ -288,6 +288,9 @@ class Killer:
 
     def count(self, kind: str) -> list[Point]:
         """The points of an operation, from one that is let live."""
+        if kind == ROLLBACK:  # the way back may not lead over a migration of the operations before
+            self.push(self.commit())
+            self.agent("at_rest", site=self.site.name)
         revision = self.store(kind)
         self.agent("arm", options=f"-e trace={','.join(CALLS)}")
         if kind in (PUSH, PUSH_MIGRATION):
