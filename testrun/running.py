@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import functools
 import os
+import queue
 import shutil
 import signal
 import subprocess
@@ -240,20 +241,23 @@ class Lanes:
         """Run all of them; what needs a part that failed is kept back.
 
         :returns: outcomes in the order they ended.
+        :raises SystemExit: when we are interrupted; the programs have been ended then.
         """
-        waiting, outcomes = schedule.in_order(items), list[Outcome]()
-        running: dict[concurrent.futures.Future[Outcome], str] = {}
-        with concurrent.futures.ThreadPoolExecutor(self.count) as pool, ending(self.children):
+        waiting, outcomes, running = schedule.in_order(items), list[Outcome](), set[str]()
+        events: queue.SimpleQueue[concurrent.futures.Future[Outcome] | int] = queue.SimpleQueue()
+        with concurrent.futures.ThreadPoolExecutor(self.count) as pool, ending(self.children), heard(events.put):
             while waiting or running:
-                while len(running) < self.count and (item := self._next(waiting, running.values())):
+                while len(running) < self.count and (item := self._next(waiting, running)):
                     waiting.remove(item)
-                    running[pool.submit(self.run, item.name)] = item.name
-                    self.started(item.name, list(running.values()), [each.name for each in waiting])
-                ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-                for future in ended:
-                    del running[future]
-                    outcomes.append(future.result())
-                    self.finished(outcomes[-1])
+                    running.add(item.name)
+                    pool.submit(self.run, item.name).add_done_callback(events.put)
+                    self.started(item.name, sorted(running), [each.name for each in waiting])
+                event = events.get()
+                if isinstance(event, int):
+                    raise SystemExit(128 + event)
+                outcomes.append(event.result())
+                running.remove(outcomes[-1].part.name)
+                self.finished(outcomes[-1])
                 failed = {outcome.part.name for outcome in outcomes if not outcome.passed}
                 for item in schedule.kept_back(waiting, failed):
                     waiting.remove(item)
@@ -264,6 +268,23 @@ class Lanes:
     @staticmethod
     def _next(waiting: Sequence[schedule.Item], running: Collection[str]) -> schedule.Item | None:
         return schedule.next_of(waiting, [*(item.name for item in waiting), *running])
+
+
+@contextlib.contextmanager
+def heard(tell: Callable[[int], None]) -> Iterator[None]:
+    """Tell of a signal that interrupts us, and do nothing else when it comes.
+
+    An exception that a signal raises anywhere may leave a lock of the threads held for ever: `threading` and
+    `concurrent.futures` take theirs in Python. SimpleQueue.put may be called from the handler of a signal.
+    """
+    before = {
+        number: signal.signal(number, lambda number, _frame: tell(number)) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
