@@ -224,9 +224,8 @@ def test_nothing_works_while_a_migration_runs_behind_the_page(works, server, don
     assert lines[lines.index("migration-began") + 1] == "migration-ended", "something worked beside the migration"
 
 
-@pytest.mark.parametrize(
-    "delay", [pytest.param(0.0, marks=pytest.mark.full), 0.7, pytest.param(2.0, marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("delay", [0.0, 0.7, 2.0])
 def test_deployer_killed_while_work_is_handed_over(works, server, status, done, delay):
     first, live = 1000 + int(delay * 1000), status("works")["live"]["id"]
     ask(works, first, 20, seconds=0.5)
@@ -277,6 +276,7 @@ def test_release_whose_worker_dies_does_not_stay(works, server, status, done):
     eventually(lambda: len(numbers(done, 500, 3)) == 3, PATIENCE, "they work")
 
 
+@pytest.mark.full
 def test_release_whose_worker_dies_late_does_not_stay(works, server, status):
     """Where a start takes long, a worker that cannot be imported dies long after it was started."""
     before, live = set(units(server)), status("works")["live"]["id"]
