@@ -122,7 +122,7 @@ class ForkServer:
     :param keeper: the process with which the server ends: the one that runs all the tests.
     :param imports: modules it imports before it forks.
     :param paths: directories it needs for that; the programs get theirs by PYTHONPATH.
-    :param env: its variables.
+    :param env: its variables; None: those the engine gives its programs.
     :param afterwards: code it runs after the imports.
     """
 
@@ -134,7 +134,7 @@ class ForkServer:
         imports: Sequence[str],
         *,
         paths: Sequence[str] = (),
-        env: Mapping[str, str] = BASE_ENVIRONMENT,
+        env: Mapping[str, str] | None = None,
         afterwards: str = "",
     ) -> None:
         self.place = place
@@ -145,7 +145,7 @@ class ForkServer:
             "paths": list(paths),
             "afterwards": afterwards,
         }
-        self.server = Server(python, dict(env), tuple(paths))
+        self.server = Server(python, dict(BASE_ENVIRONMENT if env is None else env), tuple(paths))
         self.process: subprocess.Popen[bytes] | None = None
 
     def ready(self) -> Server:
@@ -176,7 +176,7 @@ class ForkServer:
         with stdin:
             stdin.write(json.dumps(self.config).encode())
         with stdout:
-            lines = list(iter(stdout.readline, b"ready\n")) if False else []
+            lines = []
             for line in stdout:
                 if line == b"ready\n":
                     return
