@@ -60,8 +60,8 @@ BUDGETS = {
     "molecule-push": Budget(6, 12),
     "molecule-fleet": Budget(4, 8),
     "molecule-single": Budget(19, 45),
-    "molecule-faults": Budget(8, 75),
-    "molecule-projects": Budget(8, 75),
+    "molecule-faults": Budget(8, 60),
+    "molecule-projects": Budget(8, 60),
     "molecule-modules": Budget(7, 30),
     "molecule-large": Budget(None, 60),
 }
