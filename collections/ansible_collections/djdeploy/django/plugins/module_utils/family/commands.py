@@ -14,7 +14,7 @@ from ..manage import Member
 def words_of(params: Mapping[str, Any]) -> dict[str, Any]:
     """The words of the command, however they were given."""
     try:
-        argv = params["argv"] or shlex.split(params["cmd"])
+        argv = params["argv"] or shlex.split(params["cmd"] or "")  # None is an error since Python 3.12
     except ValueError as error:
         raise EngineError(f"cmd cannot be split into words: {error}", "close its quotes, or use argv") from error
     return {**{name: value for name, value in params.items() if name != "cmd"}, "argv": argv}
