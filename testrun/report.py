@@ -9,7 +9,7 @@ from typing import Any
 from testrun import failures
 from testrun.parts import EVERY, FULL, Part
 from testrun.running import Outcome
-from testrun.times import Times
+from testrun.times import Times, last_passed
 
 #: A part that takes this much more than its budget is marked.
 TOLERATED = 1.3
@@ -96,8 +96,8 @@ def progress(running: Sequence[str], waiting: Sequence[str]) -> str:
 
 def last_seconds(part: Part, ring: str, sources: Sequence[Times]) -> int | None:
     """The time a part took when it last passed in a ring, if that is known."""
-    known = (times.get(part.name, {}).get(ring) for times in sources)
-    return next((time["seconds"] for time in known if time and time["passed"]), None)
+    time = last_passed(part.name, ring, sources)
+    return time["seconds"] if time else None
 
 
 def described(part: Part, full: bool, parts: Mapping[str, Part], sources: Sequence[Times]) -> dict[str, Any]:

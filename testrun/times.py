@@ -54,13 +54,16 @@ def recorded(times: Times, part: Part, ring: str, time: Time) -> Times:
     return times | {part.name: times.get(part.name, {}) | {ring: time}}
 
 
+def last_passed(name: str, ring: str, sources: Iterable[Times]) -> Time | None:
+    """The time of a part in the first source where it passed in this ring."""
+    found = (times.get(name, {}).get(ring) for times in sources)
+    return next((time for time in found if time and time["passed"]), None)
+
+
 def expected_seconds(part: Part, ring: str, sources: Iterable[Times]) -> float:
     """What a part is likely to take: its time in the first source where it passed in this ring, else its budget."""
-    for times in sources:
-        time = times.get(part.name, {}).get(ring)
-        if time and time["passed"]:
-            return float(time["seconds"])
-    return part.budget.minutes(ring) * 60
+    time = last_passed(part.name, ring, sources)
+    return float(time["seconds"]) if time else part.budget.minutes(ring) * 60
 
 
 def renewed(committed: Times, local: Times, parts: Iterable[Part]) -> Times:
@@ -69,8 +72,7 @@ def renewed(committed: Times, local: Times, parts: Iterable[Part]) -> Times:
     for part in parts:
         of_part = {}
         for ring in RINGS:
-            sources = (times.get(part.name, {}).get(ring) for times in (local, committed))
-            if time := next((time for time in sources if time and time["passed"]), None):
+            if time := last_passed(part.name, ring, (local, committed)):
                 of_part[ring] = time
         if of_part:
             result[part.name] = of_part
