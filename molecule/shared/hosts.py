@@ -210,23 +210,31 @@ class Site:
     def remote(self) -> str:
         return f"ssh://git@{self.machine.address}:{self.machine.ssh_port}/{self.name}"
 
-    def push_words(self, *words: str) -> list[str]:
-        return ["git", "push", self.remote, *(words or ("main",))]
+    def pushing(self, *words: str, key: str = "laptop", **options: Any) -> subprocess.Popen[str]:
+        """A git push that has begun; its stdout is what the pusher reads.
 
-    def push(self, *words: str, key: str = "laptop", timeout: float = 900) -> Done:
-        """git push, and what the pusher reads."""
-        done = subprocess.run(
-            self.push_words(*words),
+        :param options: for Popen.
+        """
+        return subprocess.Popen(
+            ["git", "push", self.remote, *(words or ("main",))],
             cwd=self.project,
             env=self.git_environment(key),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
-            check=False,
+            **options,
         )
-        return Done(done.returncode, done.stdout)
+
+    def push(self, *words: str, key: str = "laptop", timeout: float = 900) -> Done:
+        """git push, and what the pusher reads."""
+        with self.pushing(*words, key=key) as push:
+            try:
+                output, _nothing = push.communicate(timeout=timeout)
+            except BaseException:
+                push.kill()
+                raise
+        return Done(push.returncode, output)
 
     def change(self, name: str, text: str, *, append: bool = False) -> str:
         """Change a file of the project and commit it; returns the revision."""

@@ -187,19 +187,6 @@ def visitors(notes):
     assert set(seen) == {200}, seen
 
 
-def pushing(notes) -> subprocess.Popen[str]:
-    """A push that has begun."""
-    return subprocess.Popen(
-        notes.push_words(),
-        cwd=notes.project,
-        env=notes.git_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def held(host) -> None:
     eventually(lambda: "held" in host(f"ls {SHARED}"), PATIENCE, "the deploy reaches the hook")
 
@@ -238,7 +225,7 @@ def test_reboot_in_a_deploy(clean, at, notes, web, host, status, branch, phase, 
     before = status("notes")["live"]["revision"]
     head = next_change(notes, migration=phase == "migrate")
     at(phase, HOLD)
-    push = pushing(notes)
+    push = notes.pushing()
     held(host)
     host(f"rm -f {SHARED}/fault-*")
     restart(web, notes)
@@ -363,7 +350,7 @@ def test_unproven_release_is_what_the_kernel_prefers_to_end(clean, at, notes, ho
     assert marks(before) == {"0"}
     next_change(notes)
     at("start", HOLD_UNTIL_TOLD)
-    push = pushing(notes)
+    push = notes.pushing()
     held(host)
     units = host("systemctl list-units --plain --no-legend 'djdeploy-notes@*.service'")
     (new,) = {line.split("@")[1].split(".service")[0] for line in units.splitlines()} - {before}
@@ -381,7 +368,7 @@ def test_database_restarted_while_migrating(clean, at, notes, host, status, bran
     """It may end well or be refused; either way one release serves, and the branch says which."""
     before, head = status("notes")["live"]["revision"], next_change(notes, migration=True)
     at("migrate", HOLD_UNTIL_TOLD)
-    push = pushing(notes)
+    push = notes.pushing()
     held(host)
     host(f"systemctl restart postgresql; rm {SHARED}/held")
     said, _nothing = push.communicate(timeout=PATIENCE)
@@ -429,7 +416,7 @@ def test_nginx_stopped_in_a_deploy(clean, at, notes, host, status, branch):
     before = status("notes")["live"]["id"]
     next_change(notes)
     at("start", HOLD_UNTIL_TOLD)
-    push = pushing(notes)
+    push = notes.pushing()
     held(host)
     host(f"systemctl stop nginx; rm {SHARED}/held {SHARED}/fault-start")
     said, _nothing = push.communicate(timeout=PATIENCE)

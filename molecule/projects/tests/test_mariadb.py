@@ -50,15 +50,7 @@ def pushed_past_a_reader(site: Site) -> Done:
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as reader:
         assert reader.stdout and reader.stdout.readline().strip().isdigit(), "nobody reads"
         output = ""
-        with subprocess.Popen(
-            site.push_words(),
-            cwd=site.project,
-            env=site.git_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as push:
+        with site.pushing() as push:
             assert push.stdout
             for line in push.stdout:
                 output += line

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 from hosts import eventually
@@ -86,15 +85,7 @@ def test_what_was_killed_is_told_as_interrupted(pushed_notes, server, history, s
     application = (pushed_notes.project / "mysite/wsgi.py").read_text()
     slow = "\nimport sys, time\nif 'gunicorn' in sys.modules:\n    time.sleep(20)\n"
     pushed_notes.change("mysite/wsgi.py", slow, append=True)
-    push = subprocess.Popen(
-        pushed_notes.push_words(),
-        cwd=pushed_notes.project,
-        env=pushed_notes.git_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    push = pushed_notes.pushing()
     assert any("start " in line for line in push.stdout), "the push ended before the deployer could be killed"
     assert history("notes")["result"] == "running"
     server.check_output("systemctl kill --signal=KILL 'djdeploy-deployer@*'")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -55,16 +54,7 @@ def test_deploy_ends_without_its_pusher(pushed_notes, status, branch, server, sa
     """Killed before git has taken the commits, or after: in the end the branch and what is live agree."""
     application = (pushed_notes.project / "mysite/wsgi.py").read_text()
     head = pushed_notes.change("mysite/wsgi.py", "\nimport time\n\ntime.sleep(2)\n", append=True)
-    push = subprocess.Popen(
-        pushed_notes.push_words(),
-        cwd=pushed_notes.project,
-        env=pushed_notes.git_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    push = pushed_notes.pushing(start_new_session=True)
     assert any(said in line for line in push.stdout), "the push ended before it could be killed"
     os.killpg(push.pid, signal.SIGKILL)
     push.wait()
@@ -84,13 +74,7 @@ def test_deploy_ends_without_its_pusher(pushed_notes, status, branch, server, sa
 
 def test_two_pushes_at_once_end_in_one_truth(pushed_notes, status, branch):
     first = pushed_notes.change("notes/views.py", "\n# one\n", append=True)
-    words, environment = pushed_notes.push_words(), pushed_notes.git_environment()
-    pushes = [
-        subprocess.Popen(
-            words, cwd=pushed_notes.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for _ in range(2)
-    ]
+    pushes = [pushed_notes.pushing() for _ in range(2)]
     for push in pushes:
         push.communicate(timeout=PATIENCE)
     assert 0 in {push.returncode for push in pushes}

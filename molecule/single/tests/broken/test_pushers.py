@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -43,18 +42,10 @@ def whole(left, visitors):
 def test_branch_and_live_agree_without_the_pusher(left, visitors, whole, status, branch, at_rest, server, moment):
     before = status("left")["live"]["revision"]
     after = left.change("notes/views.py", f"\n# {moment}\n", append=True)
-    push = subprocess.Popen(
-        left.push_words(),
-        cwd=left.project,
-        env=left.git_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    push = left.pushing(start_new_session=True)
     time.sleep(moment * whole)
     os.killpg(push.pid, signal.SIGKILL)
-    push.wait()
+    push.communicate()
     at_rest()
     live = status("left")["live"]["revision"]
     assert live in (before, after)

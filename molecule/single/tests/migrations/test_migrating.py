@@ -126,17 +126,7 @@ def pushing(migrating: Site) -> Callable[[], Program]:
     """A push, and what the pusher reads meanwhile."""
 
     def push() -> Program:
-        return Program(
-            subprocess.Popen(
-                migrating.push_words(),
-                cwd=migrating.project,
-                env=migrating.git_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+        return Program(migrating.pushing())
 
     return push
 

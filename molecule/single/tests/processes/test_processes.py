@@ -18,7 +18,6 @@ LONG = 90_000  # the number of a job that is long, beside the number of the firs
 OUTLIVED = 3  # pushes a long job goes on over: more than releases are kept
 PATIENCE = 300  # seconds for what comes in some, if the machine has nothing else to do
 SENT = re.compile(r"^\[([-\d]+ [:,\d]+): .* Sending due task beat\b", re.MULTILINE)
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 MODEL = """\
 from django.db import models
 
@@ -230,13 +229,13 @@ def test_deployer_killed_while_work_is_handed_over(works, server, status, done, 
     first, live = 1000 + int(delay * 1000), status("works")["live"]["id"]
     ask(works, first, 20, seconds=0.5)
     works.change("queue_app/mark.py", f"MARK = {first}\n")
-    with subprocess.Popen(works.push_words(), cwd=works.project, env=works.git_environment(), **QUIET) as push:
+    with works.pushing() as push:
         eventually(
             lambda: any(live[:15] not in unit for unit in units(server)), PATIENCE, "a process of the new release runs"
         )
         time.sleep(delay)
         server.check_output("systemctl kill --signal KILL 'djdeploy-deployer@*'")
-        push.wait(PATIENCE)
+        push.communicate(timeout=PATIENCE)
 
     def goes_live() -> bool:
         return works.push().status == 0 and status("works")["live"]["revision"] == works.head()

@@ -165,6 +165,12 @@ class FamilyModule(AnsibleModule):  # type: ignore[misc]
         self.hide_options()
         super()._log_invocation()
 
+    def _log_to_syslog(self, msg: str) -> None:
+        """Called by AnsibleModule. From Python 3.13 on syslog.syslog() refuses a NUL, and AnsibleModule would fail with
+        that, and advice about syslog, before the module can name the option that holds it.
+        """
+        super()._log_to_syslog(msg.replace("\0", "\\0"))
+
     def hide_options(self) -> None:
         """Hide what is secret by its name, also within the steps of a task."""
         inner = [each for step in self.params.get("steps") or () for each in step.values() if isinstance(each, dict)]

@@ -19,6 +19,7 @@ import gc
 import importlib
 import importlib.machinery
 import json
+import linecache
 import os
 import select
 import socket
@@ -159,6 +160,16 @@ def leave(status):
     os._exit(status & 0xFF)
 
 
+def keep_lines(code, text):
+    """Let a traceback show lines of a program, as an interpreter from 3.13 on does for what it gets with `-c`.
+
+    It does so in C and has no public name for it. Without this a traceback would show lines of this file, which was
+    itself given with `-c`.
+    """
+    if hasattr(linecache, "_register_code"):
+        linecache._register_code(code, text, "<string>")
+
+
 def without_our_frame(kind, error, trace):
     """Show an exception nobody caught as it would be shown in a process of its own."""
     sys.__excepthook__(kind, error.with_traceback(trace.tb_next), trace.tb_next)
@@ -167,7 +178,9 @@ def without_our_frame(kind, error, trace):
 if __name__ == "__main__":
     text, namespace = serve(json.loads(whole_input()))
     try:
-        exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
+        code = compile(text, "<string>", "exec", dont_inherit=True)
+        keep_lines(code, text)
+        exec(code, namespace)
         status = 0
     except SystemExit as ending:
         if ending.code is not None and not isinstance(ending.code, int):

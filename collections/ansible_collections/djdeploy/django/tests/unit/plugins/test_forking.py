@@ -34,7 +34,8 @@ import gc, json, locale, os, random, resource, signal, sys, threading, time
 print(json.dumps([
     sorted(globals()), __name__, __doc__, __package__, __spec__, __loader__.__name__, sys.argv, sys.path, sys.prefix,
     os.getcwd(), os.umask(0), dict(os.environ), time.tzname, sys.dont_write_bytecode,
-    [getattr(sys.flags, name) for name in dir(sys.flags) if name[0] in 'bdinov' and 'bytecode' not in name],
+    {name: getattr(sys.flags, name) for name in dir(sys.flags)
+     if name[0] in 'bdinov' and name not in ('dont_write_bytecode', 'index')},
     sys.warnoptions,
     os.getpid() == os.getsid(0) == os.getpgid(0), os.getuid(), os.getgroups(), os.getpriority(os.PRIO_PROCESS, 0),
     sorted(int(number) for number in os.listdir("/proc/self/fd"))[:3], len(os.listdir("/proc/self/fd")),
@@ -143,6 +144,12 @@ def outcome(run: runner.Runner, program: Program) -> dict[str, Any]:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.id)
 def test_a_fork_does_as_a_new_process(program: Program) -> None:
     assert outcome(forked, program) == outcome(runner.run, program)
+
+
+@pytest.mark.parametrize("program", [each for each in PROGRAMS if each.id.startswith("portrait")], ids=lambda p: p.id)
+def test_a_portrait_is_drawn(program: Program) -> None:
+    """Else two errors of one kind would be compared, and nothing that the portrait is to show."""
+    assert len(json.loads(outcome(forked, program)["stdout"])) > 30
 
 
 def test_it_is_a_fork() -> None:
