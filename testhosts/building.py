@@ -126,21 +126,3 @@ def see_that_it_works(build: Build, log: TextIO) -> None:
     """Keep no host whose services do not run: each of them, and none that has failed."""
     inside(build, log, ["systemctl", "is-active", *provisioned.SERVICES])
     inside(build, log, ["systemctl", "is-system-running", "--wait"])
-
-
-def remove_outdated(suite: str, keep: str, checkout: str) -> None:
-    """Remove images of a suite that nobody will boot again, except those a container still uses.
-
-    :param keep: the name of the one that stays.
-    :param checkout: whose older images they are.
-    """
-    filters = ["--filter", f"label={provisioned.SUITE_LABEL}={suite}"]
-    images = json.loads(podman("images", "--format", "json", *filters))
-    owners = {(image.get("Labels") or {}).get(provisioned.CHECKOUT_LABEL, "") for image in images}
-    for name in provisioned.outdated(
-        images, keep, checkout, {owner: Path(owner).is_dir() for owner in owners if owner}
-    ):
-        # podman refuses to remove what a container uses; it goes another time.
-        if succeeds("podman", "rmi", name):
-            say(f"{suite}: removed {name}")
-    podman("image", "prune", "--force", *filters)  # one that was rebuilt has lost its name

@@ -18,7 +18,6 @@ from typing import Any
 
 REPOSITORY = "localhost/djdeploy-host-provisioned"
 SUITE_LABEL = "djdeploy.provisioned-suite"
-CHECKOUT_LABEL = "djdeploy.checkout"  # the image has it from the host it was made of
 
 COLLECTION = "collections/ansible_collections/djdeploy/django"
 # Files and directories of the checkout, as patterns, that can change what site.yml makes of a bare host.
@@ -183,18 +182,3 @@ def forget_command() -> list[str]:
 def commit_command(container: str, suite: str, image: str) -> list[str]:
     """The podman command that keeps a host that is switched off as an image."""
     return ["commit", "--quiet", "--change", f"LABEL {SUITE_LABEL}={suite}", container, image]
-
-
-def outdated(images: Iterable[Mapping[str, Any]], keep: str, checkout: str, exists: Mapping[str, bool]) -> list[str]:
-    """Which images of one suite nobody will boot again: older ones of this checkout, and those whose checkout is gone.
-
-    :param images: as `podman images --format json` lists them.
-    :param keep: the name of the one that stays.
-    :param exists: checkouts the images belong to -> whether they are still there.
-    """
-    old = []
-    for image in images:
-        made_by = (image.get("Labels") or {}).get(CHECKOUT_LABEL, "")
-        names = [name for name in image.get("Names") or () if name != keep]
-        old += names if made_by == checkout or not exists.get(made_by, False) else []
-    return old

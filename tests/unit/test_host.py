@@ -326,23 +326,6 @@ def test_a_name_is_a_host_of_its_own_in_each_checkout() -> None:
     assert replace(WEB1, checkout="/src/other").container != WEB1.container
 
 
-@pytest.mark.parametrize(
-    ("owner", "used", "goes"),
-    [
-        pytest.param("/here", False, True, id="made_here"),
-        pytest.param("/here", True, False, id="made_here_and_used"),
-        pytest.param("/elsewhere", False, False, id="of_another_checkout"),
-        pytest.param("/removed", False, True, id="of_a_checkout_that_is_gone"),
-        pytest.param("/removed", True, False, id="of_a_checkout_that_is_gone_and_used"),
-        pytest.param("", False, False, id="of_nobody_known"),
-    ],
-)
-def test_a_checkout_that_goes_takes_its_own_images(owner: str, used: bool, goes: bool) -> None:
-    there = {"/here", "/elsewhere"}
-    gone = host.unwanted({"image": owner}, {"image"} if used else set(), "/here", there.__contains__)
-    assert gone == (["image"] if goes else [])
-
-
 def test_to_yaml_of_nothing() -> None:
     assert yaml.safe_load(host.to_yaml({"all": {"hosts": {}}})) == {"all": {"hosts": {}}}
 

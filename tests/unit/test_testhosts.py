@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from testhosts import building, provisioned
+from testhosts import building, images, provisioned
 from testhosts.commands import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,37 +254,28 @@ def test_commit_command() -> None:
     ]
 
 
-def image(name: str, checkout: str | None) -> dict[str, Any]:
-    """An image as podman lists it."""
-    labels = None if checkout is None else {"djdeploy.checkout": checkout}
-    return {"Names": [name] if name else None, "Labels": labels}
+NOW = datetime(2026, 5, 2, 12, tzinfo=UTC)
+OLD, NEW = "2026-05-01T11:59:59.123456789Z", "2026-05-01T12:00:01Z"
 
 
 @pytest.mark.parametrize(
-    ("images", "removed"),
+    ("labels", "created", "used", "goes"),
     [
-        ([], []),
-        ([image("new", "/ours")], []),
-        ([image("new", "/ours"), image("old", "/ours")], ["old"]),
-        ([image("new", "/theirs")], []),
-        ([image("theirs", "/theirs")], []),
-        ([image("left", "/gone")], ["left"]),
-        ([image("nobodys", None)], ["nobodys"]),
-        ([image("", "/ours")], []),
+        pytest.param({"djdeploy.checkout": "/here"}, NEW, False, True, id="made_here"),
+        pytest.param({"djdeploy.checkout": "/here"}, OLD, True, False, id="made_here_and_used"),
+        pytest.param({"djdeploy.checkout": "/elsewhere"}, OLD, False, False, id="of_another_checkout"),
+        pytest.param({"djdeploy.checkout": "/removed"}, OLD, False, True, id="of_a_checkout_that_is_gone"),
+        pytest.param({"djdeploy.checkout": "/removed"}, NEW, False, False, id="of_one_that_has_just_gone"),
+        pytest.param({"djdeploy.checkout": "/removed"}, OLD, True, False, id="of_one_that_is_gone_and_used"),
+        pytest.param({}, OLD, False, False, id="of_nobody_known"),
+        pytest.param(None, OLD, False, False, id="without_labels"),
     ],
 )
-def test_outdated(images: list[dict[str, Any]], removed: list[str]) -> None:
-    assert provisioned.outdated(images, "new", "/ours", {"/ours": True, "/theirs": True, "/gone": False}) == removed
-
-
-def test_outdated_images_go_unless_a_container_uses_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    listed = [image("new", str(tmp_path)), image("used", str(tmp_path)), image("old", str(tmp_path))]
-    monkeypatch.setattr(building, "podman", lambda *arguments: json.dumps(listed) if arguments[0] == "images" else "")
-    monkeypatch.setattr(building, "succeeds", lambda *command: command == ("podman", "rmi", "old"))
-    building.remove_outdated("trixie", "new", str(tmp_path))
-    assert capsys.readouterr().err == "trixie: removed old\n"
+def test_unwanted_images(labels: dict[str, str] | None, created: str, used: bool, goes: bool) -> None:
+    there = {"/here", "/elsewhere"}
+    image = {"Id": "1", "Labels": labels, "Created": created}
+    gone = images.unwanted([image], {"1"} if used else set(), "/here", there.__contains__, NOW)
+    assert gone == (["1"] if goes else [])
 
 
 def test_a_build_without_ansible_says_what_to_run(tmp_path: Path) -> None:
