@@ -343,6 +343,11 @@ def unhealthy(answer: Answer, path: str, seconds: float) -> str:
     return f"it did not answer {path} within {seconds:g} s ({answer.error})"
 
 
+def losses(died: int) -> str:
+    """The workers that died while nobody could be answered: on a slow host too few for a verdict of their own."""
+    return f"; {died} of its workers died meanwhile" if died else ""
+
+
 # --- before and after the switch --------------------------------------------------------------------
 
 
@@ -369,7 +374,7 @@ def prove(release: ReleasePaths, host: str, health: dict[str, Any], *, senses: S
         vigil.check()
         senses.sleep(TICK)
     hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
-    raise vigil.failure(unhealthy(answer, path, timeout), hint)
+    raise vigil.failure(unhealthy(answer, path, timeout) + losses(len(vigil.died)), hint)
 
 
 def remain(release: ReleasePaths, host: str, health: dict[str, Any], senses: Senses) -> str:

@@ -597,6 +597,12 @@ IMPORT = "Traceback:\n  File\nModuleNotFoundError: No module named 'colours'\n[7
         (World(("hang",), CRASHES), {}, "its workers die again and again while starting", 2),
         (World(("RemoteDisconnected",), CRASHES), {}, "its workers die again and again while starting", 2),
         (
+            World(("hang",), {0.0: UP, 5.0: look(RUNNING, 11, 13)}),
+            {"timeout": 9},
+            "it did not answer / within 9 s (no answer in time); 1 of its workers died meanwhile",
+            10,
+        ),
+        (
             World(("hang",), {0.0: UP, 1.0: look(RUNNING, 11, 13, oom_kills=1)}),
             {},
             "it ran out of memory while starting",
@@ -620,6 +626,7 @@ IMPORT = "Traceback:\n  File\nModuleNotFoundError: No module named 'colours'\n[7
         "cannot be imported",
         "workers crash, nobody answers",
         "workers crash, answers end",
+        "workers crash slowly",
         "memory",
         "worker crashes later",
         "500 later",
