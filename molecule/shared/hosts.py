@@ -99,6 +99,19 @@ class Machine:
             connection.close()
 
 
+def restart(*names: str) -> None:
+    """Reboot hosts, and wait until they have booted."""
+    done = subprocess.run(
+        [projects.ROOT / "script/host", "restart", *names],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def machines(names: Sequence[str]) -> dict[str, Machine]:
     """The booted hosts of these names. Without root there is no route to them, only published ports."""
     listed = json.loads(subprocess.check_output([ROOT / "script/host", "list", "--json"]))

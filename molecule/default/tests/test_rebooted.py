@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import subprocess
-
-import projects
-from hosts import eventually
+from hosts import eventually, restart
 
 
 def test_reboot_brings_back_what_was_live(site, web, status, playbooks):
     live = status("notes")["live"]["id"]
-    subprocess.run([projects.ROOT / "script/host", "restart", web.name], check=True, capture_output=True)
+    restart(web.name)
 
     def serves() -> bool:
         try:

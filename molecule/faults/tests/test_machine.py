@@ -13,6 +13,7 @@ import re
 import subprocess
 import time
 
+import hosts
 import projects
 import pytest
 from hosts import eventually
@@ -200,7 +201,7 @@ def forget(notes, branch) -> None:
 
 
 def restart(web, notes) -> None:
-    subprocess.run([projects.ROOT / "script/host", "restart", web.name], check=True, capture_output=True)
+    hosts.restart(web.name)
 
     def serves() -> bool:
         try:

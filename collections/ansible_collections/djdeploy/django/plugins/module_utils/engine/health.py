@@ -343,6 +343,14 @@ def unhealthy(answer: Answer, path: str, seconds: float) -> str:
     return f"it did not answer {path} within {seconds:g} s ({answer.error})"
 
 
+def where_to_look(release: ReleasePaths, path: str, key: str, seconds: float) -> str:
+    """What to look at when a release is not healthy: what was asked, how long it had, what it says itself.
+
+    :param key: of the site's `health`, which says how long it had.
+    """
+    return f"health.path is {path}, health.{key} {seconds:g} s; see: journalctl -u {release.service_unit}"
+
+
 def losses(died: int) -> str:
     """The workers that died while nobody could be answered: on a slow host too few for a verdict of their own."""
     return f"; {died} of its workers died meanwhile" if died else ""
@@ -373,7 +381,7 @@ def prove(release: ReleasePaths, host: str, health: dict[str, Any], *, senses: S
             break
         vigil.check()
         senses.sleep(TICK)
-    hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
+    hint = where_to_look(release, path, "timeout", timeout)
     raise vigil.failure(unhealthy(answer, path, timeout) + losses(len(vigil.died)), hint)
 
 
@@ -395,7 +403,7 @@ def remain(release: ReleasePaths, host: str, health: dict[str, Any], senses: Sen
         answer = senses.ask(release.socket, path, host, seconds=patience, meanwhile=vigil.check)
         vigil.check()
         if not is_healthy(answer.status, health["statuses"]):
-            hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
+            hint = where_to_look(release, path, "answer_timeout", patience)
             raise vigil.failure(f"{unhealthy(answer, path, patience)}, {vigil.when()}", hint)
     return f" for {seconds:g} s"
 
@@ -441,7 +449,7 @@ def watch(
     """
     path, patience, began = str(health["path"]), answer_timeout(health), senses.now()
     vigil = Vigil(release, senses, lambda: f"{senses.now() - began:.0f} s after the switch")
-    hint = f"health.path is {path}; see: journalctl -u {release.service_unit}"
+    hint = where_to_look(release, path, "answer_timeout", patience)
     doubts = {"": 0, " through nginx": 0}
     while senses.now() - began < seconds:
         for where, address in zip(doubts, (release.socket, port), strict=True):
