@@ -115,9 +115,14 @@ def test_process_can_write_where_uploads_go(site, server):
     server.check_output("rm /srv/notes/shared/written-by-the-site")
 
 
-def test_site_user_cannot_change_its_code(server):
-    for path in ("current/code/manage.py", "current/.venv/bin/python", "current/release.env"):
-        assert server.run("runuser -u notes -- test -w /srv/notes/%s", path).rc != 0, path
+@pytest.mark.parametrize("user", ["notes", "notes-build", "git", "quiet"])
+@pytest.mark.parametrize("path", ["code", "code/manage.py", ".venv/bin/python", "static", "serve", "release.env"])
+def test_only_root_can_change_what_runs(server, path, user):
+    assert server.file(f"/srv/notes/current/{path}").exists
+    assert server.run("runuser -u %s -- test -w %s", user, f"/srv/notes/current/{path}").rc != 0
+
+
+def test_another_site_cannot_read_the_code(server):
     assert server.run("runuser -u quiet -- ls /srv/notes/current/code/").rc != 0, "another site reads the code"
 
 
