@@ -194,7 +194,9 @@ def command_line(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="with --full: forget what has passed")
     parser.add_argument("--list", action="store_true", help="show the parts and run nothing")
     parser.add_argument("--json", action="store_true", help="with --list: for programs, on one line")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="parts at the same time")
+    parser.add_argument(
+        "--jobs", type=int, default=min(parts.LANES, os.cpu_count() or 1), help="parts at the same time"
+    )
     options = parser.parse_args(arguments)
     if options.again and not options.full:
         complain("--again goes with --full")

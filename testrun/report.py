@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from testrun import failures
-from testrun.parts import EVERY, FULL, Part
+from testrun import failures, schedule
+from testrun.parts import EVERY, FULL, LANES, Part, with_needs
 from testrun.running import Outcome
 from testrun.times import Times, last_passed
 
@@ -103,16 +103,20 @@ def last_seconds(part: Part, ring: str, sources: Sequence[Times]) -> int | None:
 def described(part: Part, full: bool, parts: Mapping[str, Part], sources: Sequence[Times]) -> dict[str, Any]:
     """A part as `--list --json` gives it.
 
-    `timeout_minutes` is for a machine that runs nothing else: `script/test NAME` there runs what the part needs too.
+    `timeout_minutes` is for a machine that runs nothing else: `script/test NAME` there runs what the part needs too, in
+    as many lanes as ever.
     """
     ring = part.ring_of_run(full)
-    limits = [parts[need].limit(ring) for need in part.needs]
+    names = with_needs([part.name], parts)
+    limits = {name: parts[name].limit(ring) for name in names}
+    items = schedule.items_of(names, {name: parts[name].needs for name in names}, limits)
     return {
         "name": part.name,
         "ring": part.ring,
+        "setup": part.setup,
         "budget_minutes": {EVERY: part.budget.every, FULL: part.budget.full},
         "limit_minutes": part.limit(ring),
-        "timeout_minutes": int(part.limit(ring) + sum(limits) + 10),
+        "timeout_minutes": int(schedule.length(schedule.plan(items, LANES)) + 10),
         "last_seconds": {each: last_seconds(part, each, sources) for each in (EVERY, FULL)},
         "needs": list(part.needs),
     }
