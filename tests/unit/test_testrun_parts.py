@@ -243,12 +243,32 @@ def test_the_hosted_workflow_asks_what_there_is() -> None:
     jobs = workflow("parts.yml")["jobs"]
     listing, test = jobs["parts"], jobs["test"]
     (step,) = (step for step in listing["steps"] if step.get("id") == "list")
-    assert "$(script/test --list --json ${{ inputs.options }})" in step["run"]
+    assert "$(script/test --list --json ${{ inputs.options }} |" in step["run"]
     assert listing["outputs"] == {"parts": "${{ steps.list.outputs.parts }}"}
     assert test["needs"] == "parts"
     assert test["strategy"]["matrix"] == {"include": "${{ fromJSON(needs.parts.outputs.parts) }}"}
     assert test["timeout-minutes"] == "${{ matrix.timeout_minutes }}"
     assert "script/test ${{ inputs.options }} ${{ matrix.name }}" in [step.get("run") for step in test["steps"]]
+
+
+@pytest.mark.parametrize("options", ["", "--full"])
+def test_each_part_but_those_that_set_up_is_a_job(tmp_path: Path, options: str) -> None:
+    """What the step of the workflow really writes."""
+    (step,) = (step for step in workflow("parts.yml")["jobs"]["parts"]["steps"] if step.get("id") == "list")
+    assert step["shell"] == "bash"
+    text = step["run"].replace("${{ inputs.options }}", options)
+    environment = os.environ | {"GITHUB_OUTPUT": str(tmp_path / "output")}
+    subprocess.run(["bash", "-e", "-o", "pipefail", "-c", text], cwd=ROOT, env=environment, check=True)
+    name, _, written = (tmp_path / "output").read_text().rstrip("\n").partition("=")
+    assert name == "parts"
+    assert [part["name"] for part in json.loads(written)] == parts.parts_of_run(KNOWN, options == "--full")
+
+
+def test_logs_are_kept_however_a_job_ended() -> None:
+    steps = workflow("parts.yml")["jobs"]["test"]["steps"]
+    (upload,) = (step for step in steps if step.get("uses", "").startswith("actions/upload-artifact@"))
+    assert upload["if"] == "always()"
+    assert upload["with"]["path"] == "test-results/"
 
 
 RINGS = [
