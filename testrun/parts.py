@@ -139,6 +139,10 @@ class Part:
 
 
 HOSTS = ("setup-venv", "setup-hosts")
+#: Parts that are one program in a folder of tests/.
+PROGRAMS = ("collection", "demo", "controller")
+#: How the names of the parts that are scenarios begin.
+SCENARIO = "molecule-"
 
 
 def scripts() -> tuple[list[str], list[str]]:
@@ -202,6 +206,11 @@ def scenarios() -> list[str]:
     return sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))
 
 
+def scenario_of(part: str) -> str:
+    """The scenario a part is, by its name; nothing if it is none."""
+    return part.partition("/")[0].removeprefix(SCENARIO) if part.startswith(SCENARIO) else ""
+
+
 def test_folders(scenario: str) -> list[str]:
     """The folders of tests of a scenario that has one for each capability."""
     tests = SCENARIOS / scenario / "tests"
@@ -256,7 +265,7 @@ def molecule(scenario: str, folder: str = "", *, keep_failed: bool = True) -> Pa
         Command(("molecule", "destroy", *named), only_if_passed=keep_failed),
     )
     needs = (*HOSTS, *map(image_part, provisioned_suites(scenario)))
-    return Part("/".join(filter(None, (f"molecule-{scenario}", folder))), commands, needs, scenario=scenario)
+    return Part("/".join(filter(None, (f"{SCENARIO}{scenario}", folder))), commands, needs, scenario=scenario)
 
 
 def image_part(suite: str) -> str:
@@ -278,7 +287,7 @@ def setup_parts() -> list[Part]:
 def programs() -> list[Part]:
     """Parts that are one program in tests/: the collection as others get it, the demo, the newest controller."""
     found = []
-    for name in ("collection", "demo", "controller"):
+    for name in PROGRAMS:
         program = Path("tests") / name / "run"
         if (ROOT / program).exists():
             found.append(Part(name, (Command(("bash", str(program))),), HOSTS))

@@ -36,15 +36,16 @@ def over_budget(seconds: float, minutes: float) -> str:
 
 
 def closing_row(outcome: Outcome) -> tuple[str, ...]:
-    """A part as a row of the closing table."""
-    minutes = outcome.part.budget.minutes(outcome.ring)
+    """A part as a row of the closing table. A folder of a scenario's tests has no budget."""
+    minutes = outcome.part.budget.minutes(outcome.ring) if outcome.part.is_whole else 0.0
     if outcome.kept_back:
         state, remark = "not run", f"needs {', '.join(outcome.kept_back)}"
     else:
         state = "passed" if outcome.passed else "FAILED"
         remark = (outcome.error or "; ".join(map(failures.typed, outcome.failed)))[:90]
-    remarks = "; ".join(filter(None, (over_budget(outcome.seconds, minutes), remark)))
-    return outcome.part.name, f"{outcome.seconds:.0f}", f"{minutes * 60:.0f}", state, remarks
+    over = over_budget(outcome.seconds, minutes) if minutes else ""
+    remarks = "; ".join(filter(None, (over, remark, outcome.remark)))
+    return outcome.part.name, f"{outcome.seconds:.0f}", f"{minutes * 60:.0f}" if minutes else "", state, remarks
 
 
 def closing_table(outcomes: Sequence[Outcome], seconds: float, lanes: int) -> str:
@@ -94,6 +95,18 @@ def progress(running: Sequence[str], waiting: Sequence[str]) -> str:
     return f"running: {', '.join(running)}; next: {following or 'nothing'}"
 
 
+def interrupted(running: Sequence[Part], again: str) -> list[str]:
+    """What is said when somebody ends the run.
+
+    :param running: what was at work.
+    :param again: the command that goes on.
+    """
+    lines = [f"interrupted; running: {', '.join(part.name for part in running) or 'nothing'}"]
+    if any("setup-hosts" in part.needs for part in running):
+        lines.append("  hosts may still be up: script/host list; to remove them: script/host down --all")
+    return [*lines, f"  go on: {again}"]
+
+
 def last_seconds(part: Part, ring: str, sources: Sequence[Times]) -> int | None:
     """The time a part took when it last passed in a ring, if that is known."""
     time = last_passed(part.name, ring, sources)
@@ -122,8 +135,11 @@ def described(part: Part, full: bool, parts: Mapping[str, Part], sources: Sequen
     }
 
 
-def listing(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The parts as a table."""
+def listing(entries: Sequence[Mapping[str, Any]], left_out: Sequence[str] = ()) -> str:
+    """The parts as a table.
+
+    :param left_out: names of those that only a full run has.
+    """
 
     def cell(value: float | None, unit: str) -> str:
         return "" if value is None else f"{value:g} {unit}"
@@ -134,4 +150,5 @@ def listing(entries: Sequence[Mapping[str, Any]]) -> str:
         for ring in (EVERY, FULL):
             cells += [cell(entry["budget_minutes"][ring], "min"), cell(entry["last_seconds"][ring], "s")]
         rows.append((entry["name"], entry["ring"], *cells, " ".join(entry["needs"])))
-    return "\n".join(aligned(rows, right=(2, 3, 4, 5)))
+    more = [f"only script/test --full runs: {', '.join(left_out)}"] if left_out else []
+    return "\n".join([*aligned(rows, right=(2, 3, 4, 5)), *more])

@@ -39,6 +39,7 @@ class Outcome:
     :param failed: the programs that failed.
     :param error: why it could not be run at all.
     :param kept_back: what it needs and did not get; it never started then.
+    :param remark: what else the table says of it.
     """
 
     part: Part
@@ -47,6 +48,7 @@ class Outcome:
     failed: tuple[Command, ...] = ()
     error: str = ""
     kept_back: tuple[str, ...] = ()
+    remark: str = ""
 
     @property
     def passed(self) -> bool:

@@ -69,6 +69,13 @@ def fits() -> bool:
     return parts.lane_minutes(parts.all_parts(), full=False) <= LANES * GOAL
 
 
+@pytest.mark.parametrize(("options", "said"), [([], True), (["--full"], False)], ids=["every run", "full"])
+def test_the_list_names_what_only_full_runs(options: list[str], said: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--list", *options]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert (last == "only script/test --full runs: molecule-large") is said
+
+
 def test_budgets_of_every_run_fit_into_two_lanes(invented: Callable[[str], None]) -> None:
     assert parts.lane_minutes(KNOWN, full=False) <= LANES * GOAL - ROOM
     invented("invented")
@@ -198,6 +205,8 @@ def test_chosen(words: list[str], names: list[str]) -> None:
     ("words", "said"),
     [
         (["nothing"], "there is no part called nothing"),
+        (["single"], "script/test: there is no part called single: script/test molecule single\n"),
+        (["lint", "single/move"], "there is no part called single/move: script/test molecule single/move\n"),
         (["molecule", "nothing"], "there is no scenario nothing"),
         (["molecule", "single/nothing"], "it has: broken move"),
         (["molecule", "single/.."], "it has: broken move"),
