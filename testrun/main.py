@@ -167,18 +167,17 @@ class Run:
     def kept_back(self, item: schedule.Item) -> Outcome:
         return Outcome(self.parts[item.name], self.ring(item.name), kept_back=item.needs)
 
+    def interrupted(self) -> None:
+        at_work = [self.parts[name] for name in sorted(self.at_work)]
+        print(*report.interrupted(at_work, self.command), sep="\n", file=sys.stderr, flush=True)
+
     def go(self) -> bool:
         """Run everything and report.
 
         :returns: whether all passed.
         """
-        lanes = Lanes(self.lanes, self.children, self.run, self.started, self.finished)
-        try:
-            outcomes = lanes.go(self.items(), self.kept_back)
-        except BaseException:
-            at_work = [self.parts[name] for name in sorted(self.at_work)]
-            print(*report.interrupted(at_work, self.command), sep="\n", file=sys.stderr, flush=True)
-            raise
+        lanes = Lanes(self.lanes, self.children, self.run, self.started, self.finished, self.interrupted)
+        outcomes = lanes.go(self.items(), self.kept_back)
         for text in report.closing(outcomes, self.console.seconds(), self.lanes, self.keep_failed):
             print(text, flush=True)
         return all(outcome.passed for outcome in outcomes)
