@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule/shared"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "molecule/shared"))  # last: names there hide nobody's
 
 from ring_hooks import (  # noqa: F401  (found by the line above; pytest finds its hooks here)
     pytest_collection_modifyitems,
