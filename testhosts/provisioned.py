@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+SUITES = ("trixie", "bookworm")
 REPOSITORY = "localhost/djdeploy-host-provisioned"
 SUITE_LABEL = "djdeploy.provisioned-suite"
 
@@ -25,7 +26,8 @@ INPUTS = (
     "site.yml",
     "playbooks/site.yml",
     "ansible.cfg",
-    "requirements*",
+    "requirements.txt",
+    "requirements.yml",
     f"{COLLECTION}/galaxy.yml",
     f"{COLLECTION}/meta",
     f"{COLLECTION}/plugins",

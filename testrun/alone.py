@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,8 +16,10 @@ from pathlib import Path
 from testrun.parts import BIN, EVERY, FULL, ROOT, SCENARIOS
 from testrun.running import environment_of
 
-#: pytest's status when it ran no test at all.
-NOTHING_RAN = 5
+#: pytest's statuses when it ran no test at all: it knows none of that name, or all were left out.
+NOT_FOUND, NOTHING_RAN = 4, 5
+#: A test that a file defines.
+TEST = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
 
 
 class Problem(Exception):
@@ -25,15 +30,32 @@ class Problem(Exception):
         self.remedy = remedy
 
 
+def require_test(test: str, root: Path = ROOT) -> None:
+    """Look for a test before its hosts are asked for; of its parameters only pytest knows.
+
+    :raises Problem: when its file is not there, or nowhere has its name.
+    """
+    file, *names = test.partition("[")[0].split("::")
+    if not (root / file).exists():
+        raise Problem(f"there is no {file}", "name the test as pytest does, from the root: molecule/push/tests/...")
+    if not names or not (root / file).is_file():
+        return
+    text = (root / file).read_text()
+    for name in names:
+        if not re.search(rf"\b{re.escape(name)}\b", text):
+            there = dict.fromkeys(TEST.findall(text))
+            near = difflib.get_close_matches(name, there, n=5, cutoff=0.0)
+            raise Problem(f"{file} has no {name}", f"it has: {', '.join(near) or 'no test'}")
+
+
 def scenario_of(test: str, root: Path = ROOT) -> str | None:
     """The scenario whose hosts a test needs, None for one that needs none.
 
     :param test: an id that names its file from the root of the repository.
-    :raises Problem: when there is no such file.
+    :raises Problem: when there is no such test.
     """
+    require_test(test, root)
     file = Path(test.partition("::")[0])
-    if not (root / file).exists():
-        raise Problem(f"there is no {file}", "name the test as pytest does, from the root: molecule/push/tests/...")
     return file.parts[1] if file.parts[0] == SCENARIOS.name and len(file.parts) > 2 else None
 
 
@@ -94,6 +116,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     environment = environment_of(FULL if given.full else EVERY)
     status = subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
+    if status == NOT_FOUND:
+        files = shlex.join(dict.fromkeys(test.partition("::")[0] for test in given.tests))
+        listing = f"script/test {'--full ' if given.full else ''}alone {files} -- --collect-only -q"
+        print(f"script/test: pytest knows no such test; those there are: {listing}", file=sys.stderr)
     if status == NOTHING_RAN and not given.full:
         print(
             "script/test: no test ran\n  if it belongs to the full run: script/test --full alone ...", file=sys.stderr

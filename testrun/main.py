@@ -13,12 +13,13 @@ import argparse
 import datetime
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from testrun import alone, parts, report, resume, running, schedule, times
@@ -43,8 +44,8 @@ NARROWING = ("DJDEPLOY_CASES", "PYTEST_ADDOPTS")
 
 
 def complain(what: str, remedy: str = "see: script/test --help") -> NoReturn:
-    """Refuse a command line."""
-    print(f"script/test: {what}\n  {remedy}", file=sys.stderr)
+    """Refuse a command line, in one line if there is no remedy beside it."""
+    print(f"script/test: {what}", *filter(None, [remedy]), sep="\n  ", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -75,10 +76,12 @@ def chosen(words: Sequence[str], known: dict[str, Part], full: bool, keep_failed
         return [scenario_part(name, keep_failed) for name in words[1:]]
     found = []
     for name in words:
-        if name.startswith("molecule-"):
-            found.append(scenario_part(name.removeprefix("molecule-"), keep_failed))
+        if name.startswith(parts.SCENARIO):
+            found.append(scenario_part(name.removeprefix(parts.SCENARIO), keep_failed))
         elif name in known:
             found.append(known[name])
+        elif name.partition("/")[0] in parts.scenarios():
+            complain(f"there is no part called {name}: script/test molecule {name}", "")
         else:
             complain(f"there is no part called {name}", f"choose of: all molecule {' '.join(known)}")
     return found
@@ -89,7 +92,8 @@ class Run:
     """One run of script/test.
 
     :param keep_failed: whether the hosts of a failed scenario stay up.
-    :param memory: what passed for this tree, in a full run.
+    :param memory: what passed, in a full run.
+    :param command: what was typed, for whoever interrupts it.
     """
 
     parts: dict[str, Part]
@@ -97,10 +101,12 @@ class Run:
     lanes: int
     keep_failed: bool
     memory: resume.Memory | None
+    command: str = "script/test"
     console: Console = field(default_factory=Console)
     children: Children = field(default_factory=Children)
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: int = 0
+    at_work: set[str] = field(default_factory=set)
 
     def ring(self, name: str) -> str:
         return self.parts[name].ring_of_run(self.full)
@@ -112,36 +118,48 @@ class Run:
         return schedule.items_of(list(self.parts), {name: part.needs for name, part in self.parts.items()}, seconds)
 
     def started(self, name: str, running_names: Sequence[str], waiting: Sequence[str]) -> None:
+        self.at_work.add(name)
         self.console.say(f"{name} ... ({report.progress(running_names, waiting)})")
 
     def run(self, name: str) -> Outcome:
         """Run one part, and keep its time and that it passed."""
+        remembers = self.memory is not None and not self.parts[name].setup
+        before = resume.states([name])[name] if remembers else None
         outcome = running.run_part(self.parts[name], self.ring(name), self.children)
-        is_whole = "/" not in name and not any(os.environ.get(variable) for variable in NARROWING)
-        if is_whole and not self.children.ended:
-            self.keep(outcome)
-        return outcome
-
-    def keep(self, outcome: Outcome) -> None:
-        """Write down how long a part took and, in a full run, that it passed for the files as they still are."""
-        now = datetime.datetime.now()
-        part, ring = outcome.part, outcome.ring
-        time = times.Time(
-            seconds=round(outcome.seconds), passed=outcome.passed, date=f"{now:%Y-%m-%d}", cores=os.cpu_count() or 1
-        )
+        narrowed = any(os.environ.get(variable) for variable in NARROWING)
+        if narrowed or not outcome.part.is_whole or self.children.ended:
+            return outcome
         with self.lock:
-            times.write_whole(times.LOCAL, times.recorded(times.read(times.LOCAL), part, ring, time))
-            if self.memory and outcome.passed and not part.setup:
-                if resume.digest(ROOT) == self.memory.tree:
-                    self.memory.remember(part.name, f"{now:%Y-%m-%d %H:%M}")
-                else:
-                    self.console.say(f"{part.name} passed, but files have changed since the start: not remembered")
+            self.keep_time(outcome)
+            return self.kept(outcome, before) if before else outcome
+
+    def keep_time(self, outcome: Outcome) -> None:
+        """Write down how long a part took."""
+        part, seconds, cores = outcome.part, round(outcome.seconds), os.cpu_count() or 1
+        time = times.Time(seconds=seconds, passed=outcome.passed, date=f"{datetime.date.today()}", cores=cores)
+        times.write_whole(times.LOCAL, times.recorded(times.read(times.LOCAL), part, outcome.ring, time))
+
+    def kept(self, outcome: Outcome, before: resume.State) -> Outcome:
+        """Write down, in a full run, how a part ended for the files it met.
+
+        :param before: the files when it started; if they are others now nobody knows which of them it met.
+        """
+        assert self.memory is not None
+        name = outcome.part.name
+        if not outcome.passed:
+            self.memory.forget(name, before.digest)
+            return outcome
+        if resume.states([name])[name] != before:
+            return replace(outcome, remark="not remembered: files that can change it were edited while it ran")
+        self.memory.remember(name, before.digest, f"{datetime.datetime.now():%Y-%m-%d %H:%M}")
+        return outcome
 
     def finished(self, outcome: Outcome) -> None:
         self.ended += 1
+        self.at_work.discard(outcome.part.name)
         number = f"[{self.ended}/{len(self.parts)}] {outcome.part.name}"
         if outcome.passed:
-            self.console.say(f"{number}: passed after {outcome.seconds:.0f} s")
+            self.console.say(f"{number}: passed after {outcome.seconds:.0f} s", *filter(None, [outcome.remark]))
         else:
             state = "not run" if outcome.kept_back else f"FAILED after {outcome.seconds:.0f} s"
             self.console.say(f"{number}: {state}", *report.explained(outcome, self.keep_failed))
@@ -149,24 +167,20 @@ class Run:
     def kept_back(self, item: schedule.Item) -> Outcome:
         return Outcome(self.parts[item.name], self.ring(item.name), kept_back=item.needs)
 
+    def interrupted(self) -> None:
+        at_work = [self.parts[name] for name in sorted(self.at_work)]
+        print(*report.interrupted(at_work, self.command), sep="\n", file=sys.stderr, flush=True)
+
     def go(self) -> bool:
         """Run everything and report.
 
         :returns: whether all passed.
         """
-        lanes = Lanes(self.lanes, self.children, self.run, self.started, self.finished)
+        lanes = Lanes(self.lanes, self.children, self.run, self.started, self.finished, self.interrupted)
         outcomes = lanes.go(self.items(), self.kept_back)
         for text in report.closing(outcomes, self.console.seconds(), self.lanes, self.keep_failed):
             print(text, flush=True)
         return all(outcome.passed for outcome in outcomes)
-
-
-def tell_memory(memory: resume.Memory, names: Sequence[str]) -> None:
-    """Say what has passed for this tree and when, and what is left."""
-    for name in names:
-        if name in memory.passed:
-            print(f"passed {memory.passed[name]}: {name}")
-    print(f"left: {', '.join(memory.left(names)) or 'nothing'} (script/test --full --again begins anew)", flush=True)
 
 
 def renew_times(known: dict[str, Part]) -> None:
@@ -174,15 +188,29 @@ def renew_times(known: dict[str, Part]) -> None:
     committed, local = times.read(times.COMMITTED), times.read(times.LOCAL)
     times.write_whole(times.COMMITTED, times.renewed(committed, local, known.values()))
     subprocess.run([parts.BIN / "python", ROOT / "script/docs"], cwd=ROOT, check=True)
-    print("everything has passed for this tree; tests/times.json and docs/testing.md have the times")
+    print("everything has passed for these files; tests/times.json and docs/testing.md have the times")
+
+
+def end_full(memory: resume.Memory, known: dict[str, Part], passed: bool) -> None:
+    """Say what is left of a full run; when nothing is, renew the times, which is no edit for which anything runs again.
+
+    :param passed: whether all was asked for, and what was run of it just now passed.
+    """
+    names = parts.parts_of_run(known, full=True)
+    now = resume.states(names)
+    print(f"\n{resume.ending(memory, now)}", flush=True)
+    if passed and not memory.left(now):
+        renew_times(known)
+        memory.carry_over(now, resume.states(names))
 
 
 def show_list(known: dict[str, Part], full: bool, as_json: bool) -> None:
-    """Print the parts that run; without `--full` not those that run only there."""
+    """Print the parts that run; without `--full` of those that run only there only the names."""
     sources = (times.read(times.LOCAL), times.read(times.COMMITTED))
     shown = [part for part in known.values() if full or part.ring == parts.EVERY]
     entries = [report.described(part, full, known, sources) for part in shown]
-    print(json.dumps(entries) if as_json else report.listing(entries))
+    left_out = [part.name for part in known.values() if part not in shown]
+    print(json.dumps(entries) if as_json else report.listing(entries, left_out))
 
 
 def command_line(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -194,12 +222,16 @@ def command_line(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="with --full: forget what has passed")
     parser.add_argument("--list", action="store_true", help="show the parts and run nothing")
     parser.add_argument("--json", action="store_true", help="with --list: for programs, on one line")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="parts at the same time")
+    parser.add_argument(
+        "--jobs", type=int, default=min(parts.LANES, os.cpu_count() or 1), help="parts at the same time"
+    )
     options = parser.parse_args(arguments)
     if options.again and not options.full:
         complain("--again goes with --full")
     if options.json and not options.list:
         complain("--json goes with --list")
+    if options.jobs < 1:
+        complain(f"--jobs takes a number from 1 on, not {options.jobs}", "")
     return options
 
 
@@ -209,32 +241,47 @@ def run_all(options: argparse.Namespace, known: dict[str, Part], keep_failed: bo
     :returns: exit status.
     """
     asked = chosen(options.words, known, options.full, keep_failed)
-    whole = options.full and {part.name for part in asked} >= set(parts.parts_of_run(known, full=True))
-    memory = None
-    if options.full:
-        memory = resume.Memory.of_tree(resume.MEMORY, resume.digest(ROOT), options.again)
-    if memory and not options.words:
-        tell_memory(memory, [part.name for part in asked])
-        asked = [part for part in asked if part.name not in memory.passed]
+    everything = options.words in ([], ["all"])
+    memory = resume.Memory.read(resume.MEMORY, options.again) if options.full else None
+    if memory and everything:
+        now = resume.states([part.name for part in asked])
+        print(*resume.beginning(memory, now), sep="\n", flush=True)
+        asked = [part for part in asked if part.name in memory.left(now)]
     together = known | {part.name: part for part in asked}
     names = parts.with_needs([part.name for part in asked], together)
-    run = Run({name: together[name] for name in names}, options.full, options.jobs, keep_failed, memory)
+    command = shlex.join(["script/test", *(["--full"] if options.full else []), *options.words])
+    run = Run({name: together[name] for name in names}, options.full, options.jobs, keep_failed, memory, command)
     passed = run.go() if names else True
-    if passed and whole and memory and not memory.left(parts.parts_of_run(known, full=True)):
-        renew_times(known)
+    if memory:
+        end_full(memory, known, passed and everything)
     return 0 if passed else 1
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """:returns: exit status: 0 all passed, 1 something failed, 2 the command line was not understood."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+def run_words(words: list[str]) -> int:
+    """:returns: exit status."""
     if "alone" in words:
         return alone.main(words)
     options = command_line(words)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     keep_failed = not os.environ.get("CI")
     known = parts.all_parts(keep_failed=keep_failed)
     if options.list:
         show_list(known, options.full, options.json)
         return 0
     return run_all(options, known, keep_failed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """:returns: exit status: 0 all passed, 1 something failed, 2 the command line was not understood."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return run_words(words)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has gone (| head). Python would write what is left once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT

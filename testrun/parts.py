@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from testhosts.provisioned import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -44,24 +46,29 @@ class Budget:
         return self.full if ring == FULL or self.every is None else self.every
 
 
-#: All budgets in one place. Those of every run add up to two lanes of 40 minutes (tests/unit/test_testrun_parts.py).
+#: How many parts run at a time, where there are as many cores.
+LANES = 2
+
+#: All budgets in one place: what a part takes on an idle machine of two cores, rounded up to a quarter of a minute.
+#: Those of every run add up to two lanes of 40 minutes, with room for one more (tests/unit/test_testrun_parts.py).
 #: A part without a line has BUDGET; a part whose first number is None runs only in full.
 BUDGETS = {
-    "setup-venv": Budget(1, 1),
-    "setup-hosts": Budget(1, 1),
-    "images": Budget(4, 4),
-    "lint": Budget(2, 2),
-    "unit": Budget(4, 6),
-    "sanity": Budget(3, 3),
-    "collection": Budget(2, 3),
-    "demo": Budget(3, 3),
-    "controller": Budget(None, 25),
-    "molecule-default": Budget(8, 12),
-    "molecule-push": Budget(6, 12),
-    "molecule-fleet": Budget(4, 8),
-    "molecule-single": Budget(19, 45),
-    "molecule-faults": Budget(8, 60),
-    "molecule-projects": Budget(8, 60),
+    "setup-venv": Budget(0.75, 0.75),
+    "setup-hosts": Budget(0.25, 0.25),
+    "image-trixie": Budget(2, 2),
+    "image-bookworm": Budget(2, 2),
+    "lint": Budget(0.5, 0.5),
+    "unit": Budget(3.25, 6),
+    "sanity": Budget(2.5, 3),
+    "collection": Budget(1.5, 3),
+    "demo": Budget(1.75, 3),
+    "controller": Budget(4, 25),
+    "molecule-default": Budget(5.75, 12),
+    "molecule-push": Budget(6.75, 12),
+    "molecule-fleet": Budget(3.5, 8),
+    "molecule-single": Budget(17.25, 45),
+    "molecule-faults": Budget(7, 60),
+    "molecule-projects": Budget(9, 60),
     "molecule-modules": Budget(7, 30),
     "molecule-large": Budget(None, 60),
 }
@@ -104,7 +111,13 @@ class Part:
     scenario: str = ""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is no mere folder of a scenario's tests, whose time tells nothing of the scenario's."""
+        return "/" not in self.name
+
+    @property
     def budget(self) -> Budget:
+        """Its budget; of a folder of tests that of its scenario, which is only its limit."""
         return BUDGETS.get(self.name.partition("/")[0], BUDGET)
 
     @property
@@ -126,6 +139,10 @@ class Part:
 
 
 HOSTS = ("setup-venv", "setup-hosts")
+#: Parts that are one program in a folder of tests/.
+PROGRAMS = ("collection", "demo", "controller")
+#: How the names of the parts that are scenarios begin.
+SCENARIO = "molecule-"
 
 
 def scripts() -> tuple[list[str], list[str]]:
@@ -189,16 +206,49 @@ def scenarios() -> list[str]:
     return sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))
 
 
+def scenario_of(part: str) -> str:
+    """The scenario a part is, by its name; nothing if it is none."""
+    return part.partition("/")[0].removeprefix(SCENARIO) if part.startswith(SCENARIO) else ""
+
+
 def test_folders(scenario: str) -> list[str]:
     """The folders of tests of a scenario that has one for each capability."""
     tests = SCENARIOS / scenario / "tests"
     return sorted({str(path.parent.relative_to(tests)) for path in tests.glob("**/test_*.py") if path.parent != tests})
 
 
-def is_provisioned(scenario: str) -> bool:
-    """Whether the inventory of a scenario boots a host from a provisioned image."""
-    line = re.compile(r"^\s*molecule_provisioned:\s*true\s*(#.*)?$", re.MULTILINE)
-    return any(line.search(path.read_text()) for path in (SCENARIOS / scenario / "inventory").rglob("*.yml"))
+#: A line of an inventory: how far it is indented, a key, and its value.
+LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.-]+):(?: +(?P<value>[^#\s]+))? *(?:#.*)?$")
+
+
+def suites_of_hosts(inventory: str) -> set[str]:
+    """The suites of hosts that are booted from a provisioned image, as an inventory says it line by line.
+
+    There is no YAML before anything is installed. What is said in another way than a line for each variable below the
+    name of a host gets all suites: a scenario may wait for an image too many, but never for one too few.
+    """
+    hosts: dict[str, dict[str, str]] = {}
+    above: list[tuple[int, str]] = []
+    for line in filter(None, map(LINE.match, inventory.splitlines())):
+        indent = len(line["indent"])
+        above = [(further, key) for further, key in above if further < indent]
+        if line["value"]:
+            hosts.setdefault(above[-1][1] if above else "", {})[line["key"]] = line["value"]
+        else:
+            above.append((indent, line["key"]))
+    found = {
+        values.get("molecule_suite", "") for values in hosts.values() if values.get("molecule_provisioned") == "true"
+    }
+    said = len(re.findall(r"^[^#]*\bmolecule_provisioned\b", inventory, re.MULTILINE))
+    understood = sum("molecule_provisioned" in values for values in hosts.values())
+    return found if said == understood and found <= set(SUITES) else set(SUITES)
+
+
+def provisioned_suites(scenario: str) -> list[str]:
+    """The suites whose provisioned images a scenario boots hosts from, by its inventory."""
+    files = sorted((SCENARIOS / scenario / "inventory").rglob("*.yml"))
+    found = set[str]().union(*(suites_of_hosts(file.read_text()) for file in files))
+    return [suite for suite in SUITES if suite in found]
 
 
 def molecule(scenario: str, folder: str = "", *, keep_failed: bool = True) -> Part:
@@ -214,8 +264,13 @@ def molecule(scenario: str, folder: str = "", *, keep_failed: bool = True) -> Pa
         Command(("molecule", "test", "--destroy=never", *named), environment=environment, tests=SCENARIOS / scenario),
         Command(("molecule", "destroy", *named), only_if_passed=keep_failed),
     )
-    needs = (*HOSTS, *(["images"] if is_provisioned(scenario) else []))
-    return Part("/".join(filter(None, (f"molecule-{scenario}", folder))), commands, needs, scenario=scenario)
+    needs = (*HOSTS, *map(image_part, provisioned_suites(scenario)))
+    return Part("/".join(filter(None, (f"{SCENARIO}{scenario}", folder))), commands, needs, scenario=scenario)
+
+
+def image_part(suite: str) -> str:
+    """The name of the part that makes the provisioned image of a suite."""
+    return f"image-{suite}"
 
 
 def setup_parts() -> list[Part]:
@@ -225,14 +280,14 @@ def setup_parts() -> list[Part]:
     return [
         Part("setup-venv", (Command((script, "venv"), asks=True),), needs=(), setup=True),
         Part("setup-hosts", (Command((script, "hosts"), asks=True),), needs=(), setup=True),
-        Part("images", (Command(image),), needs=HOSTS, setup=True),
+        *(Part(image_part(suite), (Command((*image, suite)),), needs=HOSTS, setup=True) for suite in SUITES),
     ]
 
 
 def programs() -> list[Part]:
     """Parts that are one program in tests/: the collection as others get it, the demo, the newest controller."""
     found = []
-    for name in ("collection", "demo", "controller"):
+    for name in PROGRAMS:
         program = Path("tests") / name / "run"
         if (ROOT / program).exists():
             found.append(Part(name, (Command(("bash", str(program))),), HOSTS))
@@ -251,12 +306,18 @@ def all_parts(*, keep_failed: bool = True) -> dict[str, Part]:
     return {part.name: part for part in parts if not part.setup or part.name in needed}
 
 
-def parts_of_run(parts: dict[str, Part], full: bool) -> list[str]:
+def parts_of_run(parts: Mapping[str, Part], full: bool) -> list[str]:
     """The names of what runs unless parts are named."""
     return [part.name for part in parts.values() if not part.setup and (full or part.ring == EVERY)]
 
 
-def with_needs(names: Iterable[str], parts: dict[str, Part]) -> list[str]:
+def lane_minutes(parts: Mapping[str, Part], full: bool) -> float:
+    """What the budgets of a run add up to: of all it runs, with what that needs."""
+    ring = FULL if full else EVERY
+    return sum(parts[name].budget.minutes(ring) for name in with_needs(parts_of_run(parts, full), parts))
+
+
+def with_needs(names: Iterable[str], parts: Mapping[str, Part]) -> list[str]:
     """The names and, before them, what they need and what that needs."""
     found: list[str] = []
 

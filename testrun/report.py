@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from testrun import failures
-from testrun.parts import EVERY, FULL, Part
+from testrun import failures, schedule
+from testrun.parts import EVERY, FULL, LANES, Part, with_needs
 from testrun.running import Outcome
 from testrun.times import Times, last_passed
 
@@ -36,15 +36,16 @@ def over_budget(seconds: float, minutes: float) -> str:
 
 
 def closing_row(outcome: Outcome) -> tuple[str, ...]:
-    """A part as a row of the closing table."""
-    minutes = outcome.part.budget.minutes(outcome.ring)
+    """A part as a row of the closing table. A folder of a scenario's tests has no budget."""
+    minutes = outcome.part.budget.minutes(outcome.ring) if outcome.part.is_whole else 0.0
     if outcome.kept_back:
         state, remark = "not run", f"needs {', '.join(outcome.kept_back)}"
     else:
         state = "passed" if outcome.passed else "FAILED"
         remark = (outcome.error or "; ".join(map(failures.typed, outcome.failed)))[:90]
-    remarks = "; ".join(filter(None, (over_budget(outcome.seconds, minutes), remark)))
-    return outcome.part.name, f"{outcome.seconds:.0f}", f"{minutes * 60:.0f}", state, remarks
+    over = over_budget(outcome.seconds, minutes) if minutes else ""
+    remarks = "; ".join(filter(None, (over, remark, outcome.remark)))
+    return outcome.part.name, f"{outcome.seconds:.0f}", f"{minutes * 60:.0f}" if minutes else "", state, remarks
 
 
 def closing_table(outcomes: Sequence[Outcome], seconds: float, lanes: int) -> str:
@@ -94,6 +95,18 @@ def progress(running: Sequence[str], waiting: Sequence[str]) -> str:
     return f"running: {', '.join(running)}; next: {following or 'nothing'}"
 
 
+def interrupted(running: Sequence[Part], again: str) -> list[str]:
+    """What is said when somebody ends the run.
+
+    :param running: what was at work.
+    :param again: the command that goes on.
+    """
+    lines = [f"interrupted; running: {', '.join(part.name for part in running) or 'nothing'}"]
+    if any("setup-hosts" in part.needs for part in running):
+        lines.append("  hosts may still be up: script/host list; to remove them: script/host down --all")
+    return [*lines, f"  go on: {again}"]
+
+
 def last_seconds(part: Part, ring: str, sources: Sequence[Times]) -> int | None:
     """The time a part took when it last passed in a ring, if that is known."""
     time = last_passed(part.name, ring, sources)
@@ -103,23 +116,30 @@ def last_seconds(part: Part, ring: str, sources: Sequence[Times]) -> int | None:
 def described(part: Part, full: bool, parts: Mapping[str, Part], sources: Sequence[Times]) -> dict[str, Any]:
     """A part as `--list --json` gives it.
 
-    `timeout_minutes` is for a machine that runs nothing else: `script/test NAME` there runs what the part needs too.
+    `timeout_minutes` is for a machine that runs nothing else: `script/test NAME` there runs what the part needs too, in
+    as many lanes as ever.
     """
     ring = part.ring_of_run(full)
-    limits = [parts[need].limit(ring) for need in part.needs]
+    names = with_needs([part.name], parts)
+    limits = {name: parts[name].limit(ring) for name in names}
+    items = schedule.items_of(names, {name: parts[name].needs for name in names}, limits)
     return {
         "name": part.name,
         "ring": part.ring,
+        "setup": part.setup,
         "budget_minutes": {EVERY: part.budget.every, FULL: part.budget.full},
         "limit_minutes": part.limit(ring),
-        "timeout_minutes": int(part.limit(ring) + sum(limits) + 10),
+        "timeout_minutes": int(schedule.length(schedule.plan(items, LANES)) + 10),
         "last_seconds": {each: last_seconds(part, each, sources) for each in (EVERY, FULL)},
         "needs": list(part.needs),
     }
 
 
-def listing(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The parts as a table."""
+def listing(entries: Sequence[Mapping[str, Any]], left_out: Sequence[str] = ()) -> str:
+    """The parts as a table.
+
+    :param left_out: names of those that only a full run has.
+    """
 
     def cell(value: float | None, unit: str) -> str:
         return "" if value is None else f"{value:g} {unit}"
@@ -130,4 +150,5 @@ def listing(entries: Sequence[Mapping[str, Any]]) -> str:
         for ring in (EVERY, FULL):
             cells += [cell(entry["budget_minutes"][ring], "min"), cell(entry["last_seconds"][ring], "s")]
         rows.append((entry["name"], entry["ring"], *cells, " ".join(entry["needs"])))
-    return "\n".join(aligned(rows, right=(2, 3, 4, 5)))
+    more = [f"only script/test --full runs: {', '.join(left_out)}"] if left_out else []
+    return "\n".join([*aligned(rows, right=(2, 3, 4, 5)), *more])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of `script/test --full` has passed already, for exactly the files that are here."""
+"""What of `script/test --full` has passed already: each part, for the files that can change its verdict."""
 
 from __future__ import annotations
 
@@ -7,64 +7,157 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypedDict
 
+from testhosts import provisioned
+from testrun import parts
 from testrun.parts import RESULTS, ROOT
-from testrun.times import COMMITTED, write_whole
+from testrun.times import write_whole
+from testrun.verdicts import counting
 
 MEMORY = RESULTS / "full.json"
-#: What a full run writes itself at its end.
-WRITTEN_BY_US = (str(COMMITTED.relative_to(ROOT)), "docs/testing.md")
 
 
-def digest(root: Path, ignored: Sequence[str] = WRITTEN_BY_US) -> str:
-    """One word for the contents of all files that are tracked or could be, as they are on disk."""
+class File(NamedTuple):
+    """A file as it is on disk.
+
+    :param content: one word for its kind and what is in it.
+    :param touched: when it was last written, renamed or allowed something, in nanoseconds.
+    """
+
+    content: str
+    touched: int
+
+
+class State(NamedTuple):
+    """The files that can change the verdict of a part.
+
+    :param digest: one word for their names and contents.
+    :param touched: one word that differs also when one was changed and changed back.
+    """
+
+    digest: str
+    touched: str
+
+
+def tree(root: Path = ROOT) -> dict[str, File]:
+    """All files that are tracked or could be, as they are on disk."""
     listed = subprocess.check_output(
         ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], text=True
     )
-    result = hashlib.sha256()
-    for name in sorted(set(listed.split("\0")) - {"", *ignored}):
+    found = {}
+    for name in set(listed.split("\0")) - {""}:
         path = root / name
-        if path.is_symlink():
-            content, kind = os.readlink(path).encode(), "link"
-        elif path.is_file():
-            content, kind = path.read_bytes(), "program" if os.access(path, os.X_OK) else "file"
-        else:
-            continue  # removed, but not yet from git's index
-        result.update(f"{kind} {name} {len(content)}\n".encode() + content)
-    return result.hexdigest()
+        try:
+            if path.is_symlink():
+                kind, content = "link", os.readlink(path).encode()
+            elif path.is_file():
+                kind, content = "program" if os.access(path, os.X_OK) else "file", path.read_bytes()
+            else:
+                continue  # removed, but not yet from git's index
+            found[name] = File(f"{kind} {hashlib.sha256(content).hexdigest()}", path.lstat().st_ctime_ns)
+        except FileNotFoundError:
+            continue  # just now
+    return found
+
+
+def word(lines: Iterable[object]) -> str:
+    """One word for some lines."""
+    return hashlib.sha256("\n".join(map(str, lines)).encode()).hexdigest()
+
+
+def at_hand(scenario: str, root: Path = ROOT) -> str:
+    """What the images of a scenario's hosts have at hand for later, which all scenarios together decide."""
+    if not scenario or not parts.provisioned_suites(scenario):
+        return ""
+    try:
+        return word([*provisioned.later_packages(root), *provisioned.later_requirements(root)])
+    except (OSError, ValueError) as error:  # a case that is just being written
+        return str(error)
+
+
+def state(part: str, files: Mapping[str, File], more: str = "") -> State:
+    """What decides the verdict of a part.
+
+    :param files: all there are.
+    :param more: what decides besides.
+    """
+    names = counting(part, files, parts.scenarios())
+    contents = [more, *(f"{files[name].content} {name}" for name in names)]
+    return State(word(contents), word([*contents, *(files[name].touched for name in names)]))
+
+
+def states(names: Iterable[str]) -> dict[str, State]:
+    """What decides the verdicts of these parts, as the checkout is now."""
+    files = tree()
+    return {name: state(name, files, at_hand(parts.scenario_of(name))) for name in names}
+
+
+class Passed(TypedDict):
+    """That a part passed: for which files, and when."""
+
+    digest: str
+    when: str
 
 
 @dataclass
 class Memory:
-    """Which parts passed in full for one tree.
-
-    :param passed: name -> when.
-    """
+    """Which parts passed in full, each for files of its own."""
 
     path: Path
-    tree: str
-    passed: dict[str, str] = field(default_factory=dict)
+    passed: dict[str, Passed] = field(default_factory=dict)
 
     @classmethod
-    def of_tree(cls, path: Path, tree: str, again: bool) -> Memory:
-        """What is remembered of this tree; nothing if it is another one, or if all is to be run again."""
-        memory = cls(path, tree)
+    def read(cls, path: Path, again: bool = False) -> Memory:
+        """What is remembered; nothing if all is to be run again."""
         if again:
             path.unlink(missing_ok=True)
-        if path.exists():
-            stored = json.loads(path.read_text())
-            if stored["tree"] == tree:
-                memory.passed = stored["passed"]
-        return memory
+        stored: dict[str, Passed] = json.loads(path.read_text()) if path.exists() else {}
+        return cls(path, {name: one for name, one in stored.items() if "digest" in one})
 
-    def remember(self, name: str, when: str) -> None:
+    def write(self) -> None:
+        write_whole(self.path, self.passed)
+
+    def remember(self, name: str, digest: str, when: str) -> None:
         """Keep that a part passed, at once: whoever is interrupted goes on from here."""
-        self.passed[name] = when
-        write_whole(self.path, {"tree": self.tree, "passed": self.passed})
+        self.passed[name] = Passed(digest=digest, when=when)
+        self.write()
 
-    def left(self, names: Sequence[str]) -> list[str]:
-        """Those of the names that have not passed yet."""
-        return [name for name in names if name not in self.passed]
+    def forget(self, name: str, digest: str) -> None:
+        """A part has failed: that it once passed for the same files does not count any more."""
+        if self.holds(name, digest):
+            del self.passed[name]
+            self.write()
+
+    def holds(self, name: str, digest: str) -> bool:
+        """Whether a part passed for these files."""
+        return name in self.passed and self.passed[name]["digest"] == digest
+
+    def left(self, now: Mapping[str, State]) -> list[str]:
+        """Those that have not passed yet for the files as they are now."""
+        return [name for name, one in now.items() if not self.holds(name, one.digest)]
+
+    def carry_over(self, before: Mapping[str, State], now: Mapping[str, State]) -> None:
+        """Keep what was held before we ourselves wrote files that change no verdict."""
+        for name in set(before) - set(self.left(before)):
+            self.passed[name] = Passed(digest=now[name].digest, when=self.passed[name]["when"])
+        self.write()
+
+
+def beginning(memory: Memory, now: Mapping[str, State]) -> list[str]:
+    """What a full run says first: what passed when, what has changed since, and what is left."""
+    lines = []
+    for name, one in now.items():
+        if name in memory.passed:
+            changed = "" if memory.holds(name, one.digest) else ", but files that can change that are others now"
+            lines.append(f"passed {memory.passed[name]['when']}: {name}{changed}")
+    return [*lines, f"left: {', '.join(memory.left(now)) or 'nothing'} (script/test --full --again begins anew)"]
+
+
+def ending(memory: Memory, now: Mapping[str, State]) -> str:
+    """What a full run says last: what is left, and how to go on."""
+    left = memory.left(now)
+    return f"left: {', '.join(left)}\n  go on: script/test --full" if left else "left: nothing"

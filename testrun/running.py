@@ -32,6 +32,11 @@ os.execv(sys.executable, [sys.executable, "-m", "pip", "install", "--quiet", *pa
 """
 
 
+#: Seconds between two moments in which a signal is surely heard. One that comes just before a thread begins to wait
+#: does not end its waiting: Python remembers it, and runs the handler when the thread goes on.
+LISTENING = 0.5
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a part ended.
@@ -39,6 +44,7 @@ class Outcome:
     :param failed: the programs that failed.
     :param error: why it could not be run at all.
     :param kept_back: what it needs and did not get; it never started then.
+    :param remark: what else the table says of it.
     """
 
     part: Part
@@ -47,6 +53,7 @@ class Outcome:
     failed: tuple[Command, ...] = ()
     error: str = ""
     kept_back: tuple[str, ...] = ()
+    remark: str = ""
 
     @property
     def passed(self) -> bool:
@@ -229,6 +236,7 @@ class Lanes:
     :param run: runs one part.
     :param started: called when a part starts, with (its name, names that run, names that wait in order).
     :param finished: called with its outcome when a part has ended, in the thread of the caller.
+    :param interrupted: called at once when somebody ends us, while the programs are still ending.
     """
 
     count: int
@@ -236,6 +244,7 @@ class Lanes:
     run: Callable[[str], Outcome]
     started: Callable[[str, Sequence[str], Sequence[str]], None]
     finished: Callable[[Outcome], None]
+    interrupted: Callable[[], None]
 
     def go(self, items: Sequence[schedule.Item], kept_back: Callable[[schedule.Item], Outcome]) -> list[Outcome]:
         """Run all of them; what needs a part that failed is kept back.
@@ -245,14 +254,21 @@ class Lanes:
         """
         waiting, outcomes, running = schedule.in_order(items), list[Outcome](), set[str]()
         events: queue.SimpleQueue[concurrent.futures.Future[Outcome] | int] = queue.SimpleQueue()
-        with concurrent.futures.ThreadPoolExecutor(self.count) as pool, ending(self.children), heard(events.put):
+        with (
+            concurrent.futures.ThreadPoolExecutor(self.count) as pool,
+            ending(self.children, self.interrupted),
+            heard(events.put),
+        ):
             while waiting or running:
                 while len(running) < self.count and (item := self._next(waiting, running)):
                     waiting.remove(item)
                     running.add(item.name)
                     pool.submit(self.run, item.name).add_done_callback(events.put)
                     self.started(item.name, sorted(running), [each.name for each in waiting])
-                event = events.get()
+                try:
+                    event = events.get(timeout=LISTENING)
+                except queue.Empty:
+                    continue
                 if isinstance(event, int):
                     raise SystemExit(128 + event)
                 outcomes.append(event.result())
@@ -288,10 +304,11 @@ def heard(tell: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ending(children: Children) -> Iterator[None]:
-    """Whoever interrupts us interrupts the programs too."""
+def ending(children: Children, tell: Callable[[], None]) -> Iterator[None]:
+    """Whoever interrupts us interrupts the programs too, and is told of it."""
     try:
         yield
     except BaseException:
         children.end()
+        tell()
         raise

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two rings of tests: what every run takes, and what only `script/test --full` takes besides.
 
-A test, or one of its parameters, that belongs to the second ring carries `pytest.mark.full`; molecule/conftest.py
-leaves it out unless DJDEPLOY_FULL=1, and pytest counts it as deselected. Nothing is in neither ring.
+A test, or one of its parameters, that belongs to the second ring carries `pytest.mark.full`; ring_hooks.py leaves it
+out unless DJDEPLOY_FULL=1, and pytest counts it as deselected. Nothing is in neither ring.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from testhosts import building
 from tests.unit.scripts import script
 
 SCRIPT = Path(__file__).resolve().parents[2] / "script" / "host"
@@ -392,7 +394,8 @@ def created(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     monkeypatch.setattr(host, "our_hosts", lambda: hosts)
     monkeypatch.setattr(host, "locked", lambda *_arguments: contextlib.nullcontext())
     monkeypatch.setattr(host, "ensure_key", lambda: "key")
-    monkeypatch.setattr(host, "ensure_provisioned", lambda suite: f"provisioned {suite}")
+    monkeypatch.setattr(host, "provisioned_name", lambda suite: f"provisioned {suite}")
+    monkeypatch.setattr(building, "exists", lambda image: True)
     monkeypatch.setattr(host, "ensure_image", lambda suite: None)
     monkeypatch.setattr(host, "create", lambda name, suite, image, *_arguments: made.append((name, image)))
     monkeypatch.setattr(host, "boot", lambda names: [replace(WEB1, name=name) for name in names])
@@ -419,7 +422,7 @@ def test_hosts_are_created_from_the_image_of_their_kind(
 def test_a_host_that_exists_needs_no_image(
     created: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delattr(host, "ensure_provisioned")
+    monkeypatch.delattr(host, "provisioned_name")
     options = host.parser().parse_args(["up", "--provisioned", "web1"])
     options.verb(options)
     assert created == []
@@ -431,6 +434,71 @@ def test_a_provisioned_host_is_not_taken_for_a_bare_one(created: list[tuple[str,
     with pytest.raises(host.Problem, match="web1 exists and is provisioned, not bare"):
         options.verb(options)
     assert created == []
+
+
+class Locks:
+    """The locks as they are taken and given back, and an image that is there, or is made by whoever had the lock."""
+
+    def __init__(self, there: bool, made_meanwhile: bool = False) -> None:
+        self.there, self.made_meanwhile, self.held, self.said = there, made_meanwhile, list[str](), list[str]()
+
+    @contextlib.contextmanager
+    def locked(self, path: Path = host.LOCK, _waiting: str = "") -> Iterator[None]:
+        name = "hosts" if path == host.LOCK else path.stem.rpartition("-")[2]
+        assert name == "hosts" or "hosts" not in self.held, "the lock of a suite is taken first"
+        self.held.append(name)
+        self.said.append(f"took {name}")
+        self.there = self.there or (self.made_meanwhile and name != "hosts")
+        yield
+        self.held.remove(name)
+
+    def exists(self, _image: str) -> bool:
+        self.said.append("looked" + "".join(f" with {name}" for name in self.held))
+        return self.there
+
+    def make(self, build: building.Build) -> None:
+        self.said.append("made" + "".join(f" with {name}" for name in self.held))
+        self.there = True
+
+
+MADE = ["looked", "took trixie", "looked with trixie", "made with trixie"]
+LOCKED = [
+    # asked for, whether the image is there, whether another process makes it meanwhile, what happens in order
+    (["image"], True, False, ["looked"]),
+    (["image", "--rebuild"], True, False, [*MADE, "took hosts"]),
+    (["image"], False, False, [*MADE, "took hosts"]),
+    (["image"], False, True, ["looked", "took trixie", "looked with trixie"]),
+    (["up", "db1"], True, False, ["took hosts", "looked with hosts"]),
+    (
+        ["up", "db1"],
+        False,
+        True,
+        ["took hosts", "looked with hosts", "took trixie", "looked with trixie", "took hosts"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "there", "meanwhile", "happened"), LOCKED)
+def test_whose_image_is_there_waits_for_nobody_who_makes_one(
+    created: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    there: bool,
+    meanwhile: bool,
+    happened: list[str],
+) -> None:
+    locks = Locks(there, meanwhile)
+    monkeypatch.setattr(host, "locked", locks.locked)
+    monkeypatch.setattr(building, "exists", locks.exists)
+    monkeypatch.setattr(building, "make", locks.make)
+    monkeypatch.setattr(host, "boot_builder", lambda suite: WEB1)
+    for name in ("authorities", "remove_hosts", "remove_older"):
+        monkeypatch.setattr(host, name, lambda *_arguments: ())
+    verb, *others = arguments
+    words = [verb, "--provisioned", *others] + (["trixie"] if verb == "image" else ["--suite", "trixie"])
+    options = host.parser().parse_args(words)
+    options.verb(options)
+    assert locks.said == happened
 
 
 def test_who_waits_for_an_image_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,17 +45,21 @@ def test_other_axes_are_refused(axes) -> None:
         rings.latin_square(*axes)
 
 
+@pytest.mark.parametrize("conftest", ["molecule/conftest.py", "tests/unit/conftest.py"])
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["one process", "two"])
 @pytest.mark.parametrize(
     ("full", "counted"), [("", "1 passed, 2 deselected"), ("1", "3 passed")], ids=["every run", "full"]
 )
-def test_what_is_left_to_full_is_counted(tmp_path: Path, workers, full: str, counted: str) -> None:
-    shutil.copy(ROOT / "molecule/conftest.py", tmp_path)
-    (tmp_path / "shared").symlink_to(ROOT / "molecule/shared")
-    (tmp_path / "test_rings.py").write_text(TESTS)
+def test_what_is_left_to_full_is_counted(tmp_path: Path, conftest: str, workers, full: str, counted: str) -> None:
+    folder = (tmp_path / conftest).parent
+    folder.mkdir(parents=True)
+    (tmp_path / "molecule").mkdir(exist_ok=True)
+    (tmp_path / "molecule/shared").symlink_to(ROOT / "molecule/shared")
+    shutil.copy(ROOT / conftest, folder)
+    (folder / "test_rings.py").write_text(TESTS)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--strict-markers", "--rootdir", tmp_path, *workers, tmp_path],
+        [sys.executable, "-m", "pytest", "--strict-markers", "--rootdir", tmp_path, *workers, folder],
         env={**environment, "DJDEPLOY_FULL": full},
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ INPUT_FILES = [
     "site.yml",
     "playbooks/site.yml",
     "ansible.cfg",
-    "requirements-dev.txt",
+    "requirements.txt",
     "requirements.yml",
     f"{provisioned.COLLECTION}/galaxy.yml",
     f"{provisioned.COLLECTION}/meta/runtime.yml",
@@ -63,7 +63,7 @@ def test_digest_follows_the_content_of_each_input(checkout: Path, name: str) -> 
     assert digest(checkout) != before
 
 
-@pytest.mark.parametrize("name", [ROLE, MODULE, "requirements-dev.txt", "testhosts/building.py"])
+@pytest.mark.parametrize("name", [ROLE, MODULE, "testhosts/building.py"])
 def test_digest_follows_the_names_of_inputs(checkout: Path, name: str) -> None:
     before = digest(checkout)
     path = checkout / name
@@ -129,6 +129,7 @@ def test_requirements_of_this_checkout() -> None:
     [
         "README.md",
         "docs/start.md",
+        "requirements-dev.txt",
         "playbooks/rollback.yml",
         "script/demo",
         "tests/unit/test_x.py",

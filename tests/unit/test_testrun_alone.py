@@ -16,10 +16,13 @@ from testrun.parts import EVERY, ROOT, SCENARIOS, TESTS_VARIABLE
 SCENARIO_TEST = next(SCENARIOS.glob("push/tests/**/test_*.py")).relative_to(ROOT)
 THIS = Path(__file__).relative_to(ROOT)
 
+#: A test of the scenario; its hosts need not be up to know that it is there.
+A_TEST = f"{SCENARIO_TEST}::{alone.TEST.findall((ROOT / SCENARIO_TEST).read_text())[0]}"
+
 PLACES = [
     # a test, its scenario
-    (f"{SCENARIO_TEST}::test_x[a::b]", "push"),
-    (f"{THIS}::test_x", None),
+    (f"{A_TEST}[a::b]", "push"),
+    (f"{THIS}::test_missing_hosts", None),
     ("collections/ansible_collections/djdeploy/django/tests/unit", None),
     ("molecule/conftest.py", None),
 ]
@@ -30,9 +33,25 @@ def test_scenario_of(test: str, scenario: str | None) -> None:
     assert alone.scenario_of(test) == scenario
 
 
-def test_a_test_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert alone.main(["alone", "tests/test_nothing.py::test_x"]) == 2
-    assert "there is no tests/test_nothing.py" in capsys.readouterr().err
+NOWHERE = "test_is_" + "nowhere"
+MISSING = [
+    # a test that is not there, what is said
+    ("tests/test_nothing.py::test_x", "there is no tests/test_nothing.py"),
+    (f"{THIS}::{NOWHERE}", f"{THIS} has no {NOWHERE}"),
+    (f"{THIS}::{NOWHERE}[a::b]", f"{THIS} has no {NOWHERE}"),
+    (f"{THIS}::{'Test' + 'No'}::test_missing_hosts", f"{THIS} has no {'Test' + 'No'}"),
+    (f"{SCENARIO_TEST}::{NOWHERE}", f"{SCENARIO_TEST} has no {NOWHERE}"),
+]
+
+
+@pytest.mark.parametrize(("test", "said"), MISSING)
+def test_a_test_that_is_not_there_is_refused_in_one_line_with_what_is(
+    capsys: pytest.CaptureFixture[str], test: str, said: str
+) -> None:
+    assert alone.main(["alone", test]) == 2
+    what, remedy = capsys.readouterr().err.splitlines()
+    assert what == f"script/test: {said}"
+    assert remedy.startswith(("  name the test as pytest does", "  it has: test_"))
 
 
 def test_tests_of_two_scenarios_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +71,7 @@ def test_hosts_that_are_not_up_are_named_with_how_to_boot_them(
         return '{"_meta": {"hostvars": {"push-one": {}}}}' if "--inventory" in argv else "[]"
 
     monkeypatch.setattr(subprocess, "check_output", output)
-    assert alone.main(["alone", str(SCENARIO_TEST)]) == 2
+    assert alone.main(["alone", A_TEST]) == 2
     said = capsys.readouterr().err
     assert "push-one of scenario push is not up" in said
     assert "molecule converge -s push" in said
@@ -65,6 +84,7 @@ def test_hosts_that_are_not_up_are_named_with_how_to_boot_them(
         (["--full", "alone", f"{THIS}::test_missing_hosts"], 0, "1 passed"),
         (["alone", str(THIS), "--", "-k", "missing", "--collect-only"], 0, "test_missing_hosts"),
         (["alone", str(THIS), "--", "-k", "nothing_like_this"], 5, "script/test --full alone"),
+        (["alone", f"{THIS}::test_scenario_of[x]"], 4, f"those there are: script/test alone {THIS} -- --collect-only"),
     ],
 )
 def test_a_test_without_hosts_runs(words: list[str], status: int, said: str) -> None:

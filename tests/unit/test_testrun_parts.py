@@ -7,18 +7,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from testrun import main, parts, report
-from testrun.parts import BUDGETS, EVERY, FULL, ROOT, Part
+from testrun import main, parts, report, schedule
+from testrun.parts import BUDGET, BUDGETS, EVERY, FULL, LANES, ROOT, Part
 
 WORKFLOWS = ROOT / ".github/workflows"
 #: What every run may take on two cores, in minutes.
 GOAL = 40
+#: What is left of two lanes for what is added, in minutes.
+ROOM = 4
 #: What a hosted job may take at most, in minutes.
 LONGEST_JOB = 360
 
@@ -47,8 +50,51 @@ def test_every_run_leaves_out_what_only_full_runs() -> None:
     assert "molecule-large" in full - every
 
 
-def test_budgets_of_every_run_fit_into_two_lanes() -> None:
-    assert sum(budget.every or 0 for budget in BUDGETS.values()) <= 2 * GOAL
+@pytest.fixture
+def invented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make a scenario beside those there are."""
+    for path in parts.SCENARIOS.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.setattr(parts, "SCENARIOS", tmp_path)
+
+    def make(name: str) -> None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "molecule.yml").write_text("---\n{}\n")
+
+    return make
+
+
+def fits() -> bool:
+    """Whether what a run on two lanes really does fits by its budgets."""
+    return parts.lane_minutes(parts.all_parts(), full=False) <= LANES * GOAL
+
+
+@pytest.mark.parametrize(("options", "said"), [([], True), (["--full"], False)], ids=["every run", "full"])
+def test_the_list_names_what_only_full_runs(options: list[str], said: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--list", *options]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert (last == "only script/test --full runs: molecule-large") is said
+
+
+def test_budgets_of_every_run_fit_into_two_lanes(invented: Callable[[str], None]) -> None:
+    assert parts.lane_minutes(KNOWN, full=False) <= LANES * GOAL - ROOM
+    invented("invented")
+    assert parts.lane_minutes(parts.all_parts(), full=False) == parts.lane_minutes(KNOWN, full=False) + BUDGET.minutes(
+        EVERY
+    )
+    assert fits()
+    invented("another")
+    assert not fits()
+
+
+def test_a_budget_is_what_was_measured_rounded_up_to_a_quarter_of_a_minute() -> None:
+    assert [
+        name for name, one in BUDGETS.items() if any((minutes or 0) % 0.25 for minutes in (one.every, one.full))
+    ] == []
+
+
+def test_each_budget_has_its_part() -> None:
+    assert set(BUDGETS) <= set(KNOWN)
 
 
 def test_needs_are_parts() -> None:
@@ -59,34 +105,72 @@ def test_needs_are_parts() -> None:
     assert [name for name in named if set(KNOWN[name].needs) - set(named[: named.index(name)])] == []
 
 
-PROVISIONED = [
-    # a line of an inventory, whether the host is provisioned
-    ("molecule_provisioned: true", True),
-    ("          molecule_provisioned:  true # with both groups", True),
-    ("molecule_provisioned: false", False),
-    ("# molecule_provisioned: true", False),
-    ("molecule_provisioned: trueish", False),
-    ("molecule_suite: trixie", False),
+HOST = "      {name}:\n          molecule_suite: {suite}\n"
+PROVISIONED = "          molecule_provisioned: true\n"
+ONE, OTHER = HOST.format(name="one", suite="trixie"), HOST.format(name="other", suite="bookworm")
+INVENTORIES = [
+    # the hosts of an inventory, the suites whose images are needed
+    (ONE + OTHER, set()),
+    (ONE + PROVISIONED, {"trixie"}),
+    (ONE + PROVISIONED.replace("\n", "  # with both groups\n"), {"trixie"}),
+    (ONE + OTHER + PROVISIONED, {"bookworm"}),
+    (ONE + PROVISIONED + OTHER, {"trixie"}),
+    (ONE + PROVISIONED + OTHER + PROVISIONED, {"trixie", "bookworm"}),
+    (ONE + PROVISIONED.replace("true", "false"), set()),
+    (ONE + "          # molecule_provisioned: true\n", set()),
+    (ONE + OTHER + "    database:\n      hosts:\n      one:\n" + PROVISIONED, {"trixie"}),
+    # what is not understood needs both
+    ("    vars:\n" + PROVISIONED + ONE + OTHER, {"trixie", "bookworm"}),
+    ("      one: {molecule_suite: trixie, molecule_provisioned: true}\n", {"trixie", "bookworm"}),
+    (ONE + PROVISIONED.replace("true", "{{ x }}"), {"trixie", "bookworm"}),
+    (ONE.replace("trixie", "sid") + PROVISIONED, {"trixie", "bookworm"}),
 ]
 
 
-@pytest.mark.parametrize(("line", "provisioned"), PROVISIONED, ids=[line for line, _ in PROVISIONED])
-def test_scenarios_with_provisioned_hosts_need_the_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, provisioned: bool
+@pytest.mark.parametrize(("hosts", "suites"), INVENTORIES)
+def test_a_scenario_needs_the_images_of_its_hosts_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: str, suites: set[str]
 ) -> None:
     monkeypatch.setattr(parts, "SCENARIOS", tmp_path)
     (tmp_path / "one/inventory").mkdir(parents=True)
     (tmp_path / "one/molecule.yml").write_text("---\n{}\n")
-    (tmp_path / "one/inventory/hosts.yml").write_text(f"all:\n  hosts:\n    one:\n{line}\n")
+    (tmp_path / "one/inventory/hosts.yml").write_text(f"---\nall:\n  children:\n    web:\n      hosts:\n{hosts}")
     known = parts.all_parts()
-    assert ("images" in known["molecule-one"].needs) is provisioned
-    assert ("images" in known) is provisioned
+    images = {f"image-{suite}" for suite in suites}
+    assert {need for need in known["molecule-one"].needs if need.startswith("image-")} == images
+    assert {name for name in known if name.startswith("image-")} == images
 
 
-def test_what_is_said_of_provisioned_hosts_is_what_yaml_says() -> None:
-    for scenario in parts.scenarios():
-        hosts = yaml.safe_load((ROOT / "molecule" / scenario / "inventory/hosts.yml").read_text())
-        assert parts.is_provisioned(scenario) is ("'molecule_provisioned': True" in str(hosts)), scenario
+def hosts_of(group: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The hosts of a group of an inventory, each with all that is said of it."""
+    found: dict[str, dict[str, Any]] = {}
+    for child in [{"hosts": group.get("hosts")}, *map(hosts_below, (group.get("children") or {}).values())]:
+        for name, said in (child["hosts"] or {}).items():
+            found.setdefault(name, {}).update((group.get("vars") or {}) | (said or {}))
+    return found
+
+
+def hosts_below(group: dict[str, Any] | None) -> dict[str, Any]:
+    return {"hosts": hosts_of(group or {})}
+
+
+@pytest.mark.parametrize("scenario", parts.scenarios())
+def test_what_is_said_of_provisioned_hosts_is_what_yaml_says(scenario: str) -> None:
+    hosts = hosts_of(yaml.safe_load((ROOT / "molecule" / scenario / "inventory/hosts.yml").read_text())["all"])
+    suites = {said["molecule_suite"] for said in hosts.values() if said.get("molecule_provisioned")}
+    assert set(parts.provisioned_suites(scenario)) == suites
+
+
+def test_the_longest_part_waits_for_its_own_image_only() -> None:
+    assert KNOWN["molecule-single"].needs == (*parts.HOSTS, "image-trixie")
+    (command,) = KNOWN["image-trixie"].commands
+    assert command.argv[1:] == ("image", "--provisioned", "trixie")
+    seconds = {name: part.budget.minutes(EVERY) * 60 for name, part in KNOWN.items()}
+    needs = {name: part.needs for name, part in KNOWN.items()}
+    names = parts.with_needs(parts.parts_of_run(KNOWN, full=False), KNOWN)
+    slots = {slot.name: slot for slot in schedule.plan(schedule.items_of(names, needs, seconds), lanes=LANES)}
+    assert slots["molecule-single"].start == slots["image-trixie"].end
+    assert schedule.length(list(slots.values())) <= GOAL * 60
 
 
 @pytest.fixture
@@ -121,6 +205,8 @@ def test_chosen(words: list[str], names: list[str]) -> None:
     ("words", "said"),
     [
         (["nothing"], "there is no part called nothing"),
+        (["single"], "script/test: there is no part called single: script/test molecule single\n"),
+        (["lint", "single/move"], "there is no part called single/move: script/test molecule single/move\n"),
         (["molecule", "nothing"], "there is no scenario nothing"),
         (["molecule", "single/nothing"], "it has: broken move"),
         (["molecule", "single/.."], "it has: broken move"),
@@ -166,12 +252,32 @@ def test_the_hosted_workflow_asks_what_there_is() -> None:
     jobs = workflow("parts.yml")["jobs"]
     listing, test = jobs["parts"], jobs["test"]
     (step,) = (step for step in listing["steps"] if step.get("id") == "list")
-    assert "$(script/test --list --json ${{ inputs.options }})" in step["run"]
+    assert "$(script/test --list --json ${{ inputs.options }} |" in step["run"]
     assert listing["outputs"] == {"parts": "${{ steps.list.outputs.parts }}"}
     assert test["needs"] == "parts"
     assert test["strategy"]["matrix"] == {"include": "${{ fromJSON(needs.parts.outputs.parts) }}"}
     assert test["timeout-minutes"] == "${{ matrix.timeout_minutes }}"
     assert "script/test ${{ inputs.options }} ${{ matrix.name }}" in [step.get("run") for step in test["steps"]]
+
+
+@pytest.mark.parametrize("options", ["", "--full"])
+def test_each_part_but_those_that_set_up_is_a_job(tmp_path: Path, options: str) -> None:
+    """What the step of the workflow really writes."""
+    (step,) = (step for step in workflow("parts.yml")["jobs"]["parts"]["steps"] if step.get("id") == "list")
+    assert step["shell"] == "bash"
+    text = step["run"].replace("${{ inputs.options }}", options)
+    environment = os.environ | {"GITHUB_OUTPUT": str(tmp_path / "output")}
+    subprocess.run(["bash", "-e", "-o", "pipefail", "-c", text], cwd=ROOT, env=environment, check=True)
+    name, _, written = (tmp_path / "output").read_text().rstrip("\n").partition("=")
+    assert name == "parts"
+    assert [part["name"] for part in json.loads(written)] == parts.parts_of_run(KNOWN, options == "--full")
+
+
+def test_logs_are_kept_however_a_job_ended() -> None:
+    steps = workflow("parts.yml")["jobs"]["test"]["steps"]
+    (upload,) = (step for step in steps if step.get("uses", "").startswith("actions/upload-artifact@"))
+    assert upload["if"] == "always()"
+    assert upload["with"]["path"] == "test-results/"
 
 
 RINGS = [
@@ -194,8 +300,13 @@ def test_both_rings_are_hosted(name: str, job: str, starts: set[str], options: d
 def test_a_hosted_job_lasts_longer_than_script_test_gives_the_part(options: list[str]) -> None:
     entries = {entry["name"]: entry for entry in listed(*options)}
     for entry in entries.values():
-        own = sum(entries[name]["limit_minutes"] for name in (entry["name"], *entry["needs"]))
-        assert own < entry["timeout_minutes"] <= LONGEST_JOB, entry
+        assert chain(entry, entries) < entry["timeout_minutes"] <= LONGEST_JOB, entry
+
+
+def chain(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> float:
+    """Minutes to the end of a part if all it needs, side by side, takes as long as it may."""
+    before = max((chain(entries[name], entries) for name in entry["needs"]), default=0.0)
+    return before + float(entry["limit_minutes"])
 
 
 @pytest.mark.parametrize("ring", [EVERY, FULL])

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,12 +158,15 @@ def test_times_are_kept_with_their_ring_and_whether_it_passed() -> None:
     assert kept["a"][FULL]["cores"] == os.cpu_count()
 
 
-@pytest.mark.parametrize(("minutes", "marked"), [(0.001, True), (10, False)])
+@pytest.mark.parametrize(
+    ("name", "minutes", "marked"), [("a", 0.001, True), ("a", 10, False), ("a/folder", 0.001, False)]
+)
 def test_a_part_over_its_budget_is_marked_and_passes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minutes: float, marked: bool
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, minutes: float, marked: bool
 ) -> None:
+    """A folder of a scenario's tests has no budget: its scenario's tells nothing of it."""
     monkeypatch.setitem(BUDGETS, "a", Budget(minutes, minutes))
-    assert a_run(part("a", "sleep 0.2")).go()
+    assert a_run(part(name, "sleep 0.2")).go()
     assert ("over its budget by" in capsys.readouterr().out) is marked
 
 
@@ -183,41 +187,35 @@ def test_a_failed_test_is_told_with_its_command_when_it_fails_and_at_the_end(
 
 # --- full runs ---
 
+#: Files of a checkout: one that counts for all parts, one of a scenario, a page.
+CODE, PUSH, PAGE = "script/host", "molecule/push/tests/test_push.py", "docs/page.md"
+
 
 @pytest.fixture
-def memory(results: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], resume.Memory]:
-    """The memory of a tree; the tree is what the test says it is."""
-
-    def of(tree: str) -> resume.Memory:
-        monkeypatch.setattr(resume, "digest", lambda *_: tree)
-        return resume.Memory.of_tree(results / "full.json", tree, again=False)
-
-    return of
-
-
-def test_what_passed_is_remembered_though_another_part_failed(memory: Callable[[str], resume.Memory]) -> None:
-    assert not a_run(part("a", "true"), part("b", "exit 1"), memory=memory("one"), full=True).go()
-    assert memory("one").left(["a", "b"]) == ["b"]
+def checkout(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose files decide what is remembered; its memory and its committed times are its own."""
+    root = results / "checkout"
+    for name in (CODE, PUSH, PAGE):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text("one\n")
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    real = resume.tree
+    monkeypatch.setattr(resume, "tree", lambda: real(root))
+    monkeypatch.setattr(resume, "MEMORY", results / "full.json")
+    return root
 
 
-def test_what_passed_while_files_changed_is_not_remembered(
-    memory: Callable[[str], resume.Memory], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = memory("one")
-    monkeypatch.setattr(resume, "digest", lambda *_: "two")
-    assert a_run(part("a", "true"), memory=before, full=True).go()
-    assert "files have changed since the start" in capsys.readouterr().out
-    assert memory("one").left(["a"]) == ["a"]
+@pytest.fixture
+def renewed(monkeypatch: pytest.MonkeyPatch, checkout: Path) -> list[list[str]]:
+    """The parts of which the committed times were renewed, each time they were. That writes a page."""
+    calls: list[list[str]] = []
 
+    def renew(known: dict[str, Part]) -> None:
+        calls.append(list(known))
+        (checkout / PAGE).write_text(f"times {len(calls)}\n")
 
-@pytest.mark.parametrize("variable", main.NARROWING)
-def test_of_a_choice_of_the_tests_nothing_is_kept(
-    variable: str, memory: Callable[[str], resume.Memory], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, "celery")
-    assert a_run(part("a", "true"), memory=memory("one"), full=True).go()
-    assert memory("one").left(["a"]) == ["a"]
-    assert not times.LOCAL.exists()
+    monkeypatch.setattr(main, "renew_times", renew)
+    return calls
 
 
 def full_run(known: Sequence[Part], *words: str) -> int:
@@ -225,59 +223,214 @@ def full_run(known: Sequence[Part], *words: str) -> int:
     return main.run_all(options, {one.name: one for one in known}, keep_failed=True)
 
 
-@pytest.fixture
-def renewed(monkeypatch: pytest.MonkeyPatch, results: Path) -> list[list[str]]:
-    """The parts of which the committed times were renewed, each time they were."""
-    monkeypatch.setattr(resume, "MEMORY", results / "full.json")
-    calls: list[list[str]] = []
-    monkeypatch.setattr(main, "renew_times", lambda known: calls.append(list(known)))
-    return calls
+def left(*names: str) -> list[str]:
+    """What of these is not remembered for the files as they are."""
+    return resume.Memory.read(resume.MEMORY).left(resume.states(names))
+
+
+NAMES = ("lint", "molecule-push", "molecule-fleet")
+
+
+class Parts(list[Part]):
+    """Parts that write down that they ran."""
+
+    def __init__(self, results: Path, failing: str = "") -> None:
+        self.log = results / "ran"
+        texts = {name: f"echo {name} >>{self.log}" for name in NAMES}
+        super().__init__(part(name, text, f"test {name} != '{failing}'") for name, text in texts.items())
+
+    def ran(self) -> list[str]:
+        """Those that ran since somebody asked, by name."""
+        names = sorted(self.log.read_text().split()) if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return names
+
+
+def test_what_passed_is_remembered_though_another_part_failed(renewed: list[list[str]], results: Path) -> None:
+    assert full_run(Parts(results, failing="lint")) == 1
+    assert left(*NAMES) == ["lint"]
+    assert renewed == []
+
+
+EDITS = [
+    # edited files, which parts run again
+    ([], []),
+    ([PAGE], ["lint"]),
+    ([PUSH], ["lint", "molecule-push"]),
+    ([CODE], sorted(NAMES)),
+    (["molecule/push/tests/test_new.py"], ["lint", "molecule-push"]),
+]
+
+
+@pytest.mark.parametrize("words", [[], ["all"]], ids=["", "all"])
+@pytest.mark.parametrize(("edited", "again"), EDITS)
+def test_after_an_edit_only_what_it_can_change_runs_again(
+    renewed: list[list[str]],
+    checkout: Path,
+    results: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    edited: list[str],
+    again: list[str],
+) -> None:
+    known = Parts(results)
+    assert full_run(known, *words) == 0
+    assert known.ran() == sorted(NAMES)
+    before = {name: (checkout / name).read_text() for name in edited if (checkout / name).exists()}
+    for name in edited:
+        (checkout / name).write_text("two\n")
+    # an edit that is taken back brings back what was remembered
+    for name in edited:
+        (checkout / name).write_text(before[name]) if name in before else (checkout / name).unlink()
+    assert full_run(known, *words) == 0
+    assert known.ran() == []
+    for name in edited:
+        (checkout / name).write_text("three\n")
+    capsys.readouterr()
+    assert full_run(known, *words) == 0
+    assert known.ran() == again
+    out = capsys.readouterr().out
+    assert f"left: {', '.join(name for name in NAMES if name in again) or 'nothing'} (" in out
+    assert out.splitlines()[-1] == "left: nothing"
+    assert len(renewed) == 3
 
 
 def test_a_full_run_goes_on_where_it_ended_and_renews_the_times_when_all_passed(
-    renewed: list[list[str]], results: Path, memory: Callable[[str], resume.Memory], capsys: pytest.CaptureFixture[str]
+    renewed: list[list[str]], results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    memory("one")
-    known = [part("a", f"echo a >>{results}/ran"), part("b", f"echo b >>{results}/ran; test -e {results}/mended")]
-    ran = results / "ran"
-    assert (full_run(known), ran.read_text(), renewed) == (1, "a\nb\n", [])
-    (results / "mended").touch()
-    capsys.readouterr()
-    assert (full_run(known), ran.read_text(), renewed) == (0, "a\nb\nb\n", [["a", "b"]])
-    out = capsys.readouterr().out
-    assert "passed 20" in out and "left: b (" in out
-    assert (full_run(known), ran.read_text()) == (0, "a\nb\nb\n")
-    assert (full_run(known, "a"), ran.read_text()) == (0, "a\nb\nb\na\n")
-    assert full_run(known, "--again") == 0
-    assert sorted(ran.read_text().split()) == ["a", "a", "a", "b", "b", "b"]
-    memory("two")
+    failing, mended = Parts(results, failing="lint"), Parts(results)
+    assert full_run(failing) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == ["left: lint", "  go on: script/test --full"]
+    assert failing.ran() == sorted(NAMES)
+    assert renewed == []
+    assert full_run(mended) == 0
+    assert mended.ran() == ["lint"]
+    assert renewed == [list(NAMES)]
+    # the times are written by us; nothing runs again for them
+    assert left(*NAMES) == []
+    assert full_run(mended, "lint") == 0
+    assert mended.ran() == ["lint"]
+    assert full_run(mended, "--again") == 0
+    assert mended.ran() == sorted(NAMES)
+
+
+def test_a_named_part_that_fails_for_the_same_files_is_left(renewed: list[list[str]], results: Path) -> None:
+    assert full_run(Parts(results)) == 0
+    assert full_run(Parts(results, failing="lint"), "lint") == 1
+    assert left(*NAMES) == ["lint"]
+
+
+@pytest.mark.parametrize("back", ["", f"echo one >{{0}}/{PUSH}"], ids=["edited", "edited and taken back"])
+def test_what_is_edited_while_a_part_runs_is_not_remembered_of_it(
+    renewed: list[list[str]], checkout: Path, results: Path, capsys: pytest.CaptureFixture[str], back: str
+) -> None:
+    known = [
+        part("molecule-push", f"echo two >{checkout}/{PUSH}", back.format(checkout) or "true"),
+        part("molecule-fleet", "true"),
+    ]
     assert full_run(known) == 0
-    assert sorted(ran.read_text().split()) == ["a"] * 4 + ["b"] * 4
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if re.match(r"molecule-push +\d", line))
+    assert "passed" in row and "not remembered: files that can change it were edited while it ran" in row
+    assert out.splitlines()[-2:] == ["left: molecule-push", "  go on: script/test --full"]
+    assert left("molecule-push", "molecule-fleet") == ["molecule-push"]
+    assert renewed == []
+
+
+@pytest.mark.parametrize("variable", main.NARROWING)
+def test_of_a_choice_of_the_tests_nothing_is_kept(
+    renewed: list[list[str]], results: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "celery")
+    assert full_run(Parts(results)) == 0
+    assert left(*NAMES) == list(NAMES)
+    assert not times.LOCAL.exists()
+    assert renewed == []
 
 
 # --- the program ---
 
-INTERRUPTED = """\
+PROGRAM = """\
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from testrun import main, parts, times
+from testrun import main, parts, resume, times
 parts.RESULTS = Path({results!r})
 times.LOCAL = parts.RESULTS / "times.json"
-parts.all_parts = lambda **_: {{"one": parts.Part("one", (parts.Command(("sh", "-c", {text!r})),) * 2, ())}}
-sys.exit(main.main(["one"]))
+resume.MEMORY = parts.RESULTS / "full.json"
+one = parts.Part("one", (parts.Command(("sh", "-c", {text!r})),) * 2, {needs!r})
+parts.all_parts = lambda **_: {{"setup-hosts": parts.Part("setup-hosts", (), (), setup=True), "one": one}}
+sys.exit(main.main({words!r}))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_whoever_interrupts_us_interrupts_the_parts(results: Path, number: signal.Signals) -> None:
+def program(results: Path, text: str, words: Sequence[str], needs: tuple[str, ...] = ()) -> list[str]:
+    """script/test with one part, as a program of its own."""
+    given = PROGRAM.format(root=str(ROOT), results=str(results), text=text, words=list(words), needs=needs)
+    return [sys.executable, "-c", given]
+
+
+INTERRUPTIONS = [
+    # signal, words, what the part needs, what is said
+    (signal.SIGTERM, ["one"], (), "  go on: script/test one"),
+    (signal.SIGINT, ["--full", "all"], ("setup-hosts",), "  go on: script/test --full all"),
+    (signal.SIGINT, ["--full", "--again"], ("setup-hosts",), "  go on: script/test --full"),
+]
+
+
+@pytest.mark.parametrize(("number", "words", "needs", "again"), INTERRUPTIONS)
+def test_whoever_interrupts_us_interrupts_the_parts_and_is_told_how_to_go_on(
+    results: Path, number: signal.Signals, words: list[str], needs: tuple[str, ...], again: str
+) -> None:
     fifo = results / "begun"
     os.mkfifo(fifo)
-    text = f"echo $$ >{fifo}; sleep {LONG}"
-    program = INTERRUPTED.format(root=str(ROOT), results=str(results), text=text)
-    ours = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    slow = f"until [ -e {fifo}.told ]; do sleep 0.05; done; exit 1"
+    argv = program(results, f"trap '{slow}' TERM; echo $$ >{fifo}; sleep {LONG} & wait", words, needs)
+    ours = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     pid = int(fifo.read_text())
     ours.send_signal(number)
-    assert ours.wait(timeout=LONG / 2) not in (0, 1)
+    assert ours.stderr
+    first = ours.stderr.readline()
+    Path(f"{fifo}.told").touch()  # only now the part ends: nobody waits for it to be told
+    others = ours.stderr.read().splitlines()
+    assert ours.wait(timeout=LONG / 2) == 128 + number
     assert gone(pid)
-    assert not times.LOCAL.exists()
+    assert "one" not in times.read(results / "times.json")
+    assert first == "interrupted; running: one\n"
+    assert others[-1] == again
+    assert any("script/host list" in line and "script/host down" in line for line in others) is bool(needs)
+    assert not any("Traceback" in line for line in others)
+
+
+UNREAD = [
+    # words, status
+    (["--list"], 128 + signal.SIGPIPE),
+    (["one"], 128 + signal.SIGPIPE),
+    (["--help"], 0),  # argparse does not mind
+]
+
+
+@pytest.mark.parametrize(("words", "status"), UNREAD)
+def test_whoever_stops_reading_ends_it_without_a_traceback(results: Path, words: list[str], status: int) -> None:
+    argv = program(results, f"sleep {LONG}" if "one" in words else "true", words)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=LONG / 2)
+    os.close(writing)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.returncode == status
+
+
+REFUSED = [
+    # words, what is said in one line
+    (["--jobs", "0"], "--jobs takes a number from 1 on, not 0"),
+    (["--jobs", "-1"], "--jobs takes a number from 1 on, not -1"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED)
+def test_what_cannot_be_is_refused_in_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main.command_line(words)
+    assert refused.value.code == 2
+    assert capsys.readouterr().err == f"script/test: {said}\n"
