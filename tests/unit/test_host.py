@@ -328,6 +328,31 @@ def test_a_name_is_a_host_of_its_own_in_each_checkout() -> None:
     assert replace(WEB1, checkout="/src/other").container != WEB1.container
 
 
+def test_what_goes_while_it_is_listed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    listings = iter(["one two", "two"])
+
+    def podman(*arguments: str) -> str:
+        if arguments[0] == "ps":
+            return next(listings)
+        if "one" in arguments:
+            raise host.Problem("no such container")
+        return json.dumps([{"Id": name} for name in arguments[2:]])
+
+    monkeypatch.setattr(host, "podman", podman)
+    assert host.inspected("any") == [{"Id": "two"}]
+
+
+def test_what_podman_can_never_describe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def podman(*arguments: str) -> str:
+        if arguments[0] == "ps":
+            return "one"
+        raise host.Problem("podman is broken")
+
+    monkeypatch.setattr(host, "podman", podman)
+    with pytest.raises(host.Problem, match="podman is broken"):
+        host.inspected("any")
+
+
 def test_to_yaml_of_nothing() -> None:
     assert yaml.safe_load(host.to_yaml({"all": {"hosts": {}}})) == {"all": {"hosts": {}}}
 
