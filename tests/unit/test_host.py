@@ -314,6 +314,7 @@ def test_inventory_is_yaml_ansible_reads() -> None:
     assert (web1["ansible_host"], web1["ansible_port"], web1["ansible_user"]) == ("10.1.2.10", 22, "root")
     assert 'UserKnownHostsFile="/a checkout/.hosts/web1.known_hosts"' in shlex.split(web1["ansible_ssh_common_args"])
     assert "StrictHostKeyChecking=yes" in web1["ansible_ssh_common_args"]
+    assert "ConnectTimeout=600" in web1["ansible_ssh_common_args"]
 
 
 def test_inventory_of_a_script_holds_the_same() -> None:
