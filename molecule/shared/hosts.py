@@ -102,7 +102,7 @@ class Machine:
 def restart(*names: str) -> None:
     """Reboot hosts, and wait until they have booted."""
     done = subprocess.run(
-        [projects.ROOT / "script/host", "restart", *names],
+        [ROOT / "script/host", "restart", *names],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -153,11 +153,11 @@ def due_times(server, job):
     said = server.check_output("journalctl --no-pager -o short-unix -u djdeploy-works.%s.service", job)
     times, began = [], None
     for line in said.splitlines():
-        time, _host, _program, what, *_rest = [*line.split(), "", "", ""]
+        at, _host, _program, what, *_rest = [*line.split(), "", "", ""]
         if what == "Starting":
-            began = float(time) if began is None else began
+            began = float(at) if began is None else began
         elif what in ("Finished", "Failed", "Stopped") and began is not None:
-            times.append((began, float(time)))
+            times.append((began, float(at)))
             began = None
     return times if began is None else [*times, (began, float("inf"))]
 
