@@ -403,22 +403,22 @@ def test_whoever_interrupts_us_interrupts_the_parts_and_is_told_how_to_go_on(
 
 
 UNREAD = [
-    # words, status
-    (["--list"], 128 + signal.SIGPIPE),
-    (["one"], 128 + signal.SIGPIPE),
-    (["--help"], 0),  # argparse does not mind
+    # words, statuses
+    (["--list"], {128 + signal.SIGPIPE}),
+    (["one"], {128 + signal.SIGPIPE}),
+    (["--help"], {0, 128 + signal.SIGPIPE}),  # argparse of Python 3.11 does not mind, that of 3.13 does
 ]
 
 
-@pytest.mark.parametrize(("words", "status"), UNREAD)
-def test_whoever_stops_reading_ends_it_without_a_traceback(results: Path, words: list[str], status: int) -> None:
+@pytest.mark.parametrize(("words", "statuses"), UNREAD)
+def test_whoever_stops_reading_ends_it_without_a_traceback(results: Path, words: list[str], statuses: set[int]) -> None:
     argv = program(results, f"sleep {LONG}" if "one" in words else "true", words)
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=LONG / 2)
     os.close(writing)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
-    assert done.returncode == status
+    assert done.returncode in statuses
 
 
 REFUSED = [
