@@ -20,6 +20,8 @@ CLOSING = re.compile(
     r"^=* ?(?:\d+ (?:passed|failed|error|errors|skipped|deselected|xfailed|warnings?),? ?)+in [\d.]+s.*$",
     re.MULTILINE,
 )
+#: How the line of a log begins that says that a program was ended because its part took too long.
+HUNG = "ended: the part took longer than its limit"
 #: As many failed tests are named; a host that is broken fails them all.
 NAMED = 10
 
@@ -70,9 +72,15 @@ def alone(test: str, ring: str) -> str:
     return f"script/test {'--full ' if ring == FULL else ''}alone {shlex.quote(test)}"
 
 
-def hosts_lines(scenario: str, kept: bool) -> list[str]:
-    """What became of the hosts of a failed scenario, and how to go on with them."""
+def hosts_lines(scenario: str, kept: bool, removed: bool) -> list[str]:
+    """What became of the hosts of a failed scenario, and how to go on with them.
+
+    :param kept: whether they were to stay up.
+    :param removed: whether they were removed, if they were not to stay up.
+    """
     activated = ". .venv/bin/activate; molecule"
+    if not kept and not removed:
+        return ["its hosts could not be removed, and others may wait for them: script/host list; script/host down NAME"]
     if not kept:
         return ["its hosts are removed, since CI is set", f"    to boot them: ({activated} converge -s {scenario})"]
     return [
@@ -98,6 +106,7 @@ def explanation(part: Part, ring: str, failed: Sequence[Command], log: str, kept
         lines.append(f"failed: {typed(command)}")
         if not part.scenario:
             lines.append(f"    alone: {by_hand(command)}")
+    lines += [line for line in log.splitlines() if line.startswith(HUNG)]
     if part.scenario:
-        lines += hosts_lines(part.scenario, kept)
+        lines += hosts_lines(part.scenario, kept, removed=part.commands[-1] not in failed)
     return [*lines, f"log: {shown(part.log)}"]

@@ -74,6 +74,9 @@ BUDGETS = {
 }
 BUDGET = Budget(5, 30)
 
+#: Minutes to remove the hosts of a scenario that has used up its own.
+REMOVING = 10
+
 
 @dataclass(frozen=True)
 class Command:
@@ -83,6 +86,8 @@ class Command:
     :param tests: the directory pytest names its tests from, if the program runs pytest.
     :param only_if_passed: not run when a program before it has failed.
     :param asks: whether it may ask for a password on the terminal (sudo).
+    :param spare: minutes it has even when its part has used up its own: hosts that a part left behind because it hung
+        would take the processor from every part after it.
     """
 
     argv: tuple[str, ...]
@@ -91,6 +96,7 @@ class Command:
     tests: Path | None = None
     only_if_passed: bool = False
     asks: bool = False
+    spare: float = 0
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ class Part:
         return FULL if full else self.ring
 
     def limit(self, ring: str) -> float:
-        """Minutes after which it hangs, for whoever waits: far above the budget, for machines that are busy."""
-        return max(30.0, 4 * self.budget.minutes(ring))
+        """Minutes after which it hangs, for whoever waits: far above the budget, for machines that are busy or slow."""
+        return max(30.0 if self.setup else 60.0, 4 * self.budget.minutes(ring))
 
     @property
     def log(self) -> Path:
@@ -262,7 +268,7 @@ def molecule(scenario: str, folder: str = "", *, keep_failed: bool = True) -> Pa
     commands = (
         Command(("molecule", "destroy", *named)),
         Command(("molecule", "test", "--destroy=never", *named), environment=environment, tests=SCENARIOS / scenario),
-        Command(("molecule", "destroy", *named), only_if_passed=keep_failed),
+        Command(("molecule", "destroy", *named), only_if_passed=keep_failed, spare=REMOVING),
     )
     needs = (*HOSTS, *map(image_part, provisioned_suites(scenario)))
     return Part("/".join(filter(None, (f"{SCENARIO}{scenario}", folder))), commands, needs, scenario=scenario)

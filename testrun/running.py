@@ -184,7 +184,7 @@ def run(command: Command, log_path: Path, environment: Mapping[str, str], limit:
         except subprocess.TimeoutExpired:
             send(child, signal.SIGKILL)
             child.wait()
-            log.write(f"\nended: the part took longer than its limit ({limit:.0f} s were left of it)\n".encode())
+            log.write(f"\n{failures.HUNG} ({limit:.0f} s were left of it)\n".encode())
             return False
         finally:
             children.running.discard(child)
@@ -208,7 +208,8 @@ def run_commands(part: Part, ring: str, children: Children) -> list[Command]:
     for command in map(complete, part.commands):
         if command.only_if_passed and failed:
             continue
-        if not run(command, part.log, environment, deadline - time.monotonic(), children):
+        left = max(deadline - time.monotonic(), command.spare * 60)
+        if not run(command, part.log, environment, left, children):
             failed.append(command)
     return failed
 

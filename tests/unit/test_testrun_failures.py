@@ -107,6 +107,14 @@ def test_explanation_of_a_full_run_and_of_removed_hosts(part: Part) -> None:
     assert "molecule converge -s push" in text
 
 
+def test_explanation_of_a_part_that_hung_and_whose_hosts_are_still_up(part: Part) -> None:
+    log = f"{failures.HUNG} (3600 s were left of it)\n"
+    text = "\n".join(failures.explanation(part, EVERY, list(part.commands), log, kept=False))
+    assert "took longer than its limit" in text
+    assert "could not be removed" in text
+    assert "are removed" not in text
+
+
 def test_of_many_failures_some_are_named(part: Part) -> None:
     log = "".join(f"FAILED {FILE}::test_{number}\n" for number in range(25))
     lines = failures.explanation(part, EVERY, [], log, kept=True)

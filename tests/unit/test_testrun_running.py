@@ -83,6 +83,18 @@ def test_a_part_that_hangs_is_ended_with_all_it_started(monkeypatch: pytest.Monk
     assert gone(int(inner.read_text()))
 
 
+@pytest.mark.parametrize(("spare", "removed"), [(0, False), (5, True)])
+def test_what_removes_hosts_has_its_time_after_a_part_that_hung(
+    spare: float, removed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Part, "limit", lambda *_: 0.01)
+    hangs = Command(("sh", "-c", f"sleep {LONG}"))
+    removes = Command(("sh", "-c", "sleep 2; echo removed"), spare=spare)
+    outcome = run_part(Part("one", (hangs, removes)))
+    assert outcome.failed == ((hangs,) if removed else (hangs, removes))
+    assert ("\nremoved\n" in outcome.part.log.read_text()) is removed
+
+
 def gone(pid: int) -> bool:
     """Whether a process that was signalled ends, or has only not been waited for."""
     deadline = time.monotonic() + 60
