@@ -23,14 +23,17 @@ SHARED = Path(__file__).resolve().parent / "shared"
 ROOT = SHARED.parent.parent
 sys.path.insert(0, str(SHARED))
 
-from hosts import Machine, Playbooks, Response, Site, machines  # noqa: E402  (found by the line above)
-from ring_hooks import (  # noqa: E402, F401  (pytest finds its hooks here)
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_testnodedown,
-)
+import passed_tests  # noqa: E402  (found by the line above)
+import ring_hooks  # noqa: E402
+from hosts import Machine, Playbooks, Response, Site, machines  # noqa: E402
+from ring_hooks import pytest_collection_modifyitems, pytest_testnodedown  # noqa: E402, F401  (pytest's hooks)
 
 JOURNAL = ("journalctl", "--no-pager", "--lines", "60", "--unit", "djdeploy-*", "--unit", "nginx.service")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    ring_hooks.pytest_configure(config)
+    passed_tests.register(config)
 
 
 @pytest.fixture(scope="session")

@@ -125,13 +125,21 @@ class Run:
         """Run one part, and keep its time and that it passed."""
         remembers = self.memory is not None and not self.parts[name].setup
         before = resume.states([name])[name] if remembers else None
-        outcome = running.run_part(self.parts[name], self.ring(name), self.children)
         narrowed = any(os.environ.get(variable) for variable in NARROWING)
-        if narrowed or not outcome.part.is_whole or self.children.ended:
+        part, whole = self.parts[name], self.parts[name].is_whole and not narrowed
+        tests = resume.PassedTests.of(name) if before and whole and part.scenario else None
+        earlier = tests.begin(before.digest) if tests and before else 0
+        outcome = running.run_part(part, self.ring(name), self.children, tests.path if tests else None)
+        edited = bool(before) and resume.states([name])[name] != before
+        if tests and (outcome.passed or edited):
+            tests.end()
+        if not whole or self.children.ended:
             return outcome
         with self.lock:
-            self.keep_time(outcome)
-            return self.kept(outcome, before) if before else outcome
+            if not earlier:
+                self.keep_time(outcome)
+            outcome = self.kept(outcome, before, edited) if before else outcome
+        return replace(outcome, remark=outcome.remark or remark_of(earlier))
 
     def keep_time(self, outcome: Outcome) -> None:
         """Write down how long a part took."""
@@ -139,17 +147,18 @@ class Run:
         time = times.Time(seconds=seconds, passed=outcome.passed, date=f"{datetime.date.today()}", cores=cores)
         times.write_whole(times.LOCAL, times.recorded(times.read(times.LOCAL), part, outcome.ring, time))
 
-    def kept(self, outcome: Outcome, before: resume.State) -> Outcome:
+    def kept(self, outcome: Outcome, before: resume.State, edited: bool) -> Outcome:
         """Write down, in a full run, how a part ended for the files it met.
 
-        :param before: the files when it started; if they are others now nobody knows which of them it met.
+        :param before: the files when it started.
+        :param edited: whether they are others now: nobody knows which of them it met.
         """
         assert self.memory is not None
         name = outcome.part.name
         if not outcome.passed:
             self.memory.forget(name, before.digest)
             return outcome
-        if resume.states([name])[name] != before:
+        if edited:
             return replace(outcome, remark="not remembered: files that can change it were edited while it ran")
         self.memory.remember(name, before.digest, f"{datetime.datetime.now():%Y-%m-%d %H:%M}")
         return outcome
@@ -181,6 +190,11 @@ class Run:
         for text in report.closing(outcomes, self.console.seconds(), self.lanes, self.keep_failed):
             print(text, flush=True)
         return all(outcome.passed for outcome in outcomes)
+
+
+def remark_of(earlier: int) -> str:
+    """What is said of a part some of whose tests had passed before it was interrupted or failed."""
+    return f"{earlier} of its tests had passed earlier, for the same files" if earlier else ""
 
 
 def renew_times(known: dict[str, Part]) -> None:

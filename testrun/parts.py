@@ -27,6 +27,8 @@ FULL = "full"
 FULL_VARIABLE = "DJDEPLOY_FULL"
 #: Says to molecule which folder of a scenario's tests to run (.config/molecule/config.yml).
 TESTS_VARIABLE = "DJDEPLOY_TESTS"
+#: Says to the tests of a scenario where to note those that pass (molecule/shared/passed_tests.py).
+PASSED_VARIABLE = "DJDEPLOY_PASSED_TESTS"
 
 #: In the words of a command: the version of .venv's Python, as ansible-test wants it ("3.11").
 PYTHON_VERSION = "{python-version}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from testrun.times import write_whole
 from testrun.verdicts import counting
 
 MEMORY = RESULTS / "full.json"
+#: Of each scenario that was ended before its end, the tests that had passed.
+PASSED_TESTS = RESULTS / "passed"
 
 
 class File(NamedTuple):
@@ -96,6 +99,38 @@ def states(names: Iterable[str]) -> dict[str, State]:
     return {name: state(name, files, at_hand(parts.scenario_of(name))) for name in names}
 
 
+@dataclass(frozen=True)
+class PassedTests:
+    """The tests of a part that had passed before it was ended, in a file that molecule/shared/passed_tests.py adds to.
+
+    Its first line is the digest of the files they passed for.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, part: str, root: Path | None = None) -> PassedTests:
+        return cls((root or PASSED_TESTS) / f"{part}.txt")
+
+    def begin(self, digest: str) -> int:
+        """Make the file ready; what it holds stays if the files are still the same.
+
+        :returns: how many tests need not be run again.
+        """
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        if lines[:1] != [f"{digest}\n"]:
+            lines = [f"{digest}\n"]
+        # A last line without its end was being written when the machine stopped; the next would be joined to it.
+        lines = [line for line in lines if line.endswith("\n")]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(lines))
+        return len(lines) - 1
+
+    def end(self) -> None:
+        """The part has passed: whoever asks for it again gets all of it."""
+        self.path.unlink(missing_ok=True)
+
+
 class Passed(TypedDict):
     """That a part passed: for which files, and when."""
 
@@ -115,6 +150,8 @@ class Memory:
         """What is remembered; nothing if all is to be run again."""
         if again:
             path.unlink(missing_ok=True)
+            if PASSED_TESTS.exists():
+                shutil.rmtree(PASSED_TESTS)
         stored: dict[str, Passed] = json.loads(path.read_text()) if path.exists() else {}
         return cls(path, {name: one for name, one in stored.items() if "digest" in one})
 

@@ -18,7 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testrun import failures, schedule
-from testrun.parts import BIN, CACHE, FULL, FULL_VARIABLE, PYTHON_VERSION, TESTS_VARIABLE, Command, Part
+from testrun.parts import (
+    BIN,
+    CACHE,
+    FULL,
+    FULL_VARIABLE,
+    PASSED_VARIABLE,
+    PYTHON_VERSION,
+    TESTS_VARIABLE,
+    Command,
+    Part,
+)
 
 # ansible-test fetches a script from the network to get pip into its environments. Python brings pip along.
 PIP_FROM_PYTHON = """\
@@ -116,7 +126,7 @@ class Children:
 
 def our_environment() -> dict[str, str]:
     """No colours, no questions, no caches beside the code; the tools of .venv first."""
-    foreign = ("ANSIBLE_", "MOLECULE_", FULL_VARIABLE, TESTS_VARIABLE)
+    foreign = ("ANSIBLE_", "MOLECULE_", FULL_VARIABLE, TESTS_VARIABLE, PASSED_VARIABLE)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return inherited | {
         "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}",
@@ -129,9 +139,10 @@ def our_environment() -> dict[str, str]:
     }
 
 
-def environment_of(ring: str) -> dict[str, str]:
-    """Our environment, with what says that this is the full run."""
-    return our_environment() | ({FULL_VARIABLE: "1"} if ring == FULL else {})
+def environment_of(ring: str, passed_tests: Path | None = None) -> dict[str, str]:
+    """Our environment, with what says that this is the full run, and where tests that pass are noted."""
+    full = {FULL_VARIABLE: "1"} if ring == FULL else {}
+    return our_environment() | full | ({PASSED_VARIABLE: str(passed_tests)} if passed_tests else {})
 
 
 @functools.cache
@@ -196,13 +207,14 @@ def complete(command: Command) -> Command:
     return replace(command, argv=argv)
 
 
-def run_commands(part: Part, ring: str, children: Children) -> list[Command]:
+def run_commands(part: Part, ring: str, children: Children, passed_tests: Path | None) -> list[Command]:
     """Run all programs of a part, also after one has failed.
 
+    :param passed_tests: where tests that pass are noted.
     :returns: those that failed.
     """
     deadline = time.monotonic() + part.limit(ring) * 60
-    environment = environment_of(ring)
+    environment = environment_of(ring, passed_tests)
     PREPARATIONS[part.prepare]()
     failed: list[Command] = []
     for command in map(complete, part.commands):
@@ -214,14 +226,17 @@ def run_commands(part: Part, ring: str, children: Children) -> list[Command]:
     return failed
 
 
-def run_part(part: Part, ring: str, children: Children) -> Outcome:
-    """Run a part with a log of its own and tell how it ended."""
+def run_part(part: Part, ring: str, children: Children, passed_tests: Path | None = None) -> Outcome:
+    """Run a part with a log of its own and tell how it ended.
+
+    :param passed_tests: the file in which a scenario notes its tests that pass, and whose tests it leaves out.
+    """
     began = time.monotonic()
     part.log.parent.mkdir(exist_ok=True)
     part.log.write_bytes(b"")
     failed, problem = list[Command](), ""
     try:
-        failed = run_commands(part, ring, children)
+        failed = run_commands(part, ring, children, passed_tests)
     except (OSError, subprocess.SubprocessError) as error:
         problem = f"{part.name} could not be run: {error}"
         with part.log.open("a") as log:

@@ -214,6 +214,7 @@ def checkout(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     real = resume.tree
     monkeypatch.setattr(resume, "tree", lambda: real(root))
     monkeypatch.setattr(resume, "MEMORY", results / "full.json")
+    monkeypatch.setattr(resume, "PASSED_TESTS", results / "passed")
     return root
 
 
@@ -358,6 +359,60 @@ def test_of_a_choice_of_the_tests_nothing_is_kept(
     assert left(*NAMES) == list(NAMES)
     assert not times.LOCAL.exists()
     assert renewed == []
+
+
+def scenario_part(*texts: str) -> Part:
+    """A scenario of a full run, whose tests are shell."""
+    return replace(part("molecule-push", *texts), scenario="push")
+
+
+def noted() -> list[str]:
+    """The tests of it that need not be run again."""
+    path = resume.PassedTests.of("molecule-push").path
+    return path.read_text().splitlines()[1:] if path.exists() else []
+
+
+NOTE = 'echo test-$(wc -l <"$DJDEPLOY_PASSED_TESTS") >>"$DJDEPLOY_PASSED_TESTS"'
+
+
+def test_a_scenario_that_failed_goes_on_behind_its_tests_that_passed(
+    renewed: list[list[str]], results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert full_run([scenario_part(NOTE, "false")]) == 1
+    assert noted() == ["test-1"]
+    assert full_run([scenario_part(NOTE, "false")]) == 1
+    assert noted() == ["test-1", "test-2"]
+    assert full_run([scenario_part("true")]) == 0
+    assert "2 of its tests had passed earlier, for the same files" in capsys.readouterr().out
+    assert noted() == []  # who asks for it by name now gets all of it
+    assert left("molecule-push") == []
+
+
+@pytest.mark.parametrize("edit", ["edited", "edited while it ran", "again"])
+def test_tests_that_passed_for_other_files_run_again(
+    renewed: list[list[str]], checkout: Path, results: Path, edit: str
+) -> None:
+    meanwhile = f"echo two >{checkout}/{PUSH}" if edit == "edited while it ran" else "true"
+    assert full_run([scenario_part(NOTE, meanwhile, "false")]) == 1
+    if edit == "edited":
+        (checkout / PUSH).write_text("two\n")
+    seen = results / "seen"
+    words = ["--again"] if edit == "again" else []
+    assert full_run([scenario_part(f'wc -l <"$DJDEPLOY_PASSED_TESTS" >{seen}')], *words) == 0
+    assert seen.read_text().strip() == "1"
+
+
+@pytest.mark.parametrize("of", ["every run", "a part that is no scenario", "a choice of its tests"])
+def test_passed_tests_are_noted_in_full_scenarios_only(
+    renewed: list[list[str]], monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    tried = part("molecule-push", 'test -z "$DJDEPLOY_PASSED_TESTS"')
+    if of != "a part that is no scenario":
+        tried = replace(tried, scenario="push")
+    if of == "a choice of its tests":
+        monkeypatch.setenv(main.NARROWING[0], "celery")
+    options = main.command_line([] if of == "every run" else ["--full"])
+    assert main.run_all(options, {tried.name: tried}, keep_failed=True) == 0
 
 
 # --- the program ---
