@@ -127,7 +127,7 @@ class Run:
         before = resume.states([name])[name] if remembers else None
         narrowed = any(os.environ.get(variable) for variable in NARROWING)
         part, whole = self.parts[name], self.parts[name].is_whole and not narrowed
-        tests = resume.PassedTests.of(name) if before and whole and part.scenario else None
+        tests = self.memory.tests_of(name) if self.memory and before and whole and part.scenario else None
         earlier = tests.begin(before.digest) if tests and before else 0
         outcome = running.run_part(part, self.ring(name), self.children, tests.path if tests else None)
         edited = bool(before) and resume.states([name])[name] != before

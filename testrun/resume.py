@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +19,6 @@ from testrun.times import write_whole
 from testrun.verdicts import counting
 
 MEMORY = RESULTS / "full.json"
-#: Of each scenario that was ended before its end, the tests that had passed.
-PASSED_TESTS = RESULTS / "passed"
 
 
 class File(NamedTuple):
@@ -108,10 +105,6 @@ class PassedTests:
 
     path: Path
 
-    @classmethod
-    def of(cls, part: str, root: Path | None = None) -> PassedTests:
-        return cls((root or PASSED_TESTS) / f"{part}.txt")
-
     def begin(self, digest: str) -> int:
         """Make the file ready; what it holds stays if the files are still the same.
 
@@ -150,10 +143,19 @@ class Memory:
         """What is remembered; nothing if all is to be run again."""
         if again:
             path.unlink(missing_ok=True)
-            if PASSED_TESTS.exists():
-                shutil.rmtree(PASSED_TESTS)
+            for file in cls(path).folder.glob("*.txt"):
+                file.unlink()
         stored: dict[str, Passed] = json.loads(path.read_text()) if path.exists() else {}
         return cls(path, {name: one for name, one in stored.items() if "digest" in one})
+
+    @property
+    def folder(self) -> Path:
+        """Where the passed tests of scenarios are noted that were ended before their end."""
+        return self.path.parent / "passed"
+
+    def tests_of(self, part: str) -> PassedTests:
+        """Where those of one scenario are noted."""
+        return PassedTests(self.folder / f"{part}.txt")
 
     def write(self) -> None:
         write_whole(self.path, self.passed)

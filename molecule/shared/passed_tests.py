@@ -7,6 +7,7 @@ each test that passes adds a line. Those that stand there when pytest starts are
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -61,8 +62,10 @@ class PassedTests:
         if report.when == "teardown":
             del self.running[report.nodeid]
             if self.path and set(outcomes) == {"passed"}:
-                with self.path.open("a") as file:
-                    file.write(f"{own_id(report.nodeid)}\n")
+                with contextlib.suppress(FileNotFoundError):  # somebody began anew meanwhile
+                    descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+                    with open(descriptor, "w") as file:
+                        file.write(f"{own_id(report.nodeid)}\n")
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """There may be no test left to run."""

@@ -44,7 +44,7 @@ class Scenario:
 
     def __init__(self, root: Path, workers: tuple[str, ...]) -> None:
         self.root, self.workers = root, workers
-        self.passed = PassedTests.of("molecule-x", root / "passed")
+        self.passed = PassedTests(root / "passed/molecule-x.txt")
         tests = root / "molecule/x"
         tests.mkdir(parents=True)
         (root / "molecule/shared").symlink_to(ROOT / "molecule/shared")
@@ -87,6 +87,16 @@ def test_only_what_had_not_passed_runs_again(scenario: Scenario) -> None:
     assert " passed in " not in out
 
 
+def test_a_run_that_was_begun_anew_meanwhile_notes_nothing(tmp_path: Path) -> None:
+    scenario = Scenario(tmp_path, ())
+    scenario.passed.begin("digest")
+    test = f"import pathlib\ndef test_it():\n    pathlib.Path({str(scenario.passed.path)!r}).unlink()\n"
+    (tmp_path / "molecule/x/test_a.py").write_text(test)
+    status, out = scenario.run()
+    assert status == 0, out
+    assert not scenario.passed.path.exists()
+
+
 @pytest.mark.parametrize(
     ("before", "digest", "counted", "after"),
     [
@@ -101,7 +111,7 @@ def test_only_what_had_not_passed_runs_again(scenario: Scenario) -> None:
 def test_passed_tests_count_for_the_files_they_passed_for(
     tmp_path: Path, before: str | None, digest: str, counted: int, after: str
 ) -> None:
-    passed = PassedTests.of("molecule-x", tmp_path / "passed")
+    passed = PassedTests(tmp_path / "passed/molecule-x.txt")
     if before is not None:
         passed.path.parent.mkdir()
         passed.path.write_text(before)

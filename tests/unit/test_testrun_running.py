@@ -214,7 +214,6 @@ def checkout(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     real = resume.tree
     monkeypatch.setattr(resume, "tree", lambda: real(root))
     monkeypatch.setattr(resume, "MEMORY", results / "full.json")
-    monkeypatch.setattr(resume, "PASSED_TESTS", results / "passed")
     return root
 
 
@@ -368,7 +367,7 @@ def scenario_part(*texts: str) -> Part:
 
 def noted() -> list[str]:
     """The tests of it that need not be run again."""
-    path = resume.PassedTests.of("molecule-push").path
+    path = resume.Memory.read(resume.MEMORY).tests_of("molecule-push").path
     return path.read_text().splitlines()[1:] if path.exists() else []
 
 
