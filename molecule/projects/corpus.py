@@ -34,8 +34,8 @@ from rings import FULL  # noqa: E402
 CORPUS = SCENARIO / "corpus"
 NAME = SCENARIO.name
 HOSTS = (f"{NAME}-bookworm", f"{NAME}-trixie")
-# What every site of the corpus says. A page may take as long as a start: nothing here is about how fast a host is.
-QUICK = {"web": {"workers": 2}, "health": {"watch": 0, "answer_timeout": 60}}
+# What every site of the corpus says. A start and a page may take long: nothing here is about how fast a host is.
+QUICK: dict[str, Any] = {"web": {"workers": 2}, "health": {"watch": 0, "timeout": 180, "answer_timeout": 60}}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ def make(case: Case, project: Path) -> Path:
 def site(case: Case, key: str, *hosts: str) -> dict[str, Any]:
     """The site of a case in an inventory, on these hosts, for whoever has this key."""
     fixed = {"domains": [f"{case.name}.test"], "deploy_keys": [key], "hosts": list(hosts)}
-    return deepcopy({**QUICK, **case.site, **fixed})  # else YAML would write references
+    health = {**QUICK["health"], **case.site.get("health", {})}
+    return deepcopy({**QUICK, **case.site, "health": health, **fixed})  # else YAML would write references
 
 
 def sites(key: str, host: str, full: bool = FULL) -> dict[str, Any]:
