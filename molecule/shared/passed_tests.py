@@ -27,8 +27,8 @@ def own_id(reported: str) -> str:
 
 
 def passed_before(path: Path) -> list[str]:
-    """The tests in a file. A last line without its end was being written when the machine stopped."""
-    return path.read_text().rpartition("\n")[0].splitlines()[1:]
+    """The tests in a file, which `script/test` has made ready."""
+    return path.read_text().splitlines()[1:]
 
 
 class PassedTests:
@@ -50,9 +50,9 @@ class PassedTests:
         node.workerinput[VARIABLE] = self.before
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        left = [item for item in items if item.nodeid in set(self.before)]
-        if left:
-            items[:] = [item for item in items if item not in left]
+        before = set(self.before)
+        if left := [item for item in items if item.nodeid in before]:
+            items[:] = [item for item in items if item.nodeid not in before]
             config.hook.pytest_deselected(items=left)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
