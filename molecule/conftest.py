@@ -99,7 +99,7 @@ def http(web: Machine) -> Callable[..., Response]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Show the journals of all hosts with the first failure of a test."""
     report: Any = yield
-    if report.failed and call.when == "call":
+    if report.failed and call.when != "teardown":
         known: dict[str, Machine] = getattr(item, "funcargs", {}).get("fleet") or {}
         machine = getattr(item, "funcargs", {}).get("web")
         for each in known.values() or ([machine] if machine else []):

@@ -80,6 +80,11 @@ def chosen(words: Sequence[str], known: dict[str, Part], full: bool, keep_failed
             found.append(scenario_part(name.removeprefix(parts.SCENARIO), keep_failed))
         elif name in known:
             found.append(known[name])
+        elif name in ("all", "molecule"):
+            complain(
+                f"{name} comes first, and no part goes with it",
+                "a scenario among parts: script/test unit molecule-push",
+            )
         elif name.partition("/")[0] in parts.scenarios():
             complain(f"there is no part called {name}: script/test molecule {name}", "")
         else:
@@ -94,6 +99,7 @@ class Run:
     :param keep_failed: whether the hosts of a failed scenario stay up.
     :param memory: what passed, in a full run.
     :param command: what was typed, for whoever interrupts it.
+    :param everything: whether no part was named; one that is named always runs.
     """
 
     parts: dict[str, Part]
@@ -102,6 +108,7 @@ class Run:
     keep_failed: bool
     memory: resume.Memory | None
     command: str = "script/test"
+    everything: bool = True
     console: Console = field(default_factory=Console)
     children: Children = field(default_factory=Children)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -178,7 +185,8 @@ class Run:
 
     def interrupted(self) -> None:
         at_work = [self.parts[name] for name in sorted(self.at_work)]
-        print(*report.interrupted(at_work, self.command), sep="\n", file=sys.stderr, flush=True)
+        goes_on = self.memory is not None and self.everything
+        print(*report.interrupted(at_work, self.command, goes_on), sep="\n", file=sys.stderr, flush=True)
 
     def go(self) -> bool:
         """Run everything and report.
@@ -194,7 +202,7 @@ class Run:
 
 def remark_of(earlier: int) -> str:
     """What is said of a part some of whose tests had passed before it was interrupted or failed."""
-    return f"{earlier} of its tests had passed earlier, for the same files" if earlier else ""
+    return f"{earlier} of its independent tests had passed earlier, for the same files" if earlier else ""
 
 
 def renew_times(known: dict[str, Part]) -> None:
@@ -264,7 +272,8 @@ def run_all(options: argparse.Namespace, known: dict[str, Part], keep_failed: bo
     together = known | {part.name: part for part in asked}
     names = parts.with_needs([part.name for part in asked], together)
     command = shlex.join(["script/test", *(["--full"] if options.full else []), *options.words])
-    run = Run({name: together[name] for name in names}, options.full, options.jobs, keep_failed, memory, command)
+    run_parts = {name: together[name] for name in names}
+    run = Run(run_parts, options.full, options.jobs, keep_failed, memory, command, everything)
     passed = run.go() if names else True
     if memory:
         end_full(memory, known, passed and everything)

@@ -60,19 +60,19 @@ BUDGETS = {
     "image-trixie": Budget(2, 2),
     "image-bookworm": Budget(2, 2),
     "lint": Budget(0.5, 0.5),
-    "unit": Budget(3.25, 6),
+    "unit": Budget(3.25, 4.25),
     "sanity": Budget(2.5, 3),
-    "collection": Budget(1.5, 3),
-    "demo": Budget(1.75, 3),
-    "controller": Budget(4, 25),
-    "molecule-default": Budget(5.75, 12),
-    "molecule-push": Budget(6.75, 12),
-    "molecule-fleet": Budget(3.5, 8),
-    "molecule-single": Budget(17.25, 45),
-    "molecule-faults": Budget(7, 60),
-    "molecule-projects": Budget(9, 60),
-    "molecule-modules": Budget(7, 30),
-    "molecule-large": Budget(None, 60),
+    "collection": Budget(1.5, 2.25),
+    "demo": Budget(1.75, 1.75),
+    "controller": Budget(4, 12),
+    "molecule-default": Budget(5.75, 6),
+    "molecule-push": Budget(6.75, 7),
+    "molecule-fleet": Budget(3.5, 3.5),
+    "molecule-single": Budget(17.25, 23.25),
+    "molecule-faults": Budget(7, 75),
+    "molecule-projects": Budget(9, 39.5),
+    "molecule-modules": Budget(7, 11.5),
+    "molecule-large": Budget(None, 7.75),
 }
 BUDGET = Budget(5, 30)
 
@@ -139,7 +139,11 @@ class Part:
 
     def limit(self, ring: str) -> float:
         """Minutes after which it hangs, for whoever waits: far above the budget, for machines that are busy or slow."""
-        return max(30.0 if self.setup else 60.0, 4 * self.budget.minutes(ring))
+        return max(30.0 if self.setup else 60.0, 3 * self.budget.minutes(ring))
+
+    def longest(self, ring: str) -> float:
+        """Minutes after which it has ended at the latest: its limit, and what its programs have besides."""
+        return self.limit(ring) + sum(command.spare for command in self.commands)
 
     @property
     def log(self) -> Path:

@@ -95,16 +95,17 @@ def progress(running: Sequence[str], waiting: Sequence[str]) -> str:
     return f"running: {', '.join(running)}; next: {following or 'nothing'}"
 
 
-def interrupted(running: Sequence[Part], again: str) -> list[str]:
+def interrupted(running: Sequence[Part], command: str, goes_on: bool) -> list[str]:
     """What is said when somebody ends the run.
 
     :param running: what was at work.
-    :param again: the command that goes on.
+    :param command: what was typed.
+    :param goes_on: whether the same command leaves out what has passed by now.
     """
     lines = [f"interrupted; running: {', '.join(part.name for part in running) or 'nothing'}"]
     if any("setup-hosts" in part.needs for part in running):
         lines.append("  hosts may still be up: script/host list; to remove them: script/host down --all")
-    return [*lines, f"  go on: {again}"]
+    return [*lines, f"  {'go on' if goes_on else 'again'}: {command}"]
 
 
 def last_seconds(part: Part, ring: str, sources: Sequence[Times]) -> int | None:
@@ -121,7 +122,7 @@ def described(part: Part, full: bool, parts: Mapping[str, Part], sources: Sequen
     """
     ring = part.ring_of_run(full)
     names = with_needs([part.name], parts)
-    limits = {name: parts[name].limit(ring) for name in names}
+    limits = {name: parts[name].longest(ring) for name in names}
     items = schedule.items_of(names, {name: parts[name].needs for name in names}, limits)
     return {
         "name": part.name,

@@ -98,9 +98,9 @@ def states(names: Iterable[str]) -> dict[str, State]:
 
 @dataclass(frozen=True)
 class PassedTests:
-    """The tests of a part that had passed before it was ended, in a file that molecule/shared/passed_tests.py adds to.
+    """Independent tests of a part that passed before it was ended, in a file.
 
-    Its first line is the digest of the files they passed for.
+    Its first line is the digest of the files they passed for; molecule/shared/passed_tests.py adds the others.
     """
 
     path: Path
@@ -108,7 +108,7 @@ class PassedTests:
     def begin(self, digest: str) -> int:
         """Make the file ready; what it holds stays if the files are still the same.
 
-        :returns: how many tests need not be run again.
+        :returns: how many tests had passed.
         """
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         if lines[:1] != [f"{digest}\n"]:
@@ -150,7 +150,7 @@ class Memory:
 
     @property
     def folder(self) -> Path:
-        """Where the passed tests of scenarios are noted that were ended before their end."""
+        """Where passed independent tests of scenarios are noted that were ended before their end."""
         return self.path.parent / "passed"
 
     def tests_of(self, part: str) -> PassedTests:

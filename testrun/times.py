@@ -47,11 +47,18 @@ def write_whole(path: Path, value: object) -> None:
 
 
 def recorded(times: Times, part: Part, ring: str, time: Time) -> Times:
-    """The times with one more. What sets up keeps its longest: it does nothing where all is there already."""
-    before = times.get(part.name, {}).get(ring)
-    if part.setup and before and before["passed"] and before["seconds"] > time["seconds"]:
-        return times
-    return times | {part.name: times.get(part.name, {}) | {ring: time}}
+    """The times with one more; of what sets up the longest is kept, for both rings."""
+    of_part = times.get(part.name, {})
+    if not part.setup:
+        return times | {part.name: of_part | {ring: time}}
+    longest = longest_setup(part, [{part.name: {ring: time}}, times])
+    return times | {part.name: dict.fromkeys(RINGS, longest)} if longest else times
+
+
+def longest_setup(part: Part, sources: Iterable[Times]) -> Time | None:
+    """The longest time of a part that sets up: it does the same in both rings, and nothing where all is there."""
+    known = (one for times in sources for one in times.get(part.name, {}).values() if one["passed"])
+    return max(known, key=lambda one: one["seconds"], default=None)
 
 
 def last_passed(name: str, ring: str, sources: Iterable[Times]) -> Time | None:
@@ -67,12 +74,14 @@ def expected_seconds(part: Part, ring: str, sources: Iterable[Times]) -> float:
 
 
 def renewed(committed: Times, local: Times, parts: Iterable[Part]) -> Times:
-    """The copy to commit: of each part there is, the last time it passed in each ring."""
+    """The copy to commit: of each part there is, the last time it passed in each ring; of what sets up the longest."""
     result: Times = {}
+    sources = (local, committed)
     for part in parts:
         of_part = {}
         for ring in RINGS:
-            if time := last_passed(part.name, ring, (local, committed)):
+            time = longest_setup(part, sources) if part.setup else last_passed(part.name, ring, sources)
+            if time:
                 of_part[ring] = time
         if of_part:
             result[part.name] = of_part

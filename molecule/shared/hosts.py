@@ -261,6 +261,20 @@ class Site:
     def head(self) -> str:
         return projects.git(self.project, "rev-parse", "HEAD")
 
+    def has_head(self) -> bool:
+        """Whether the branch of the host is at this commit already, so that a push would send nothing."""
+        listed = subprocess.run(
+            ["git", "ls-remote", self.remote, "refs/heads/main"],
+            cwd=self.project,
+            env=self.git_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        return listed.stdout.startswith(self.head())
+
 
 def eventually(question: Callable[[], bool], seconds: float, what: str) -> None:
     """Ask until it is so.

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A full run that was ended in the middle of a scenario goes on behind the tests that had passed.
+"""A full run that was ended in the middle of a scenario does not run independent tests again that had passed.
+
+The hosts are new then, so a test that needs what an earlier one pushed or moved would fail on them. Only a test that
+says so is left out: `@pytest.mark.independent` needs nothing that another one leaves, and leaves nothing that another
+one needs; `@pytest.mark.independent("a name")` does so together with all tests of that name, of which either none runs
+again or all.
 
 `script/test --full` names a file (testrun/resume.py), whose first line says for which files of the checkout it holds;
-each test that passes adds a line. Those that stand there when pytest starts are left out.
+each independent test that passes adds a line.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ import pytest
 
 #: Names the file.
 VARIABLE = "DJDEPLOY_PASSED_TESTS"
+MARK = "independent"
 #: What xdist adds to an id for its group; a "@" of a parameter has its bracket behind it.
 GROUP = re.compile(r"@[^\]]*$")
 
@@ -31,7 +38,21 @@ def passed_before(path: Path) -> list[str]:
     return path.read_text().splitlines()[1:]
 
 
-class PassedTests:
+def name_of(item: pytest.Item) -> str | None:
+    """What a test is independent together with: the name it gives, else itself; None if it is not."""
+    marker = item.get_closest_marker(MARK)
+    if marker is None:
+        return None
+    return str(marker.args[0]) if marker.args else item.nodeid
+
+
+def not_again(items: Sequence[pytest.Item], before: Collection[str]) -> list[pytest.Item]:
+    """Those that need not be run again: independent ones that passed, with all of their name."""
+    needed = {name_of(item) for item in items if item.nodeid not in before} | {None}
+    return [item for item in items if name_of(item) not in needed]
+
+
+class LeaveOut:
     """A plugin of pytest.
 
     :param path: where passed tests are added; None in a worker of xdist, which only leaves out.
@@ -43,16 +64,15 @@ class PassedTests:
         self.running: dict[str, list[str]] = {}
 
     def pytest_report_header(self) -> str:
-        return f"passed before it was interrupted, and not run again: {len(self.before)} tests"
+        return f"independent tests that had passed before it was ended: {len(self.before)}"
 
     def pytest_configure_node(self, node: Any) -> None:
         """All workers of xdist have to leave out the same tests, also one that is started later."""
         node.workerinput[VARIABLE] = self.before
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        before = set(self.before)
-        if left := [item for item in items if item.nodeid in before]:
-            items[:] = [item for item in items if item.nodeid not in before]
+        if left := not_again(items, set(self.before)):
+            items[:] = [item for item in items if item not in left]
             config.hook.pytest_deselected(items=left)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -61,7 +81,7 @@ class PassedTests:
         outcomes.append(report.outcome)
         if report.when == "teardown":
             del self.running[report.nodeid]
-            if self.path and set(outcomes) == {"passed"}:
+            if self.path and MARK in report.keywords and set(outcomes) == {"passed"}:
                 with contextlib.suppress(FileNotFoundError):  # somebody began anew meanwhile
                     descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
                     with open(descriptor, "w") as file:
@@ -75,9 +95,10 @@ class PassedTests:
 
 def register(config: pytest.Config) -> None:
     """Take part in a full run; in any other, and in one test alone, nothing is kept."""
+    config.addinivalue_line("markers", f"{MARK}(name): needs no other test, or only those of this name")
     given: list[str] | None = getattr(config, "workerinput", {}).get(VARIABLE)
     if given is not None:
-        config.pluginmanager.register(PassedTests(None, given))
+        config.pluginmanager.register(LeaveOut(None, given))
     elif os.environ.get(VARIABLE) and not hasattr(config, "workerinput"):
         path = Path(os.environ[VARIABLE])
-        config.pluginmanager.register(PassedTests(path, passed_before(path)))
+        config.pluginmanager.register(LeaveOut(path, passed_before(path)))

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A full run that is ended in the middle of a scenario goes on behind the tests that had passed."""
+"""A full run that is ended in the middle of a scenario does not run independent tests again that had passed."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from testrun.resume import PassedTests
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
 import os, pathlib, pytest
+HOST = pathlib.Path(os.environ["HOST"])  # what tests leave there is gone when they run again
 BROKEN = os.environ["BROKEN"] == "True"
 
 @pytest.fixture
@@ -23,20 +26,51 @@ def untidy():
     yield
     assert not BROKEN
 
+@pytest.mark.independent
 def test_one():
     pass
 
+@pytest.mark.independent
 def test_torn_down(untidy):
     pass
 
+@pytest.mark.independent
 @pytest.mark.xdist_group("a group")
 @pytest.mark.parametrize("who", ["you@example.com", "a b"])
-def test_grouped(who):
+def test_of_each(who):
     assert not BROKEN or who == "a b"
+
+@pytest.mark.xdist_group("needs the one before")
+def test_push():
+    (HOST / "pushed").touch()
+
+@pytest.mark.xdist_group("needs the one before")
+def test_rollback():
+    assert (HOST / "pushed").exists() and not BROKEN
+
+@pytest.mark.xdist_group("needs the one before")
+@pytest.mark.independent("shop")
+def test_push_shop():
+    (HOST / "shop").touch()
+
+@pytest.mark.xdist_group("needs the one before")
+@pytest.mark.independent("shop")
+def test_rollback_of_shop():
+    assert (HOST / "shop").exists() and not BROKEN
+
+@pytest.mark.independent("blog")
+@pytest.mark.parametrize("page", [1, 2])
+def test_blog(page):
+    pass
 """
-ONE = "test_one"
-TORN_DOWN = "test_torn_down"
-GROUPED = ["test_grouped[you@example.com]", "test_grouped[a b]"]
+#: Those that pass in a broken run and are noted, which need not run again, and which need to.
+FIRST = ["test_blog[1]", "test_blog[2]", "test_of_each[a b]", "test_one", "test_push_shop"]
+NOT_AGAIN = ["test_blog[1]", "test_blog[2]", "test_of_each[a b]", "test_one"]
+AGAIN = [
+    "test_of_each[you@example.com]", "test_push", "test_push_shop", "test_rollback", "test_rollback_of_shop",
+    "test_torn_down",
+]  # fmt: skip
+DEPENDENT = ["test_push", "test_rollback"]
 
 
 class Scenario:
@@ -54,13 +88,14 @@ class Scenario:
     def run(self, broken: bool = False) -> tuple[int, str]:
         """:returns: pytest's status and what it printed."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        ours = {"DJDEPLOY_PASSED_TESTS": str(self.passed.path), "BROKEN": str(broken)}
+        host = tempfile.mkdtemp(dir=self.root)
+        ours = {"DJDEPLOY_PASSED_TESTS": str(self.passed.path), "BROKEN": str(broken), "HOST": host}
         argv = [sys.executable, "-m", "pytest", "-v", "--rootdir", self.root, *self.workers, "molecule/x"]
         done = subprocess.run(argv, cwd=self.root, env=environment | ours, capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
     def noted(self) -> list[str]:
-        return sorted(line.rpartition("::")[2] for line in self.passed.path.read_text().splitlines()[1:])
+        return sorted({line.rpartition("::")[2] for line in self.passed.path.read_text().splitlines()[1:]})
 
 
 @pytest.fixture(
@@ -70,27 +105,46 @@ def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Scenario:
     return Scenario(tmp_path, request.param)
 
 
-def test_only_what_had_not_passed_runs_again(scenario: Scenario) -> None:
+def passed(out: str) -> list[str]:
+    """The tests that passed, as pytest lists them; xdist says it in the other order, and adds its group."""
+    lines = re.findall(r"::(test_\S+(?: b\])?)(?:@\S.*?)? PASSED|PASSED \S*::(test_\w+(?:\[.*?\])?)", out)
+    return sorted(first or second for first, second in lines)
+
+
+def test_only_what_is_independent_and_had_passed_is_left_out(scenario: Scenario) -> None:
     assert scenario.passed.begin("digest") == 0
-    status, _ = scenario.run(broken=True)
-    assert status == 1
-    assert scenario.noted() == sorted([ONE, GROUPED[1]])
-    assert scenario.passed.begin("digest") == 2
+    status, out = scenario.run(broken=True)
+    assert status == 1, out
+    assert scenario.noted() == FIRST
+    assert scenario.passed.begin("digest") == len(FIRST)
     status, out = scenario.run()
     assert status == 0, out
-    assert "2 passed" in out
-    assert "not run again: 2 tests" in out
-    assert scenario.noted() == sorted([ONE, TORN_DOWN, *GROUPED])
-    # interrupted behind the last of them
+    assert passed(out) == AGAIN
+    assert f"had passed before it was ended: {len(FIRST)}" in out
+    assert scenario.noted() == sorted({*FIRST, *AGAIN} - set(DEPENDENT))
+    # ended behind the last of them
     status, out = scenario.run()
     assert status == 0, out
-    assert " passed in " not in out
+    assert passed(out) == DEPENDENT
+
+
+def test_nothing_is_left_to_run(tmp_path: Path) -> None:
+    scenario = Scenario(tmp_path, ())
+    (tmp_path / "molecule/x/test_x.py").write_text("import pytest\n@pytest.mark.independent\ndef test_it(): pass\n")
+    scenario.passed.begin("digest")
+    for closing in ("1 passed", "1 deselected"):
+        status, out = scenario.run()
+        assert status == 0, out
+        assert closing in out
 
 
 def test_a_run_that_was_begun_anew_meanwhile_notes_nothing(tmp_path: Path) -> None:
     scenario = Scenario(tmp_path, ())
     scenario.passed.begin("digest")
-    test = f"import pathlib\ndef test_it():\n    pathlib.Path({str(scenario.passed.path)!r}).unlink()\n"
+    test = (
+        "import pathlib, pytest\n@pytest.mark.independent\ndef test_it():\n"
+        f"    pathlib.Path({str(scenario.passed.path)!r}).unlink()\n"
+    )
     (tmp_path / "molecule/x/test_a.py").write_text(test)
     status, out = scenario.run()
     assert status == 0, out

@@ -374,7 +374,7 @@ def noted() -> list[str]:
 NOTE = 'echo test-$(wc -l <"$DJDEPLOY_PASSED_TESTS") >>"$DJDEPLOY_PASSED_TESTS"'
 
 
-def test_a_scenario_that_failed_goes_on_behind_its_tests_that_passed(
+def test_a_scenario_that_failed_leaves_its_tests_out_that_passed(
     renewed: list[list[str]], results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert full_run([scenario_part(NOTE, "false")]) == 1
@@ -382,7 +382,7 @@ def test_a_scenario_that_failed_goes_on_behind_its_tests_that_passed(
     assert full_run([scenario_part(NOTE, "false")]) == 1
     assert noted() == ["test-1", "test-2"]
     assert full_run([scenario_part("true")]) == 0
-    assert "2 of its tests had passed earlier, for the same files" in capsys.readouterr().out
+    assert "2 of its independent tests had passed earlier, for the same files" in capsys.readouterr().out
     assert noted() == []  # who asks for it by name now gets all of it
     assert left("molecule-push") == []
 
@@ -438,7 +438,8 @@ def program(results: Path, text: str, words: Sequence[str], needs: tuple[str, ..
 
 INTERRUPTIONS = [
     # signal, words, what the part needs, what is said
-    (signal.SIGTERM, ["one"], (), "  go on: script/test one"),
+    (signal.SIGTERM, ["one"], (), "  again: script/test one"),
+    (signal.SIGINT, ["--full", "one"], (), "  again: script/test --full one"),
     (signal.SIGINT, ["--full", "all"], ("setup-hosts",), "  go on: script/test --full all"),
     (signal.SIGINT, ["--full", "--again"], ("setup-hosts",), "  go on: script/test --full"),
 ]

@@ -51,16 +51,29 @@ RECORDED: list[tuple[Part, Times, Time, int]] = [
 
 @pytest.mark.parametrize(("part", "before", "now", "kept"), RECORDED)
 def test_recorded(part: Part, before: Times, now: Time, kept: int) -> None:
-    others: Times = {"lint": {EVERY: time(7)}, part.name: {FULL: time(8)} | before.get(part.name, {})}
-    after = times.recorded(others, part, EVERY, now)
+    others: Times = {"lint": {EVERY: time(7)}}
+    after = times.recorded(others | before, part, EVERY, now)
     assert after[part.name][EVERY]["seconds"] == kept
-    assert (after["lint"], after[part.name][FULL]) == ({EVERY: time(7)}, time(8))
+    assert after["lint"] == {EVERY: time(7)}
+
+
+def test_a_ring_is_recorded_by_itself_but_what_sets_up_is_the_same_in_both() -> None:
+    known: Times = {"unit": {FULL: time(8)}, "images": {FULL: time(8)}}
+    assert times.recorded(known, UNIT, EVERY, time(3))["unit"] == {FULL: time(8), EVERY: time(3)}
+    assert times.recorded(known, IMAGES, EVERY, time(90))["images"] == {FULL: time(90), EVERY: time(90)}
+    assert times.recorded({}, IMAGES, EVERY, time(90, passed=False)) == {}
 
 
 def test_the_committed_copy_has_the_last_time_of_each_part_there_is() -> None:
     committed: Times = {"unit": {EVERY: time(1), FULL: time(2)}, "gone": {EVERY: time(3)}}
     local: Times = {"unit": {FULL: time(4)}, "molecule-large": {FULL: time(5, passed=False)}}
     assert times.renewed(committed, local, [UNIT, LARGE]) == {"unit": {EVERY: time(1), FULL: time(4)}}
+
+
+def test_the_committed_copy_has_the_longest_time_of_what_sets_up() -> None:
+    committed: Times = {"images": {EVERY: time(148)}}
+    here = time(148)
+    assert times.renewed(committed, {"images": {FULL: time(1)}}, [IMAGES]) == {"images": {EVERY: here, FULL: here}}
 
 
 def test_the_table_leaves_open_what_was_not_measured() -> None:

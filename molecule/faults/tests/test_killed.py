@@ -19,6 +19,9 @@ PHASES_IN_EVERY_RUN = ("checks", "migrate", "switch", "settle")
 # One that the old release serves after, and one after which only the new one can.
 CLOSED_IN_EVERY_RUN = ("maintenance", "start")
 
+#: Each makes the releases it needs: a sweep takes long, and one that has passed is not run again.
+pytestmark = pytest.mark.independent
+
 
 def ringed(phases, sample):
     """Phases as parameters; those outside of the sample are met in full."""

@@ -70,6 +70,7 @@ def story(told: list[dict[str, Any]]) -> list[Any]:
     return [told.get("error"), *(told.get(key) for key in ("changed", "before", "after", "diff"))]
 
 
+@pytest.mark.independent
 @pytest.mark.parametrize(("django", "database", "project"), WORLDS)
 def test_every_step_keeps_its_word(kit: dict[str, Machine], django: str, database: str, project: str) -> None:
     steps = [step for step in STEPS if project in step.get("in", PROJECTS)]

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hosts import Machine, Site
@@ -14,10 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import corpus
 
-#: The last test of each site of each host.
+#: The last test of each site of each host, and the sites that a test failed of.
 LAST = pytest.StashKey[dict[tuple[str, str], pytest.Item]]()
-#: Its units, its processes and what its schedule starts; its redis.
-UNITS = ("djdeploy-{}@*", "djdeploy-{}.*", "redis-server@{}.*")
+FAILED = pytest.StashKey[set[tuple[str, str]]]()
+#: The units of a site that run: of its releases, its processes and its schedule; its redis.
+RUNNING = """\
+systemctl list-units --plain --no-legend --state=active --type=service,socket,timer \
+    'djdeploy-{name}@*' 'djdeploy-{name}.*' 'redis-server@{name}.*' | cut -d ' ' -f 1
+"""
 
 
 def whose(item: pytest.Item) -> tuple[str, str] | None:
@@ -26,9 +32,30 @@ def whose(item: pytest.Item) -> tuple[str, str] | None:
     return (given["case"].name, given["host"]) if {"case", "host"} <= given.keys() else None
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The tests of a site on a host need one another, and no others."""
+    if found := whose(item):
+        item.add_marker(pytest.mark.independent(" on ".join(found)))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.stash[LAST] = {found: item for item in items if (found := whose(item))}
+    config.stash[FAILED] = set()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    if report.failed and (found := whose(item)):
+        item.config.stash[FAILED].add(found)
+    return report
+
+
+def is_done(request: pytest.FixtureRequest, case: corpus.Case, host: str) -> bool:
+    """Whether nobody asks a site any more: its last test passed, as all before it. One run alone may be run again."""
+    stash, is_alone = request.config.stash, not hasattr(request.config, "workerinput")
+    return request.node is stash[LAST][case.name, host] and (case.name, host) not in stash[FAILED] and not is_alone
 
 
 @pytest.fixture
@@ -37,16 +64,21 @@ def site(
 ) -> Iterator[Site]:
     """The site of a case, and its project in a directory of the host's own: two hosts may have the same one.
 
-    Its last test stops it: fifty sites that nobody asks any more would take a quarter of the processor.
+    After its last test it is stopped: fifty sites that nobody asks any more would take a quarter of the processor.
+    A test that comes later, alone, starts it again.
     """
     folder = ephemeral / "projects" / host
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "laptop").exists():
         (folder / "laptop").symlink_to(ephemeral / "laptop")
     corpus.make(case, folder / "projects" / case.name)
+    stopped = folder / f"{case.name}.stopped"
+    if stopped.exists():
+        fleet[host].root(f"systemctl start {stopped.read_text()}")
+        stopped.unlink()
     if case.prepare:
         fleet[host].root(corpus.program(case))
     yield Site(case.name, fleet[host], folder)
-    if request.node is request.config.stash[LAST][case.name, host]:
-        units = " ".join(f"'{unit.format(case.name)}'" for unit in UNITS)
-        fleet[host].root(f"systemctl stop {units}")
+    if is_done(request, case, host) and (units := fleet[host].root(RUNNING.format(name=case.name)).split()):
+        stopped.write_text(shlex.join(units))
+        fleet[host].root(f"systemctl stop {shlex.join(units)}")
