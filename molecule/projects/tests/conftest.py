@@ -29,7 +29,8 @@ systemctl list-units --plain --no-legend --state=active --type=service,socket,ti
 def whose(item: pytest.Item) -> tuple[str, str] | None:
     """The site and the host of a test."""
     given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return (given["case"].name, given["host"]) if {"case", "host"} <= given.keys() else None
+    case = given.get("case")  # no case at all where none of a test's is chosen
+    return (case.name, given["host"]) if isinstance(case, corpus.Case) else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
