@@ -78,6 +78,7 @@ class Case:
     :param commands: programs of the development environment that are run in the project before it is committed.
     :param site: what the site says beside its domain and key.
     :param says: lines the person reads who pushes it.
+    :param says_first: those that only the first push to a host says.
     :param refused: why it is refused instead.
     :param sockets: websockets of the project.
     :param hosts: where it can run; a case that names none runs on all, and one that does says why.
@@ -101,6 +102,7 @@ class Case:
     hosts: tuple[str, ...]
     every_run: str = ""
     prepare: str = ""
+    says_first: tuple[str, ...] = ()
 
 
 def cases() -> list[Case]:
@@ -125,6 +127,7 @@ def cases() -> list[Case]:
                 hosts=tuple(f"{NAME}-{host}" for host in said.get("hosts", ())) or HOSTS,
                 every_run=f"{NAME}-{said['every_run']}" if "every_run" in said else "",
                 prepare=said.get("prepare", ""),
+                says_first=tuple(said.get("says_first", ())),
             )
         )
     return found
