@@ -77,8 +77,7 @@ class Case:
     :param settings: text that is added to the settings of the base.
     :param commands: programs of the development environment that are run in the project before it is committed.
     :param site: what the site says beside its domain and key.
-    :param says: lines the person reads who pushes it.
-    :param says_first: those that only the first push to a host says.
+    :param says: lines the person reads who pushes it first.
     :param refused: why it is refused instead.
     :param sockets: websockets of the project.
     :param hosts: where it can run; a case that names none runs on all, and one that does says why.
@@ -102,7 +101,6 @@ class Case:
     hosts: tuple[str, ...]
     every_run: str = ""
     prepare: str = ""
-    says_first: tuple[str, ...] = ()
 
 
 def cases() -> list[Case]:
@@ -127,7 +125,6 @@ def cases() -> list[Case]:
                 hosts=tuple(f"{NAME}-{host}" for host in said.get("hosts", ())) or HOSTS,
                 every_run=f"{NAME}-{said['every_run']}" if "every_run" in said else "",
                 prepare=said.get("prepare", ""),
-                says_first=tuple(said.get("says_first", ())),
             )
         )
     return found
