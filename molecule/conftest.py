@@ -57,6 +57,11 @@ def fleet(playbooks: Playbooks) -> dict[str, Machine]:
     return machines(playbooks.host_names())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _hosts_are_known_first(fleet: dict[str, Machine]) -> None:
+    """Before any other fixture: one that fails is told with the journals of the hosts, too."""
+
+
 @pytest.fixture(scope="session")
 def web(fleet: dict[str, Machine], playbooks: Playbooks) -> Machine:
     """The web host of the scenario."""
@@ -97,12 +102,11 @@ def http(web: Machine) -> Callable[..., Response]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Show the journals of all hosts with the first failure of a test."""
+    """Show the journals of all hosts with the failure of a test or of its fixtures."""
     report: Any = yield
     if report.failed and call.when != "teardown":
         known: dict[str, Machine] = getattr(item, "funcargs", {}).get("fleet") or {}
-        machine = getattr(item, "funcargs", {}).get("web")
-        for each in known.values() or ([machine] if machine else []):
+        for each in known.values():
             said = subprocess.run(each.ssh_words(*JOURNAL), capture_output=True, text=True, check=False, timeout=300)
             report.sections.append((f"journal of {each.name}", said.stdout + said.stderr))
     return report

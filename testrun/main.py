@@ -202,7 +202,7 @@ class Run:
 
 def remark_of(earlier: int) -> str:
     """What is said of a part some of whose tests had passed before it was interrupted or failed."""
-    return f"{earlier} of its independent tests had passed earlier, for the same files" if earlier else ""
+    return "left out what of its independent tests had passed earlier, for the same files" if earlier else ""
 
 
 def renew_times(known: dict[str, Part]) -> None:

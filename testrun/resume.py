@@ -100,7 +100,8 @@ def states(names: Iterable[str]) -> dict[str, State]:
 class PassedTests:
     """Independent tests of a part that passed before it was ended, in a file.
 
-    Its first line is the digest of the files they passed for; molecule/shared/passed_tests.py adds the others.
+    Its first line is the digest of the files they passed for; molecule/shared/passed_tests.py adds the others. An empty
+    line stands between two runs.
     """
 
     path: Path
@@ -108,16 +109,17 @@ class PassedTests:
     def begin(self, digest: str) -> int:
         """Make the file ready; what it holds stays if the files are still the same.
 
-        :returns: how many tests had passed.
+        :returns: how many had passed in earlier runs.
         """
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         if lines[:1] != [f"{digest}\n"]:
             lines = [f"{digest}\n"]
         # A last line without its end was being written when the machine stopped; the next would be joined to it.
         lines = [line for line in lines if line.endswith("\n")]
+        earlier = len({line for line in lines[1:] if line != "\n"})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(lines))
-        return len(lines) - 1
+        self.path.write_text("".join([*lines, "\n"] if earlier else lines))
+        return earlier
 
     def end(self) -> None:
         """The part has passed: whoever asks for it again gets all of it."""

@@ -3,11 +3,11 @@
 
 The hosts are new then, so a test that needs what an earlier one pushed or moved would fail on them. Only a test that
 says so is left out: `@pytest.mark.independent` needs nothing that another one leaves, and leaves nothing that another
-one needs; `@pytest.mark.independent("a name")` does so together with all tests of that name, of which either none runs
-again or all.
+one needs; `@pytest.mark.independent("a name")` does so together with all tests of that name, which run again unless all
+of them passed in one run.
 
 `script/test --full` names a file (testrun/resume.py), whose first line says for which files of the checkout it holds;
-each independent test that passes adds a line.
+each independent test that passes adds a line, and an empty one stands between two runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def own_id(reported: str) -> str:
     return GROUP.sub("", reported)
 
 
-def passed_before(path: Path) -> list[str]:
-    """The tests in a file, which `script/test` has made ready."""
-    return path.read_text().splitlines()[1:]
+def passed_before(path: Path) -> list[list[str]]:
+    """The tests in a file, which `script/test` has made ready, of each run."""
+    _digest, _newline, noted = path.read_text().partition("\n")
+    return [run.splitlines() for run in noted.split("\n\n") if run.strip()]
 
 
 def name_of(item: pytest.Item) -> str | None:
@@ -46,34 +48,50 @@ def name_of(item: pytest.Item) -> str | None:
     return str(marker.args[0]) if marker.args else item.nodeid
 
 
-def not_again(items: Sequence[pytest.Item], before: Collection[str]) -> list[pytest.Item]:
-    """Those that need not be run again: independent ones that passed, with all of their name."""
-    needed = {name_of(item) for item in items if item.nodeid not in before} | {None}
-    return [item for item in items if name_of(item) not in needed]
+def not_again(items: Sequence[pytest.Item], before: Sequence[Sequence[str]]) -> list[pytest.Item]:
+    """Those that need not be run again: independent ones that passed, with all of their name, in one of the runs."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        if name := name_of(item):
+            named[name].add(item.nodeid)
+    done = {name for name, tests in named.items() if any(tests <= set(run) for run in before)}
+    return [item for item in items if name_of(item) in done]
 
 
 class LeaveOut:
     """A plugin of pytest.
 
     :param path: where passed tests are added; None in a worker of xdist, which only leaves out.
-    :param before: those that had passed.
+    :param before: those that had passed, of each run.
     """
 
-    def __init__(self, path: Path | None, before: list[str]) -> None:
+    def __init__(self, path: Path | None, before: list[list[str]]) -> None:
         self.path, self.before = path, before
         self.running: dict[str, list[str]] = {}
+        self.is_counted = False
 
-    def pytest_report_header(self) -> str:
-        return f"independent tests that had passed before it was ended: {len(self.before)}"
+    def pytest_report_header(self) -> list[str]:
+        return ["independent tests that had passed before are left out, and count as deselected"] if self.before else []
 
     def pytest_configure_node(self, node: Any) -> None:
         """All workers of xdist have to leave out the same tests, also one that is started later."""
         node.workerinput[VARIABLE] = self.before
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        if left := not_again(items, set(self.before)):
+        left = not_again(items, self.before)
+        if left:
             items[:] = [item for item in items if item not in left]
             config.hook.pytest_deselected(items=left)
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[MARK] = [item.nodeid for item in left]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Count once what each worker left out."""
+        left = getattr(node, "workeroutput", {}).get(MARK, ())
+        if left and not self.is_counted:
+            self.is_counted = True
+            node.config.hook.pytest_deselected(items=left)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test has passed when its teardown has, too."""
@@ -96,7 +114,7 @@ class LeaveOut:
 def register(config: pytest.Config) -> None:
     """Take part in a full run; in any other, and in one test alone, nothing is kept."""
     config.addinivalue_line("markers", f"{MARK}(name): needs no other test, or only those of this name")
-    given: list[str] | None = getattr(config, "workerinput", {}).get(VARIABLE)
+    given: list[list[str]] | None = getattr(config, "workerinput", {}).get(VARIABLE)
     if given is not None:
         config.pluginmanager.register(LeaveOut(None, given))
     elif os.environ.get(VARIABLE) and not hasattr(config, "workerinput"):

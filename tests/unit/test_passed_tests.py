@@ -63,6 +63,19 @@ def test_rollback_of_shop():
 def test_blog(page):
     pass
 """
+#: Hosts that are nowhere, and say what they are called.
+HOSTS = """
+import pytest
+
+class Host:
+    name = "somewhere"
+    def ssh_words(self, *argv):
+        return ["echo", "journal line"]
+
+@pytest.fixture(scope="session")
+def fleet():
+    return {"somewhere": Host()}
+"""
 #: Those that pass in a broken run and are noted, which need not run again, and which need to.
 FIRST = ["test_blog[1]", "test_blog[2]", "test_of_each[a b]", "test_one", "test_push_shop"]
 NOT_AGAIN = ["test_blog[1]", "test_blog[2]", "test_of_each[a b]", "test_one"]
@@ -83,6 +96,7 @@ class Scenario:
         tests.mkdir(parents=True)
         (root / "molecule/shared").symlink_to(ROOT / "molecule/shared")
         shutil.copy(ROOT / "molecule/conftest.py", root / "molecule")
+        (tests / "conftest.py").write_text(HOSTS)
         (tests / "test_x.py").write_text(TESTS)
 
     def run(self, broken: bool = False) -> tuple[int, str]:
@@ -95,7 +109,7 @@ class Scenario:
         return done.returncode, done.stdout + done.stderr
 
     def noted(self) -> list[str]:
-        return sorted({line.rpartition("::")[2] for line in self.passed.path.read_text().splitlines()[1:]})
+        return sorted({line.rpartition("::")[2] for line in self.passed.path.read_text().splitlines()[1:]} - {""})
 
 
 @pytest.fixture(
@@ -120,12 +134,50 @@ def test_only_what_is_independent_and_had_passed_is_left_out(scenario: Scenario)
     status, out = scenario.run()
     assert status == 0, out
     assert passed(out) == AGAIN
-    assert f"had passed before it was ended: {len(FIRST)}" in out
+    assert "are left out, and count as deselected" in out
+    assert f"{len(NOT_AGAIN)} deselected" in out
     assert scenario.noted() == sorted({*FIRST, *AGAIN} - set(DEPENDENT))
     # ended behind the last of them
     status, out = scenario.run()
     assert status == 0, out
     assert passed(out) == DEPENDENT
+
+
+def test_those_of_a_name_have_passed_when_they_did_in_one_run(scenario: Scenario) -> None:
+    """Else a failure would be forgotten: the one passes in the first run and fails in the second, the other not."""
+    fails_once = "assert (HOST.parent / '{0}').exists() or (HOST.parent / '{0}').touch()"
+    text = "import os, pathlib, pytest\nHOST = pathlib.Path(os.environ['HOST'])\n"
+    for name, line in (("push", "pass"), ("rollback", fails_once.format("rollback"))):
+        text += f"@pytest.mark.independent('shop')\n@pytest.mark.xdist_group('one')\ndef test_{name}(): {line}\n"
+    tests = scenario.root / "molecule/x/test_x.py"
+    tests.write_text(text)
+    scenario.passed.begin("digest")
+    assert scenario.run()[0] == 1
+    scenario.passed.begin("digest")
+    tests.write_text(text.replace("def test_push(): pass", f"def test_push(): {fails_once.format('push')}"))
+    assert scenario.run()[0] == 1
+    scenario.passed.begin("digest")
+    status, out = scenario.run()
+    assert status == 0, out
+    assert passed(out) == ["test_push", "test_rollback"]
+
+
+FAILING = {
+    "the test": "def test_it(): assert 0",
+    "a fixture": "@pytest.fixture\ndef broken(): assert 0\ndef test_it(broken): pass",
+    "a fixture of the session": "@pytest.fixture(scope='session')\ndef broken(): assert 0\ndef test_it(broken): pass",
+}
+
+
+@pytest.mark.parametrize("text", FAILING.values(), ids=list(FAILING))
+def test_journals_of_the_hosts_are_shown_whatever_fails(tmp_path: Path, text: str) -> None:
+    scenario = Scenario(tmp_path, ())
+    (tmp_path / "molecule/x/test_x.py").write_text(f"import pytest\n{text}\n")
+    scenario.passed.begin("digest")
+    status, out = scenario.run()
+    assert status == 1
+    assert "journal of somewhere" in out
+    assert "journal line" in out
 
 
 def test_nothing_is_left_to_run(tmp_path: Path) -> None:
@@ -156,9 +208,10 @@ def test_a_run_that_was_begun_anew_meanwhile_notes_nothing(tmp_path: Path) -> No
     [
         (None, "new", 0, "new\n"),
         ("old\na::b\n", "new", 0, "new\n"),
-        ("same\na::b\nc::d\n", "same", 2, "same\na::b\nc::d\n"),
-        ("same\na::b\nc::", "same", 1, "same\na::b\n"),  # the machine stopped while it was written
+        ("same\na::b\nc::d\n", "same", 2, "same\na::b\nc::d\n\n"),
+        ("same\na::b\nc::", "same", 1, "same\na::b\n\n"),  # the machine stopped while it was written
         ("same", "same", 0, "same\n"),
+        ("same\na::b\n\na::b\nc::d\n", "same", 2, "same\na::b\n\na::b\nc::d\n\n"),
         ("", "same", 0, "same\n"),
     ],
 )
