@@ -138,8 +138,11 @@ class Part:
         return FULL if full else self.ring
 
     def limit(self, ring: str) -> float:
-        """Minutes after which it hangs, for whoever waits: far above the budget, for machines that are busy or slow."""
-        return max(30.0 if self.setup else 60.0, 3 * self.budget.minutes(ring))
+        """Minutes after which it hangs, for whoever waits: far above the budget, for machines that are busy or slow.
+
+        Less so in full: a hosted job may last six hours.
+        """
+        return max(30.0 if self.setup else 60.0, (3 if ring == FULL else 4) * self.budget.minutes(ring))
 
     def longest(self, ring: str) -> float:
         """Minutes after which it has ended at the latest: its limit, and what its programs have besides."""

@@ -19,6 +19,8 @@ import projects
 
 ROOT = projects.ROOT
 STATE = ROOT / ".hosts"
+#: Seconds an answer may take, on a slow machine too; less than is waited for a host that is away while it reboots.
+PATIENCE = 90.0
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=\d+\s+failed=(\d+)", re.MULTILINE)
 
 
@@ -84,7 +86,7 @@ class Machine:
         method: str = "GET",
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 30,
+        timeout: float = PATIENCE,
     ) -> Response:
         """One request on a connection of its own.
 

@@ -8,13 +8,13 @@ import os
 import socket
 from typing import BinaryIO
 
-from hosts import Machine
+from hosts import PATIENCE, Machine
 
 TEXT = 0x81  # a whole message of text
 MASKED = 0x80
 
 
-def exchange(machine: Machine, domain: str, path: str, text: str, *, timeout: float = 20) -> str:
+def exchange(machine: Machine, domain: str, path: str, text: str, *, timeout: float = PATIENCE) -> str:
     """Send a text of less than 126 bytes and return the first message that comes back.
 
     :raises AssertionError: when the site does not open a websocket there.
