@@ -263,11 +263,11 @@ class Site:
     def head(self) -> str:
         return projects.git(self.project, "rev-parse", "HEAD")
 
-    def has_head(self) -> bool:
-        """Whether the branch of the host is at this commit already, so that a push would send nothing."""
+    def branch(self) -> str:
+        """The commit the branch of the host is at; nothing before its first release."""
         repository = f"/srv/{self.name}/repo.git"
         script = f"git -c safe.directory='*' -C {repository} rev-parse --quiet --verify main || true"
-        return self.machine.root(script).strip() == self.head()
+        return self.machine.root(script).strip()
 
 
 def eventually(question: Callable[[], bool], seconds: float, what: str) -> None:
