@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import deselecting
 import pytest
 
 #: Names the file.
@@ -68,7 +69,6 @@ class LeaveOut:
     def __init__(self, path: Path | None, before: list[list[str]]) -> None:
         self.path, self.before = path, before
         self.running: dict[str, list[str]] = {}
-        self.is_counted = False
 
     def pytest_report_header(self) -> list[str]:
         return ["independent tests that had passed before are left out, and count as deselected"] if self.before else []
@@ -78,20 +78,11 @@ class LeaveOut:
         node.workerinput[VARIABLE] = self.before
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        left = not_again(items, self.before)
-        if left:
-            items[:] = [item for item in items if item not in left]
-            config.hook.pytest_deselected(items=left)
-        if hasattr(config, "workeroutput"):
-            config.workeroutput[MARK] = [item.nodeid for item in left]
+        deselecting.leave_out(config, items, not_again(items, self.before), MARK)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Count once what each worker left out."""
-        left = getattr(node, "workeroutput", {}).get(MARK, ())
-        if left and not self.is_counted:
-            self.is_counted = True
-            node.config.hook.pytest_deselected(items=left)
+        deselecting.count_once(node, MARK)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test has passed when its teardown has, too."""

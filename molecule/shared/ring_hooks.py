@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import deselecting
 import pytest
 import rings
 
@@ -14,19 +15,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the second ring to full runs; a worker of xdist tells the process that reports what it left."""
+    """Leave the second ring to full runs."""
     left = [] if rings.FULL else [item for item in items if item.get_closest_marker(rings.MARK)]
-    if left:
-        items[:] = [item for item in items if item not in left]
-        config.hook.pytest_deselected(items=left)
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[rings.MARK] = [item.nodeid for item in left]
+    deselecting.leave_out(config, items, left, rings.MARK)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Count once what each worker left."""
-    left = getattr(node, "workeroutput", {}).get(rings.MARK, ())
-    if left and not getattr(node.config, "full_is_counted", False):
-        node.config.full_is_counted = True
-        node.config.hook.pytest_deselected(items=left)
+    deselecting.count_once(node, rings.MARK)
