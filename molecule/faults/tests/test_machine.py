@@ -262,6 +262,7 @@ def small_disk(notes, host):
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("resource", RESOURCES)
 def test_disk_full_while_built(small_disk, clean, visitors, at, notes, host, status, branch, resource):
     before = status("notes")["live"]["id"]
@@ -299,6 +300,7 @@ def test_disk_full_before_the_switch(small_disk, clean, visitors, at, notes, hos
     assert {each["id"]: each["state"] for each in status("notes")["releases"]}[before] == "live"
 
 
+@pytest.mark.full
 def test_state_directory_full(clean, visitors, notes, host, status):
     """Where no history can be written, nothing new is made; the way back needs no history."""
     host(
@@ -393,6 +395,7 @@ def test_database_stopped(clean, notes, host, status, branch):
     forget(notes, branch)
 
 
+@pytest.mark.full
 def test_package_index_unreachable(clean, visitors, notes, host, status, branch):
     """What is installed already needs no network; what is not is refused in one line."""
     before = status("notes")["live"]["id"]
@@ -413,6 +416,7 @@ def test_package_index_unreachable(clean, visitors, notes, host, status, branch)
     forget(notes, branch)
 
 
+@pytest.mark.full
 def test_nginx_stopped_in_a_deploy(clean, at, notes, host, status, branch):
     before = status("notes")["live"]["id"]
     next_change(notes)
@@ -454,9 +458,10 @@ POINTERS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "broken",
-    [pytest.param("directory", marks=pytest.mark.full), pytest.param("file", marks=pytest.mark.full), "leads nowhere"],
+    ["directory", "file", "leads nowhere"],
 )
 def test_pointer_broken_by_hand(clean, notes, host, status, branch, broken):
     """Refused, with the command that mends it; run as it is printed, it does."""
@@ -485,7 +490,8 @@ def test_deploys_in_one_second(clean, visitors, host, status):
     assert last["replaced"] == second["id"] < last["id"]
 
 
-@pytest.mark.parametrize("days", [pytest.param(-1, id="back"), pytest.param(1, id="ahead", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("days", [pytest.param(-1, id="back"), pytest.param(1, id="ahead")])
 def test_clock_that_jumps(clean, visitors, host, status, days):
     """Names go on in their order, and so does the way back; only the deployer sees the wrong clock here."""
     host("command -v faketime >/dev/null || apt-get install --yes --quiet faketime")

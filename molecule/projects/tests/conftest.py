@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import resting
 from hosts import Machine, Site
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -19,11 +19,6 @@ import corpus
 #: The last test of each site of each host, and the sites that a test failed of.
 LAST = pytest.StashKey[dict[tuple[str, str], pytest.Item]]()
 FAILED = pytest.StashKey[set[tuple[str, str]]]()
-#: The units of a site that run: of its releases, its processes and its schedule; its redis.
-RUNNING = """\
-systemctl list-units --plain --no-legend --state=active --type=service,socket,timer \
-    'djdeploy-{name}@*' 'djdeploy-{name}.*' 'redis-server@{name}.*' | cut -d ' ' -f 1
-"""
 
 
 def whose(item: pytest.Item) -> tuple[str, str] | None:
@@ -65,21 +60,17 @@ def site(
 ) -> Iterator[Site]:
     """The site of a case, and its project in a directory of the host's own: two hosts may have the same one.
 
-    After its last test it is stopped: fifty sites that nobody asks any more would take a quarter of the processor.
-    A test that comes later, alone, starts it again.
+    After its last test it is stopped. A test that comes later, alone, starts it again.
     """
     folder = ephemeral / "projects" / host
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "laptop").exists():
         (folder / "laptop").symlink_to(ephemeral / "laptop")
     corpus.make(case, folder / "projects" / case.name)
-    stopped = folder / f"{case.name}.stopped"
-    if stopped.exists():
-        fleet[host].root(f"systemctl start {stopped.read_text()}")
-        stopped.unlink()
+    own = Site(case.name, fleet[host], folder)
+    resting.wake(own)
     if case.prepare:
         fleet[host].root(corpus.program(case))
-    yield Site(case.name, fleet[host], folder)
-    if is_done(request, case, host) and (units := fleet[host].root(RUNNING.format(name=case.name)).split()):
-        stopped.write_text(shlex.join(units))
-        fleet[host].root(f"systemctl stop {shlex.join(units)}")
+    yield own
+    if is_done(request, case, host):
+        resting.stop(own)

@@ -82,6 +82,7 @@ def test_password_is_in_nobodys_hands_but_roots(site: Site) -> None:
     assert site.machine.root(f"({told}) | grep -cE '{WRITTEN}' || true").strip() == "0"
 
 
+@pytest.mark.full
 def test_wrong_password_names_the_key_to_set(site: Site) -> None:
     site.machine.root(f"cp -p {VARIABLES} /root/right && sed -i s/s3cret/s3crets/ {VARIABLES}")
     try:
@@ -105,6 +106,7 @@ def test_unknown_ca_names_the_key_to_set_and_that_helps(site: Site, ephemeral: P
     assert again.status == 0, again.output
 
 
+@pytest.mark.full
 def test_list_that_names_the_index_without_its_password_goes_live(site: Site) -> None:
     site.change("requirements.txt", "--extra-index-url https://localhost:8443/simple\n", append=True)
     site.machine.root(f"rm -rf /var/cache/djdeploy/{NAME}/uv")
@@ -112,6 +114,7 @@ def test_list_that_names_the_index_without_its_password_goes_live(site: Site) ->
     assert pushed.status == 0, pushed.output
 
 
+@pytest.mark.full
 def test_a_lock_that_was_made_with_the_index_holds_no_password_and_goes_live(site: Site) -> None:
     uv = "/usr/local/lib/djdeploy/uv/bin/uv"
     script = f"set -a; . {VARIABLES}; cd $(mktemp -d); cat > pyproject.toml <<'TOML'\n{PYPROJECT}TOML\n"

@@ -66,6 +66,7 @@ def test_nobody_else_comes_in(live: Site, host: str) -> None:
     assert root.root("ps -o user= -C pgbouncer | sort -u").split() in (["pgbounc+"], ["pgbouncer"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("case", "host"), CASES)
 def test_a_reload_is_not_seen(live: Site) -> None:
     with Visitors(live, threads=3, path="/way") as seen:

@@ -70,6 +70,7 @@ def test_python_that_cannot_be_fetched_is_refused_with_what_to_do(site: Site) ->
     assert "/cpython-3.11.2-" in python_of(site)
 
 
+@pytest.mark.full
 def test_python_that_is_only_wished_for_stops_nobody(site: Site) -> None:
     wants(site, ">=3.11", "3.12")
     pushed = site.push()
@@ -80,6 +81,7 @@ def test_python_that_is_only_wished_for_stops_nobody(site: Site) -> None:
     assert managed(site), "the release before stands on it, and somebody may go back to that"
 
 
+@pytest.mark.full
 def test_python_that_somebody_installed_comes_before_uvs(site: Site) -> None:
     site.machine.root("cp -a /opt/pythons/python /opt/python3.11")
     wants(site, ">=3.11,<3.12")
@@ -89,6 +91,7 @@ def test_python_that_somebody_installed_comes_before_uvs(site: Site) -> None:
     assert python_of(site) == "/opt/python3.11/bin/python3.11"
 
 
+@pytest.mark.full
 def test_uvs_python_goes_when_no_release_stands_on_it(site: Site) -> None:
     assert managed(site) == []
     assert site.get("/").status == 200

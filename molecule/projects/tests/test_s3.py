@@ -67,6 +67,7 @@ def test_going_back_sends_nothing_and_finds_its_own_names(site: Site) -> None:
     assert link and "navy" not in fetched(site, link[1])
 
 
+@pytest.mark.full
 @on_s3
 def test_storage_that_refuses_stops_the_push(site: Site) -> None:
     """Nothing is live then that was not before, and the same commit goes live as soon as the storage is back."""
@@ -85,6 +86,7 @@ def test_storage_that_refuses_stops_the_push(site: Site) -> None:
     assert link and "olive" in fetched(site, link[1])
 
 
+@pytest.mark.full
 @on_both
 def test_upload_outlives_a_push(site: Site) -> None:
     url = site.upload("/upload", "kept.txt", b"kept over a release").text

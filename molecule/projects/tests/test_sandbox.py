@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ NAME = "build-commands"
 ALLOWED = {"a directory of its own"}  # its cache
 GIVEN = {"NOTES_GREETING": 'Grüße: "$HOME" %n', "SECRET_KEY": "only-for-the-build"}
 pytestmark = pytest.mark.parametrize(("case", "host"), params(NAME))
+in_full = partial(pytest.param, marks=pytest.mark.full)
 
 
 @pytest.fixture
@@ -55,9 +57,9 @@ def test_what_was_tried_is_there(site: Site) -> None:
     ("command", "says"),
     [
         ("raise SystemExit('the front end is broken')", ["the front end is broken", "failed (status 1)"]),
-        ("import socket; socket.create_connection(('example.invalid', 443))", ["build_network: true"]),
-        ("open('/etc/djdeploy/sites/build-commands.env')", ["No such file or directory"]),
-        ("import time; time.sleep(600)", ["did not end within 10 s", "build_timeout"]),
+        in_full("import socket; socket.create_connection(('example.invalid', 443))", ["build_network: true"]),
+        in_full("open('/etc/djdeploy/sites/build-commands.env')", ["No such file or directory"]),
+        in_full("import time; time.sleep(600)", ["did not end within 10 s", "build_timeout"]),
     ],
 )
 def test_a_build_that_fails(changes: Site, command: str, says: list[str]) -> None:

@@ -7,8 +7,10 @@ import os
 import random
 
 import environments
+import pytest
 
 
+@pytest.mark.full
 def test_ten_thousand_values_come_through_systemd_as_given(web):
     seed = int(os.environ.get("DJDEPLOY_SEED") or random.SystemRandom().randrange(2**32))
     print(f"DJDEPLOY_SEED={seed}")

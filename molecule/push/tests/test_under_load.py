@@ -18,9 +18,8 @@ PATIENCE = 300  # seconds for anything that is waited for
     ("name", "deploys"),
     [
         ("notes", 3),
-        ("uvicorn", 1),
-        pytest.param("uvicorn", 3, marks=pytest.mark.full),
-        pytest.param("uwsgi", 3, marks=pytest.mark.full),  # molecule/projects has one deploy of it in every run
+        pytest.param("uvicorn", 3, marks=pytest.mark.full),  # so is channels
+        pytest.param("uwsgi", 3, marks=pytest.mark.full),  # molecule/projects has a deploy of it in every run
     ],
 )
 def test_no_request_fails_during_deploys(site, running, name, deploys):
@@ -49,7 +48,9 @@ def test_request_in_flight_is_finished_by_the_old_release(pushed_notes):
     assert (answers[0].status, answers[0].text) == (200, "done")
 
 
-@pytest.mark.parametrize(("said", "goes_live"), [("export", False), ("start ", True)])
+@pytest.mark.parametrize(
+    ("said", "goes_live"), [pytest.param("export", False, marks=pytest.mark.full), ("start ", True)]
+)
 def test_deploy_ends_without_its_pusher(pushed_notes, status, branch, server, said, goes_live):
     """Killed before git has taken the commits, or after: in the end the branch and what is live agree."""
     application = (pushed_notes.project / "mysite/wsgi.py").read_text()

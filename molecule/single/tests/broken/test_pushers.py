@@ -12,7 +12,7 @@ from hosts import eventually
 from load import Visitors
 
 MOMENTS = [number / 20 for number in range(20)]  # parts of a whole deploy
-EVERY_RUN = MOMENTS[1::4]  # spread over all of it
+EVERY_RUN = MOMENTS[5::8]  # while it is built, and while it goes live
 
 
 @pytest.fixture(scope="module")

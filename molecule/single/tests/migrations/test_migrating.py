@@ -287,6 +287,7 @@ def test_visitors_wait_a_moment_and_the_deploy_waits_for_the_table(migrating, pu
     assert max(spent) < given_back - began, "somebody waited as long as the table was held"
 
 
+@pytest.mark.full
 def test_table_that_is_never_given_back_ends_the_deploy(migrating, pushing, holding, columns, status, sql):
     live, head = status("migrating")["live"]["id"], migrating.head()
     commit_migration(migrating, "0004_moons", add_field("moons"))
@@ -337,6 +338,7 @@ def test_lock_goes_with_the_process_that_had_it(live_project, migrate, sql, on_h
     assert second.result()["facts"]["applied"] == ["notes.0005_asleep"], second.text
 
 
+@pytest.mark.full
 def test_server_that_restarts_is_waited_for(live_project, migrate, sql, on_host, columns, go_on):
     body = (
         '    operations = [migrations.AddField("Note", "comets", models.IntegerField(null=True)),\n'
@@ -354,6 +356,7 @@ def test_server_that_restarts_is_waited_for(live_project, migrate, sql, on_host,
     assert "comets" in columns("notes_note")
 
 
+@pytest.mark.full
 def test_interrupted_index_is_told_with_the_statement_that_mends_it(live_project, migrate, holding, sql):
     head = HEAD + "from django.contrib.postgres.operations import AddIndexConcurrently\n"
     body = (
@@ -375,6 +378,7 @@ def test_interrupted_index_is_told_with_the_statement_that_mends_it(live_project
     assert migrate().result()["facts"]["applied"] == ["notes.0007_index"]
 
 
+@pytest.mark.full
 def test_index_beside_running_work_has_time(live_project, migrate, holding):
     """Nobody waits behind it, so it does not give way after `lock_timeout`; who it waits for is told."""
     head = HEAD + "from django.contrib.postgres.operations import AddIndexConcurrently\n"
@@ -389,6 +393,7 @@ def test_index_beside_running_work_has_time(live_project, migrate, holding):
     assert running.result()["facts"]["tries"] == 1
 
 
+@pytest.mark.full
 def test_half_applied_migration_is_not_tried_again(live_project, migrate, holding, columns, sql):
     body = (
         "    atomic = False\n    operations = [\n"
@@ -409,6 +414,7 @@ def test_half_applied_migration_is_not_tried_again(live_project, migrate, holdin
     assert done["ok"] and done["facts"]["applied"] == ["notes.0009_half"], done
 
 
+@pytest.mark.full
 def test_taking_back_gives_way_too(live_project, migrate, holding, columns):
     live_project("0010_planets", add_field("planets"))
     assert migrate().result()["facts"]["applied"] == ["notes.0010_planets"]
@@ -421,6 +427,7 @@ def test_taking_back_gives_way_too(live_project, migrate, holding, columns):
     assert "planets" not in columns("notes_note")
 
 
+@pytest.mark.full
 def test_other_driver_does_as_well(migrating, pushing, holding, columns, on_host):
     """psycopg2 tells its errors in another way."""
     migrating.change("requirements.txt", "Django~=5.2\npsycopg2-binary~=2.9\n")

@@ -119,6 +119,7 @@ def test_check_tells_and_changes_nothing(moving, server, status, whole):
     assert status("moving")["live"]["id"] == live and rows(server) == whole
 
 
+@pytest.mark.full
 def test_row_that_does_not_fit_is_named(moving, server, whole):
     """SQLite keeps what it is given; PostgreSQL does not."""
     change = "import sqlite3; c = sqlite3.connect({!r}); c.execute({!r}); c.commit()"
@@ -135,6 +136,7 @@ def test_row_that_does_not_fit_is_named(moving, server, whole):
     assert rows(server) == whole
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("moment", ['"look"', '"copy"'])
 def test_killed_on_the_way_it_lives_on(moving, server, status, whole, moment):
     journal = "/var/lib/djdeploy/moving/journal.jsonl"

@@ -187,6 +187,7 @@ def test_job_is_skipped_while_its_last_run_goes_on(works, server, done):
     assert began[: len(ended)] == ended, "two at once although that is forbidden"
 
 
+@pytest.mark.full
 def test_job_takes_the_place_of_its_last_run(works, server, done):
     eventually(lambda: len(done("renew-cut")) >= 2, PATIENCE, "two runs were replaced")
     told = marks(server, "renew")
@@ -200,6 +201,7 @@ def test_job_takes_the_place_of_its_last_run(works, server, done):
     assert len([what for what, _word in told if what == "began"]) <= starts(server, "renew"), "a run was doubled"
 
 
+@pytest.mark.full
 def test_job_runs_beside_its_last_run(works, server, done):
     def at_once():
         steps = [1 if what == "began" else -1 for what, _word in marks(server, "both")]
@@ -211,6 +213,7 @@ def test_job_runs_beside_its_last_run(works, server, done):
     assert not done("both-cut"), "a run was cut"
 
 
+@pytest.mark.full
 def test_nothing_works_while_a_migration_runs_behind_the_page(works, server, done):
     works.change("queue_app/models.py", MODEL)
     works.change("queue_app/migrations/0001_thing.py", MIGRATION.format(after="", operations=CREATED))

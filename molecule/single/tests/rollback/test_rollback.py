@@ -93,6 +93,7 @@ def test_code_goes_back_and_an_additive_migration_stays(back, status, rollback, 
     assert left["state"] == "void" and "rolled back by" in left["reason"], "kept as evidence, and marked"
 
 
+@pytest.mark.full
 def test_a_release_that_was_left_or_failed_is_never_gone_back_to(back, status, rollback):
     """What was rolled back from and what never served are no way back; there is nothing before the first one."""
     live = status("back")["live"]["id"]
@@ -203,6 +204,7 @@ def test_irreversible_way_back_is_refused_with_the_snapshot(back, status, rollba
     assert back.get("/").status == 200
 
 
+@pytest.mark.full
 def test_release_that_fails_after_a_lossless_contract_gives_the_schema_back(back, status, columns):
     live, head = status("back")["live"]["id"], back.head()
     migration(back, "0005_words", "0004_gone", 'migrations.RenameField("Note", "text", "words")')
@@ -301,6 +303,7 @@ def archiving(server):
     server.check_output(f"{restart}; rm -r {place}")
 
 
+@pytest.mark.full
 def test_restore_point_is_in_the_archived_log(back, archiving, server, psql):
     another_column(back, "archived")
     pushed = back.push()
@@ -314,6 +317,7 @@ def test_restore_point_is_in_the_archived_log(back, archiving, server, psql):
     assert f"RESTORE_POINT {label}" in server.run(dump).stdout
 
 
+@pytest.mark.full
 def test_no_room_for_a_snapshot_refuses_before_anything_changes(back, status, server, columns):
     live, head = status("back")["live"]["id"], back.head()
     another_column(back, "height")
@@ -329,6 +333,7 @@ def test_no_room_for_a_snapshot_refuses_before_anything_changes(back, status, se
     back.undo(head)
 
 
+@pytest.mark.full
 def test_snapshots_beyond_those_kept_go(back, server, columns):
     for name in ("one", "two"):
         another_column(back, name)

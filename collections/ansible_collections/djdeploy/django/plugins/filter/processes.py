@@ -23,7 +23,7 @@ def job_units(
         for job, said in site["schedule"].items() if first else ():
             if not said:
                 continue
-            variables = {"site": name, "job": job, "said": said}
+            variables = {"site": name, "job": job, "said": said, "current": str(SitePaths(name).current)}
             base = f"{SitePaths(name).unit_prefix}.{job}"
             timer, starter = SYSTEMD_UNITS / f"{base}.timer", SYSTEMD_UNITS / f"{base}.service"
             times.append({"site": name, "job": job, "at": said["at"]})

@@ -363,7 +363,7 @@ def test_units_read_as_units(render: Render) -> None:
     """systemd takes names twice, Python's parser does not mind when told; both need sections."""
     for template in TEMPLATES:
         if template.endswith((".service.j2", ".socket.j2")):
-            RawConfigParser(strict=False).read_string(render(template, job="clean"))
+            RawConfigParser(strict=False).read_string(render(template, job="clean", current="/srv/shop/current"))
 
 
 # --- pgbouncer ------------------------------------------------------------------------------------
