@@ -15,7 +15,7 @@ description:
     them.
   - Fails when a site or a domain of the inventory belongs to another environment, or a setting of the whole host is
     said differently by the environment that set it. All is said at once.
-  - Warns of sites that are in their inventory no more. The role P(djdeploy.django.host#role) writes RV(record).
+  - Warns of sites that are in their inventory no more. The role C(host) writes RV(record).
 options:
   said:
     description: What the inventory says of the host, as P(djdeploy.django.host_grants#filter) returns it.

@@ -94,7 +94,12 @@ def is_closed(config: str) -> bool:
 
 def undescribed_findings(names: list[str]) -> Iterator[Finding]:
     """The sites of this host that no inventory describes any more."""
-    for name, why in records.undescribed(records.read(), names).items():
+    try:
+        found = records.undescribed(records.read(), names)
+    except EngineError as error:
+        yield Finding("record", False, error.message, error.hint)
+        return
+    for name, why in found.items():
         yield Finding(
             name, False, why,
             f"describe {name} in djdeploy_sites of its inventory again and run site.yml; until then it stays as it is",
@@ -181,6 +186,6 @@ def findings(names: list[str] | None = None) -> Iterator[Finding]:
     """Everything, or the host and the named sites."""
     yield from host_findings()
     yield from redis_findings()
-    yield from (each for each in undescribed_findings(site_names()) if not names or each.about in names)
+    yield from (each for each in undescribed_findings(site_names()) if not names or each.about in (*names, "record"))
     for name in names or site_names():
         yield from site_findings(load_site(name))

@@ -38,7 +38,7 @@ def site_status(site: Site) -> dict[str, Any]:
         "live": None,
         "releases": [release_facts(release) for release in all_releases(site.name)],
         "problem": "",
-        "undescribed": records.undescribed(records.read(), [site.name]).get(site.name, ""),
+        "undescribed": undescribed(site.name),
         "last": last.as_dict(whole=False) if (last := history.last_told(site.name)) else None,
         "at_work": held_by(site.paths.lock),
     }
@@ -71,6 +71,14 @@ def site_status(site: Site) -> dict[str, Any]:
         since = f" since {history.when(closed['since'])} UTC" if closed["since"] else ""
         return {**facts, "state": "closed", "problem": f"the maintenance page is up{since}: {closed['reason']}"}
     return {**facts, "state": "serving"}
+
+
+def undescribed(name: str) -> str:
+    """That no inventory describes a site any more; empty when one does. A damaged record is told in its place."""
+    try:
+        return records.undescribed(records.read(), [name]).get(name, "")
+    except EngineError as error:
+        return error.message
 
 
 def databases_told(release: Release) -> list[str]:

@@ -112,15 +112,24 @@ def taken_domains(
     others: Mapping[str, Mapping[str, Any]], environment: str, sites: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     """Domains of the inventory's sites under which another environment's site is served: nginx would take one only."""
-    owner = {domain: name for name, own in others.items() if own["served"] for domain in own["domains"]}
+    for name, domain, other in both_served(others, sites):
+        owner = others[other].get("environment")
+        if owner and owner != environment:
+            yield (
+                f"the site {name!r} is to be served under {domain}, and so is {other!r} of this host, which belongs to"
+                f" the environment {owner!r}. Take the domain out of one of them in djdeploy_sites"
+            )
+
+
+def both_served(
+    others: Mapping[str, Mapping[str, Any]], sites: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, str, str]]:
+    """Each domain of two sites: a site of the inventory, the domain, and the other site."""
+    served = {domain: name for name, own in others.items() if own["served"] for domain in own["domains"]}
     for name in sorted(sites):
         for domain in sites[name].get("domains", ()):
-            if domain in owner and (theirs := others[owner[domain]].get("environment")) != environment:
-                whose = f"the environment {theirs!r}" if theirs else "no inventory"
-                yield (
-                    f"the site {name!r} is to be served under {domain}, and so is {owner[domain]!r} of this host,"
-                    f" which belongs to {whose}. Take the domain out of one of them in djdeploy_sites"
-                )
+            if domain in served:
+                yield name, domain, served[domain]
 
 
 def differing_settings(record: Mapping[str, Any], environment: str, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -143,12 +152,18 @@ def shown(value: object) -> str:
 
 def warnings(judged: Judged, environment: str) -> list[str]:
     """What whoever runs the playbook should know of sites nobody describes, a line each."""
+    own = {name: site for name, site in judged.record["sites"].items() if name not in judged.others}
     left = f"is not described by the inventory of {environment!r} any more"
     unowned = "is described by no inventory since the host has a record of them"
-    return [
+    told = [
         f"the site {name!r} {what}; nothing of it is touched: it is served and pushed to as before"
         for names, what in ((judged.left, left), (judged.unowned, unowned))
         for name in names
+    ]
+    return told + [
+        f"{domain} is a domain of the site {other!r} too, which nobody describes: nginx serves one of them only"
+        for _name, domain, other in both_served(judged.others, own)
+        if other in (*judged.left, *judged.unowned)
     ]
 
 

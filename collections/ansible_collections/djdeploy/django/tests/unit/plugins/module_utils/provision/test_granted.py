@@ -103,6 +103,14 @@ def test_refused_by_name(
     assert "\n" not in problem
 
 
+@pytest.mark.parametrize("owner", [PROD, NOBODY], ids=["it left", "nobody's"])
+def test_a_domain_of_a_site_nobody_describes_is_only_told(owner: dict[str, Any]) -> None:
+    judged = granted.judge(record(old=owner), "prod", {"new": said("new", domains=["old.test"])}, {})
+    assert judged.refused == ()
+    told = granted.warnings(judged, "prod")[-1]
+    assert told.startswith("old.test is a domain of the site 'old' too")
+
+
 @pytest.mark.parametrize(
     ("set_by", "sites", "kept"),
     [
