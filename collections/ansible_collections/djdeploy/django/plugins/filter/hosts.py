@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def database_access(
     }
 
 
-# What these roles write is one for the whole host, so it follows all they take but this.
+# Whatever these roles take holds for the whole host, but for what is of single sites or found out.
 HOST_ROLES = {"web": ("engine", "nginx"), "database": ("mariadb", "pgbouncer", "postgres")}
 OF_SITES = {
     *("nginx_sites", "nginx_brotli", "mariadb_sites", "mariadb_databases"),
@@ -201,7 +202,8 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 def host_settings(variables: Mapping[str, Any], group_names: Sequence[str]) -> dict[str, Any]:
     """The variables that hold for a whole host as an inventory says them, or by their defaults.
 
-    A default that is found out on the host, or follows from another variable, is null.
+    A default that is found out on the host, or follows from another variable, is null. A certificate the host trusts is
+    one file for all by its name, so what is in it counts.
     """
     found = {}
     for group, roles in HOST_ROLES.items():
@@ -211,6 +213,11 @@ def host_settings(variables: Mapping[str, Any], group_names: Sequence[str]) -> d
                 if name not in OF_SITES:
                     plain = None if isinstance(default, str) and "{{" in default else default
                     found[name] = variables.get(name, plain)
+    for given in variables.get("host_ca_certificates", variables.get("djdeploy_ca_certificates")) or ():
+        path = Path(given).expanduser()
+        if path.is_file():  # else the role finds it elsewhere, or says that it is missing
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            found[f"{path.name} of djdeploy_ca_certificates"] = f"a file with the SHA-256 {digest}..."
     if "database" in group_names:
         found["djdeploy_address"] = variables.get("djdeploy_address")  # PostgreSQL listens there
     return found

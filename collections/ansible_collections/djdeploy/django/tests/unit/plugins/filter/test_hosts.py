@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,6 +209,17 @@ def test_host_settings_are_those_that_hold_for_all_sites_of_a_host(groups: list[
 )
 def test_host_settings(variables: dict[str, Any], name: str, value: object) -> None:
     assert hosts.host_settings(variables, ["web", "database"])[name] == value
+
+
+def test_host_settings_tell_certificates_of_one_name_apart(tmp_path: Path) -> None:
+    found = []
+    for directory in ("prod", "staging"):
+        path = tmp_path / directory / "company.pem"
+        path.parent.mkdir()
+        path.write_text(directory)
+        found.append(hosts.host_settings({"djdeploy_ca_certificates": [str(path), "/not/there.pem"]}, []))
+    assert [list(each) for each in found] == [["company.pem of djdeploy_ca_certificates"]] * 2
+    assert found[0] != found[1]
 
 
 def test_database_access_keeps_what_others_have() -> None:
