@@ -17,6 +17,7 @@ from tests.unit.scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ["prod", "staging"]
+SITE = {"prod": "shop", "staging": "shop-staging"}  # one host could carry both
 # A setting that is not set: '# name: value', or '# - item' below one.
 COMMENTED = re.compile(r"^( *)# ( *)((?!SPDX-)(?:[\w.-]+:(?: |$)|- ).*)$", re.MULTILINE)
 
@@ -65,7 +66,7 @@ SECTIONS = tuple(key.name for key in schema.SITE_KEYS if key.kind == "section")
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_shows_every_key_and_every_variable(environment: str) -> None:
     given = variables(environment, all_set=True)
-    site = given["djdeploy_sites"]["shop"]
+    site = given["djdeploy_sites"][SITE[environment]]
     shown = {*site, *(f"{name}.{key}" for name in SECTIONS for key in site[name])}
     assert shown == set(schema.key_names())
     docs = script("docs")
@@ -82,7 +83,7 @@ def test_shows_every_key_and_every_variable(environment: str) -> None:
 def test_what_is_commented_is_the_default_where_there_is_one(environment: str) -> None:
     given = variables(environment, all_set=True)
     live = variables(environment, all_set=False)
-    site, live_site = given["djdeploy_sites"]["shop"], live["djdeploy_sites"]["shop"]
+    site, live_site = (each["djdeploy_sites"][SITE[environment]] for each in (given, live))
     shown = {}
     for key in schema.SITE_KEYS:
         for inner in key.keys if key.kind == "section" else (key,):
@@ -99,22 +100,24 @@ def test_what_is_commented_is_the_default_where_there_is_one(environment: str) -
 
 
 def test_environments_are_the_same_tree_and_share_nothing() -> None:
-    trees, hosts, domains = [], [], []
+    trees, hosts, domains, names_of_sites = [], [], [], []
     for environment in ENVIRONMENTS:
         names = {
             Path(file.name).relative_to(f"inventories/{environment}") for file in files(environment, all_set=False)
         }
         trees.append({name if "host_vars" not in name.parts else Path(name.name) for name in names})
         hosts.append({host for members in groups(environment, all_set=True).values() for host in members})
-        sites = variables(environment, all_set=True)["djdeploy_sites"].values()
-        domains.append({domain for site in sites for domain in site["domains"]})
+        sites = variables(environment, all_set=True)["djdeploy_sites"]
+        names_of_sites.append(set(sites))
+        domains.append({domain for site in sites.values() for domain in site["domains"]})
     assert trees[0] == trees[1]
     assert not hosts[0] & hosts[1]
     assert not domains[0] & domains[1]
+    assert not names_of_sites[0] & names_of_sites[1]
 
 
 def test_only_staging_lets_history_be_replaced() -> None:
-    live = {name: variables(name, all_set=False)["djdeploy_sites"]["shop"] for name in ENVIRONMENTS}
+    live = {name: variables(name, all_set=False)["djdeploy_sites"][SITE[name]] for name in ENVIRONMENTS}
     assert "force_push" not in live["prod"]
     assert live["staging"]["force_push"] is True
 

@@ -84,6 +84,14 @@ def done_twice_would_show(works, done, number):
     eventually(lambda: len(numbers(done, number, 2)) == 2, PATIENCE, "what was asked last is done")
 
 
+def test_no_redis_runs_but_that_of_the_site(server):
+    """Debian's own would be open to every user of the host."""
+    assert server.service("redis-server@works").is_running
+    assert not server.service("redis-server").is_running
+    assert server.check_output("systemctl show -P LoadState redis-server.service") == "masked"
+    assert "redis" not in server.check_output("ss -tlnpH")
+
+
 @pytest.mark.parametrize(
     ("first", "pushes", "jobs"),
     [pytest.param(0, 4, 80, id="four"), pytest.param(20_000, 10, 200, id="ten", marks=pytest.mark.full)],

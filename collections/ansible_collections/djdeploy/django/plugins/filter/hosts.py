@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import databases_said, schema
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
@@ -18,10 +21,11 @@ Sites = Mapping[str, Mapping[str, Any]]
 TLS = "sslmode=verify-ca&sslrootcert="
 
 
-def authorized_keys(sites: Sites) -> list[str]:
+def authorized_keys(sites: Sites, others: Sites | None = None) -> list[str]:
     """Lines for sshd; see authorized_keys.yml."""
     try:
-        return keys.authorized_keys({name: site["deploy_keys"] for name, site in sites.items()})
+        every = {**(others or {}), **sites}
+        return keys.authorized_keys({name: site["deploy_keys"] for name, site in every.items()})
     except EngineError as error:
         raise AnsibleFilterError(f"{error.message}; {error.hint}") from None
 
@@ -166,9 +170,83 @@ def served_sites(sites: Sites, kind: str = databases_said.POSTGRESQL) -> list[st
     return [name for name, site in sites.items() if databases_said.served(site, kind)]
 
 
-def pooled_databases(sites: Sites, kept: bool = False) -> dict[str, str]:
+def pooled_databases(sites: Sites, kept: bool = False, others: Sites | None = None) -> dict[str, str]:
     """The databases PgBouncer of a host leads to; see pooled_databases.yml."""
-    return pooler.databases(sites, kept=kept)
+    return pooler.databases(sites, kept=kept, others=others)
+
+
+def database_access(
+    sites: Mapping[str, Sequence[str]],
+    databases: Mapping[str, Sequence[str]] | None = None,
+    others: Sites | None = None,
+) -> dict[str, dict[str, list[str]]]:
+    """Who may reach which database of a host, and from where; see database_access.yml."""
+    own = {name: {"databases": (databases or {}).get(name, [name]), "addresses": sites[name]} for name in sites}
+    every = {**{name: other for name, other in (others or {}).items() if other["databases"]}, **own}
+    return {
+        name: {"databases": list(every[name]["databases"]), "addresses": sorted(set(every[name]["addresses"]))}
+        for name in sorted(every)
+    }
+
+
+# Whatever these roles take holds for the whole host, but for what is of single sites or found out.
+HOST_ROLES = {"web": ("engine", "nginx"), "database": ("mariadb", "pgbouncer", "postgres")}
+OF_SITES = {
+    *("nginx_sites", "nginx_brotli", "mariadb_sites", "mariadb_databases"),
+    *("pgbouncer_databases", "pgbouncer_max_connections"),
+    *("postgres_sites", "postgres_databases", "postgres_granted", "postgres_pooler"),
+}
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+def host_settings(variables: Mapping[str, Any], group_names: Sequence[str]) -> dict[str, Any]:
+    """The variables that hold for a whole host as an inventory says them, or by their defaults.
+
+    A default that is found out on the host, or follows from another variable, is null. A certificate the host trusts is
+    one file for all by its name, so what is in it counts.
+    """
+    found = {}
+    for group, roles in HOST_ROLES.items():
+        for role in roles if group in group_names else ():
+            defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8")) or {}
+            for name, default in defaults.items():
+                if name not in OF_SITES:
+                    plain = None if isinstance(default, str) and "{{" in default else default
+                    found[name] = variables.get(name, plain)
+    for given in variables.get("host_ca_certificates", variables.get("djdeploy_ca_certificates")) or ():
+        path = Path(given).expanduser()
+        if path.is_file():  # else the role finds it elsewhere, or says that it is missing
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            found[f"{path.name} of djdeploy_ca_certificates"] = f"a file with the SHA-256 {digest}..."
+    if "database" in group_names:
+        found["djdeploy_address"] = variables.get("djdeploy_address")  # PostgreSQL listens there
+    return found
+
+
+def host_grants(
+    hostvars: Mapping[str, Any], host: str, groups: Mapping[str, Sequence[str]], sites: Sites
+) -> dict[str, Any]:
+    """What an inventory says of one host; see host_grants.yml."""
+    variables = hostvars[host]
+    members = variables.get("group_names") or []
+    web, servers = groups.get("web") or [], groups.get("database") or []
+    granted: dict[str, dict[str, Any]] = {}
+    if host in web:
+        served = schema.resolve_for_host(sites, variables.get("djdeploy_host_sites"), host, members)
+        for name, site in served.items():
+            granted[name] = {"served": True, "domains": site["domains"], "deploy_keys": site["deploy_keys"]}
+    if host in servers:
+        names = database_names(hostvars, web, sites)
+        for name, addresses in database_sites(hostvars, host, web, servers, sites).items():
+            granted.setdefault(name, {}).update(databases=names[name], addresses=sorted(set(addresses)))
+        for name in database_sites(hostvars, host, web, servers, sites, databases_said.MARIADB):
+            granted.setdefault(name, {})
+    directory = Path(str(variables.get("inventory_dir") or "inventory")).name
+    return {
+        "environment": str(variables.get("djdeploy_environment") or directory),
+        "sites": granted,
+        "settings": host_settings(variables, members),
+    }
 
 
 def pool_size(databases: Mapping[str, str], max_connections: int | str = 100) -> int:
@@ -194,6 +272,8 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "authorized_keys": authorized_keys,
+            "database_access": database_access,
+            "host_grants": host_grants,
             "site_accounts": site_accounts,
             "site_environments": site_environments,
             "host_address": host_address,

@@ -124,6 +124,7 @@ if TYPE_CHECKING:
         pythons,
         queue,
         recipes,
+        records,
         recovery,
         releases,
         request,

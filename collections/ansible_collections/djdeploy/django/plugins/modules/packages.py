@@ -29,6 +29,12 @@ options:
     description: Seconds to wait for another apt.
     type: int
     default: 300
+  not_started:
+    description:
+      - Names of packages to lists of units that Debian would start with them. Where the module installs such a package,
+        it masks the units before; where the package is there already, it leaves them alone.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -42,6 +48,11 @@ EXAMPLES = r"""
 - name: Install everything in one go
   djdeploy.django.packages:
     name: [git, nginx, postgresql]
+
+- name: Install redis, and no instance that is nobody's
+  djdeploy.django.packages:
+    name: [redis-server]
+    not_started: {redis-server: [redis-server.service]}
 """
 
 RETURN = r"""
@@ -51,6 +62,12 @@ installed:
   type: list
   elements: str
   sample: [nginx]
+masked:
+  description: The units that were masked before that, or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+  sample: [redis-server.service]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -62,6 +79,7 @@ ARGUMENTS = {
     "name": {"type": "list", "elements": "str", "required": True},
     "cache_valid_time": {"type": "int", "default": 3600},
     "lock_timeout": {"type": "int", "default": 300},
+    "not_started": {"type": "dict", "default": {}},
 }
 
 
@@ -70,16 +88,20 @@ def main() -> None:
     names = module.params["name"]
     try:
         missing = packages.missing(names, packages.look(names, run))
+        masked = packages.to_mask(missing, module.params["not_started"])
         if missing and not module.check_mode:
+            packages.mask(masked, run)
             packages.install(
                 missing, run, valid=module.params["cache_valid_time"], lock_timeout=module.params["lock_timeout"]
             )
     except EngineError as error:
         module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
+    lines = [*missing, *(f"{unit} masked" for unit in masked)]
     module.exit_json(
         changed=bool(missing),
         installed=missing,
-        diff={"before": "", "after": "".join(f"{name}\n" for name in missing)},
+        masked=masked,
+        diff={"before": "", "after": "".join(f"{line}\n" for line in lines)},
     )
 
 

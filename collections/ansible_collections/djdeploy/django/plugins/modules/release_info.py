@@ -55,6 +55,9 @@ sites:
     problem:
       description: What is wrong, empty when nothing is.
       type: str
+    undescribed:
+      description: That no inventory describes the site any more, and which one did; empty when one does.
+      type: str
     url:
       description: Where the site answers.
       type: str

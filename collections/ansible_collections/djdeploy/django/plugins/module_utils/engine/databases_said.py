@@ -171,6 +171,11 @@ def for_builds(site: Mapping[str, Any]) -> dict[str, str]:
     return {each.variable: "sqlite://:memory:" for each in further(site)}
 
 
+def untold(site: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Aliases of the databases besides `default` whose variable the environment does not hold."""
+    return tuple(each.alias for each in further(site) if not environment.get(each.variable))
+
+
 def check_further(alias: object, kind: object) -> tuple[str, str] | None:
     """What is wrong with one entry of `databases`: (what, how to mend it)."""
     if alias == DEFAULT:

@@ -13,9 +13,10 @@ import pwd
 import socket
 import struct
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import deploy
+from . import databases_said, deploy
 from .errors import EngineError, in_words
 from .events import Event, Progress, Sink
 from .journal import Operation, journal_sink, operation_id, this_process
@@ -93,6 +94,21 @@ def begun(site: Site, request: Request) -> Operation:
     )
 
 
+def foreseen(site: Site, progress: Progress) -> Site:
+    """A site as a check can look at it before its files are written.
+
+    What leads to a database besides `default` is a variable; where that comes with the files, nobody can look yet.
+    """
+    if str(site.paths.env_file) not in site.changed_files:
+        return site
+    untold = databases_said.untold(site.config, site.environment())
+    for alias in untold:
+        variable = databases_said.variable_of(alias)
+        progress.say(f"database {alias} is not looked at: {variable} is written by the same run")
+    kept = {alias: kind for alias, kind in (site.config.get("databases") or {}).items() if alias not in untold}
+    return replace(site, config={**site.config, "databases": kept}) if untold else site
+
+
 def serve(connection: socket.socket) -> None:
     """Answer the one request of a connection, or the two of a push: what wants in, and then that it is in."""
     operation = None
@@ -119,7 +135,7 @@ def answer(connection: socket.socket, line: bytes, before: Operation | None = No
             raise EngineError(f"user id {uid} may not ask for {request.op!r}", "run it again with sudo")
         site = load_site(request.site)
         if request.check and request.config is not None:
-            site = Site(site.name, request.config, frozenset(request.changed_files))
+            site = foreseen(Site(site.name, request.config, frozenset(request.changed_files)), progress)
         operation = before if before and before.again(request) else begun(site, request)
         # First the journal of the site: it tells the operation of each event. The caller may ask for it at once.
         progress.sinks[:1] = [journal_sink(site.paths.journal, operation), unit_journal_sink(operation)]

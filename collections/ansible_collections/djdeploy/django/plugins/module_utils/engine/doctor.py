@@ -9,9 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import aliases, health, move, preflight, process_units, snapshots, units
+from . import aliases, health, move, preflight, process_units, records, snapshots, units
 from .errors import EngineError
-from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, ENGINE_LINK, PGBOUNCER_CONFIG, UV
+from .paths import (
+    DEPLOYER_SOCKET,
+    DEPLOYER_UNIT,
+    ENGINE_LINK,
+    PGBOUNCER_CONFIG,
+    REDIS_SERVER_CONFIG,
+    REDIS_SERVER_UNIT,
+    UV,
+)
 from .prepare import site_target
 from .releases import Release, current_id, live_release, serve_again
 from .requirements import is_complete
@@ -63,6 +71,39 @@ def host_findings() -> Iterator[Finding]:
     if PGBOUNCER_CONFIG.exists():
         yield pooler_finding(units.state("pgbouncer.service").active, units.state("pgbouncer.socket").active)
     yield Finding("nginx", nginx.active == "active", f"nginx is {nginx.active}", "nginx -t; systemctl restart nginx")
+
+
+def redis_findings() -> Iterator[Finding]:
+    """What is to be said of Debian's own redis, which listens on the loopback for all users of the host."""
+    if not REDIS_SERVER_CONFIG.exists() or units.state(REDIS_SERVER_UNIT).active != "active":
+        return
+    if not is_closed(REDIS_SERVER_CONFIG.read_text(errors="replace")):
+        yield Finding(
+            "redis", False, f"{REDIS_SERVER_UNIT} lets in every user of the host, without a password",
+            f"when nobody uses it (a site does if its REDIS_URL says so): systemctl disable --now {REDIS_SERVER_UNIT}; "
+            f"systemctl mask {REDIS_SERVER_UNIT}; else set requirepass in {REDIS_SERVER_CONFIG}",
+        )  # fmt: skip
+
+
+def is_closed(config: str) -> bool:
+    """Whether a redis asks who is there, or does not listen by TCP (redis.io, "Security"; redis.conf of Debian)."""
+    words = [line.split() for line in config.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    said = {each[0].lower(): each[1:] for each in words}
+    return bool({"requirepass", "aclfile", "user"} & said.keys()) or said.get("port") == ["0"]
+
+
+def undescribed_findings(names: list[str]) -> Iterator[Finding]:
+    """The sites of this host that no inventory describes any more."""
+    try:
+        found = records.undescribed(records.read(), names)
+    except EngineError as error:
+        yield Finding("record", False, error.message, error.hint)
+        return
+    for name, why in found.items():
+        yield Finding(
+            name, False, why,
+            f"describe {name} in djdeploy_sites of its inventory again and run site.yml; until then it stays as it is",
+        )  # fmt: skip
 
 
 def pooler_finding(service: str, socket: str) -> Finding:
@@ -144,5 +185,7 @@ def database_findings(site: Site, live: Release) -> Iterator[Finding]:
 def findings(names: list[str] | None = None) -> Iterator[Finding]:
     """Everything, or the host and the named sites."""
     yield from host_findings()
+    yield from redis_findings()
+    yield from (each for each in undescribed_findings(site_names()) if not names or each.about in (*names, "record"))
     for name in names or site_names():
         yield from site_findings(load_site(name))

@@ -13,6 +13,7 @@ SITES_ROOT = Path("/srv")
 CONFIG_ROOT = Path("/etc/djdeploy")
 SITES_CONFIG = CONFIG_ROOT / "sites"
 HOST_CONFIG = CONFIG_ROOT / "host.json"  # what Ansible said about the host itself
+GRANTED = CONFIG_ROOT / "granted.json"  # whose sites the host carries and what each was granted; see records
 STATE_ROOT = Path("/var/lib/djdeploy")
 CACHE_ROOT = Path("/var/cache/djdeploy")
 RUN_ROOT = Path("/run/djdeploy")
@@ -25,7 +26,11 @@ COMMAND = Path("/usr/local/bin/djdeploy")
 PYTHONS = STATE_ROOT / "pythons"  # those uv brought, for all sites; root's
 
 DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"
-DEPLOYER_UNIT = "djdeploy-deployer"
+UNIT_PREFIX = "djdeploy-"
+DEPLOYER_UNIT = f"{UNIT_PREFIX}deployer"
+RECOVER_UNIT = f"{UNIT_PREFIX}recover"
+# What follows the name of a site in the names of its units, `djdeploy-<site>.<this>`; those of jobs follow it, too.
+BUILD_PART, PROCESS_PART, JOB_PART = "build", "process", "job"
 
 GIT_USER = "git"
 GIT_HOME = STATE_ROOT / "git"
@@ -35,6 +40,16 @@ SYSTEMD_UNITS = Path("/etc/systemd/system")
 NGINX_SITES = Path("/etc/nginx/sites-enabled")
 NGINX_LOGS = Path("/var/log/nginx")
 PGBOUNCER_CONFIG = CONFIG_ROOT / "pgbouncer" / "pgbouncer.ini"
+REDIS_SERVER_UNIT = "redis-server.service"  # Debian's own instance, which is none of a site's
+REDIS_SERVER_CONFIG = Path("/etc/redis/redis.conf")
+
+# Names no site may have, and whose they are: its units, its state and its cache would take their places.
+OWN_NAMES = {
+    **{unit.removeprefix(UNIT_PREFIX): f"unit {unit}" for unit in (DEPLOYER_UNIT, RECOVER_UNIT)},
+    PYTHONS.name: f"directory {PYTHONS}",
+}
+# Names no job may have.
+OWN_PARTS = (BUILD_PART, PROCESS_PART, JOB_PART)
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,7 @@ class SitePaths:
     @property
     def build_unit(self) -> str:
         """Of a build command while it runs. No name of a site holds a dot, so no other site's unit is called so."""
-        return f"{self.unit_prefix}.build.service"
+        return f"{self.unit_prefix}.{BUILD_PART}.service"
 
     @property
     def gunicorn_config(self) -> Path:
@@ -168,7 +183,7 @@ class SitePaths:
 
     @property
     def unit_prefix(self) -> str:
-        return f"djdeploy-{self.site}"
+        return f"{UNIT_PREFIX}{self.site}"
 
     @property
     def boot_unit(self) -> str:
@@ -190,12 +205,12 @@ class SitePaths:
     @property
     def process_template(self) -> Path:
         """Of what runs beside the web server. No name of a site holds a dot, so no other site's unit is called so."""
-        return SYSTEMD_UNITS / f"{self.unit_prefix}.process@.service"
+        return SYSTEMD_UNITS / f"{self.unit_prefix}.{PROCESS_PART}@.service"
 
     @property
     def job_template(self) -> Path:
         """Of what runs at its times (`schedule`)."""
-        return SYSTEMD_UNITS / f"{self.unit_prefix}.job@.service"
+        return SYSTEMD_UNITS / f"{self.unit_prefix}.{JOB_PART}@.service"
 
     @property
     def not_first(self) -> Path:

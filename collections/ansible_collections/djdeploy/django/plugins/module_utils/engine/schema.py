@@ -32,6 +32,8 @@ from .site_values import (
     check_group,
     check_health_path,
     check_host_name,
+    check_inventory_name,
+    check_job_name,
     check_mailbox,
     check_memory,
     check_migration_class,
@@ -709,7 +711,7 @@ SITE_KEYS: tuple[Key, ...] = (
         default={},
         example={"clean": {"command": "python manage.py clearsessions", "at": "daily"}},
         why="What cron did. A deploy neither cuts a job nor starts it a second time.",
-        check_name=check_process_name,
+        check_name=check_job_name,
         keys=(
             Key(
                 "command",
@@ -848,6 +850,15 @@ INVENTORY_KEYS: tuple[Key, ...] = (
         default={},
         example={"shop": {"web": {"workers": 8}}},
         why="A host that is larger or smaller than the others.",
+    ),
+    Key(
+        "djdeploy_environment",
+        "text",
+        "Name of this environment on its hosts, where each site is recorded as its own; null: that of the inventory's"
+        " directory.",
+        example="prod",
+        why="The directory was renamed, or is called differently elsewhere: sites belong to their environment.",
+        check=check_inventory_name,
     ),
     Key(
         "djdeploy_database_host",

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from .environment import NO_CHARACTER
+from .paths import OWN_NAMES, OWN_PARTS, UNIT_PREFIX
 
 Fault = tuple[str, str]
 """What is wrong (a phrase that follows the name of the key) and how to write it instead."""
@@ -66,8 +67,8 @@ POSTGRES_NAMES = words(
     "all none public replication samegroup samerole sameuser template0 template1 current_user session_user"
     " current_role user"
 )
-# djdeploy-deployer@.service is ours; a site of that name would overwrite it.
-OWN_NAMES = words("deployer pythons")
+
+JOINED = "in what is called after it, it would be read as two names"
 
 
 def check_site_name(name: object) -> list[str]:
@@ -85,8 +86,10 @@ def check_site_name(name: object) -> list[str]:
         return [f"the name {name!r} must not end in '-'"]
     if name.endswith(BUILD_SUFFIX):
         return [f"the name {name!r} must not end in {BUILD_SUFFIX!r}: that is how build users are called"]
+    if "--" in name:
+        return [f"the name {name!r} must not hold '--': {JOINED}"]
     if name in OWN_NAMES:
-        return [f"the name {name!r} is used by djdeploy itself"]
+        return [f"the name {name!r} is used by djdeploy itself: the site would overwrite its {OWN_NAMES[name]}"]
     if name in POSTGRES_NAMES or name.startswith("pg_"):
         return [f"the name {name!r} is reserved by PostgreSQL"]
     if name in BASE_PASSWD_NAMES or name in SERVICE_NAMES or name.startswith("systemd-"):
@@ -306,6 +309,12 @@ def check_package(value: str) -> Fault | None:
     return f"{value!r} is not the name of a Debian package", "write only the name, without version: libpq5"
 
 
+def check_inventory_name(value: str) -> Fault | None:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        return None
+    return f"is {value!r}", "letters, digits, '.', '_' and '-', at most 64: prod"
+
+
 def check_host_name(value: str) -> Fault | None:
     if value and not re.search(r"[\s,:!&*\[\]]", value):
         return None
@@ -341,8 +350,18 @@ def check_process_name(value: str) -> Fault | None:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", value):
         if value in ("web", "release"):
             return "is a name of the Procfile with a meaning of its own", "choose another one: worker"
+        if "--" in value:
+            return f"has the name {value!r}, which holds '--': {JOINED}", "write one '-'"
         return None
     return f"has the name {value!r}", "names hold a-z, 0-9, '_' and '-', begin with a letter or digit, at most 32"
+
+
+def check_job_name(value: str) -> Fault | None:
+    """The name of a job is, besides that, all that tells its units from others of its site."""
+    if value in OWN_PARTS:
+        unit = f"{UNIT_PREFIX}<site>.{value}"
+        return f"has the name {value!r}: its unit would be {unit}, which is djdeploy's own", f"call it {value}s"
+    return check_process_name(value)
 
 
 def check_command(value: str) -> Fault | None:

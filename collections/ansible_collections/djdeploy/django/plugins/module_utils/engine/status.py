@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import aliases, history, maintenance, move, process_units, queue, units
+from . import aliases, history, maintenance, move, process_units, queue, records, units
 from .errors import EngineError
 from .lock import held_by, holder_in_words
 from .releases import Release, all_releases, current_id, read_release
@@ -38,6 +38,7 @@ def site_status(site: Site) -> dict[str, Any]:
         "live": None,
         "releases": [release_facts(release) for release in all_releases(site.name)],
         "problem": "",
+        "undescribed": undescribed(site.name),
         "last": last.as_dict(whole=False) if (last := history.last_told(site.name)) else None,
         "at_work": held_by(site.paths.lock),
     }
@@ -72,6 +73,14 @@ def site_status(site: Site) -> dict[str, Any]:
     return {**facts, "state": "serving"}
 
 
+def undescribed(name: str) -> str:
+    """That no inventory describes a site any more; empty when one does. A damaged record is told in its place."""
+    try:
+        return records.undescribed(records.read(), [name]).get(name, "")
+    except EngineError as error:
+        return error.message
+
+
 def databases_told(release: Release) -> list[str]:
     """Each database of a release that has several: its alias and where it is."""
     return [f"{alias:<12} {move.where_told(release.facts, alias)}" for alias in aliases.migrated(release)]
@@ -103,6 +112,8 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     if facts.get("at_work"):
         lines.append(f"  at work   {holder_in_words(facts['at_work'])}")
     lines += [f"  waits     {queue.Ticket(**each)}" for each in facts.get("queue", ())]
+    if facts.get("undescribed"):
+        lines.append(f"  note      {facts['undescribed']}")
     if facts["problem"]:
         lines.append(f"  problem   {facts['problem']}; run: djdeploy doctor {facts['site']}")
     return lines

@@ -8,7 +8,7 @@ first check mode meets a bare host. And what is installed is one short look at d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..engine.errors import EngineError
@@ -79,6 +79,30 @@ def patiently(
         if not locked(completed) or clock() >= until:
             return completed
         sleep(RETRY)
+
+
+def to_mask(missing: Iterable[str], not_started: Mapping[str, Iterable[str]]) -> list[str]:
+    """Units that are masked before packages are installed, so that Debian never starts them; sorted.
+
+    :param missing: what will be installed. A package that is there already was somebody else's choice.
+    :param not_started: package -> its units.
+    """
+    return sorted({unit for name in missing for unit in not_started.get(name, ())})
+
+
+def mask(units: Iterable[str], run: Runner) -> None:
+    """Mask units; systemd takes the name of one that is not there yet, too.
+
+    :raises EngineError: when systemd refuses.
+    """
+    units = list(units)
+    completed = run(["systemctl", "mask", "--", *units]) if units else None
+    if completed and completed.returncode != 0:
+        raise EngineError(
+            f"systemctl mask {' '.join(units)} failed on this host",
+            "nothing was installed; look at: systemctl status",
+            completed.stderr,
+        )
 
 
 def install(names: Iterable[str], run: Runner, *, valid: float, lock_timeout: float) -> None:

@@ -13,7 +13,9 @@ from ..engine.schema import HOST_SITES_VARIABLE, SITES_VARIABLE, Problem
 MOST = 20
 
 
-def databases(sites: Mapping[str, Mapping[str, Any]], *, kept: bool = False) -> dict[str, str]:
+def databases(
+    sites: Mapping[str, Mapping[str, Any]], *, kept: bool = False, others: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, str]:
     """The databases PgBouncer of a host leads to, with the site each belongs to; none where no site wants it.
 
     All sites of the host are in it as soon as one wants it, and stay in it: a release that was made with the pooler
@@ -22,10 +24,14 @@ def databases(sites: Mapping[str, Mapping[str, Any]], *, kept: bool = False) -> 
 
     :param sites: of one host, resolved.
     :param kept: whether the host has it already.
+    :param others: the sites of the host that other inventories describe, as the host's record has them.
     """
     if not kept and not any((site.get("pgbouncer") or {}).get("enabled") for site in sites.values()):
         return {}
-    return {
+    recorded = {
+        database: name for name, other in (others or {}).items() if other["served"] for database in other["databases"]
+    }
+    return recorded | {
         each.name: name
         for name, site in sites.items()
         for each in databases_said.wanted(site, name)

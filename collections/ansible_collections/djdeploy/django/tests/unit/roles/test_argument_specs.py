@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -22,6 +23,13 @@ def load(role: str, path: str) -> Any:
 def test_options_are_the_defaults(role: str) -> None:
     options = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert {name: option["default"] for name, option in options.items()} == load(role, "defaults/main.yml")
+
+
+def test_no_site_can_be_called_as_a_unit_of_the_host() -> None:
+    """`djdeploy-<this>` and what systemd calls after it; a new unit has to be named in the engine's paths."""
+    tasks = "\n".join(path.read_text() for path in ROLES.glob("*/tasks/*.yml"))
+    units = set(re.findall(rf"/{paths.UNIT_PREFIX}([a-z-]+)@?\.(?:service|socket|timer|slice|target|path)", tasks))
+    assert {"deployer", "recover"} <= units <= paths.OWN_NAMES.keys()
 
 
 @pytest.mark.parametrize("role", NAMES)

@@ -313,6 +313,33 @@ def test_pg_hba_lets_a_site_into_all_its_databases(render: Render) -> None:
     assert 'hostssl "shop","shop_reports" "shop" 10.0.0.2/32 scram-sha-256' in found
 
 
+OTHERS = {
+    "blog": {"served": True, "databases": ["blog", "blog_log"], "addresses": ["10.0.0.3"], "deploy_keys": []},
+    "small": {"served": True, "databases": [], "addresses": [], "deploy_keys": []},
+}
+
+
+def test_pg_hba_keeps_what_other_inventories_have(render: Render) -> None:
+    said: dict[str, Any] = {"postgres_sites": {"shop": []}, "postgres_granted": OTHERS}
+    assert rules(render("postgres/pg_hba.conf.j2", **said)) == [
+        "local all postgres peer",
+        'local "blog","blog_log" "blog" peer',
+        'local "shop" "shop" peer',
+        'hostssl "blog","blog_log" "blog" 10.0.0.3/32 scram-sha-256',
+    ]
+    assert "listen_addresses" in render("postgres/djdeploy.conf.j2", **said)
+    ident = rules(render("postgres/pg_ident.conf.j2", **said, postgres_pooler="pgbouncer"))
+    assert {'djdeploy "blog" "blog"', 'djdeploy "pgbouncer" "blog"', 'djdeploy "shop" "shop"'} < set(ident)
+
+
+def test_authorized_keys_have_one_line_for_a_key_of_two_inventories(render: Render) -> None:
+    key = "ssh-ed25519 QW5u ann@laptop"
+    others = {"blog": {**OTHERS["blog"], "deploy_keys": [key]}}
+    sites = {"shop": {"domains": ["shop.example.com"], "deploy_keys": [key]}}
+    (line,) = rules(render("git_repo/authorized_keys.j2", sites, git_repo_granted=others))
+    assert 'receive --key=ann@laptop blog shop"' in line
+
+
 def test_postgres_listens_for_other_hosts_only_when_there_are_some(render: Render) -> None:
     assert "listen_addresses" not in render("postgres/djdeploy.conf.j2", postgres_sites={"shop": []})
     text = render(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +124,113 @@ FURTHER = {
 def test_database_names(kind: str, expected: dict[str, list[str]]) -> None:
     assert hosts.database_names({"web1": host(), "web2": host()}, ["web1", "web2"], FURTHER, kind) == expected
     assert hosts.served_sites(FURTHER, kind) == list(expected)
+
+
+# --- what an inventory says of a host -------------------------------------------------------------
+
+GROUPS = {"web": ["web1", "web2"], "database": ["db1"]}
+ALL = {
+    "web1": host("10.0.0.1", inventory_dir="/home/ann/inventories/prod"),
+    "web2": host("10.0.0.2", djdeploy_environment="live", inventory_dir="/home/ann/inventories/prod"),
+    "db1": {"group_names": ["database"], "ansible_facts": {}, "djdeploy_address": "10.0.0.9"},
+}
+SERVED = {"served": True, "deploy_keys": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "granted"),
+    [
+        pytest.param(
+            "web1",
+            "prod",
+            {"shop": {**SERVED, "domains": ["shop.example.com"]}, "wiki": {**SERVED, "domains": ["wiki.example.com"]}},
+            id="a web host, called as the directory",
+        ),
+        pytest.param(
+            "web2",
+            "live",
+            {name: {**SERVED, "domains": [f"{name}.example.com"]} for name in ("shop", "blog", "wiki")},
+            id="another, called as said",
+        ),
+        pytest.param(
+            "db1",
+            "inventory",
+            {
+                "shop": {"databases": ["shop"], "addresses": ["10.0.0.1", "10.0.0.2"]},
+                "blog": {"databases": ["blog"], "addresses": ["10.0.0.2"]},
+            },
+            id="a database host of an inventory without a directory",
+        ),
+    ],
+)
+def test_host_grants(name: str, environment: str, granted: dict[str, Any]) -> None:
+    found = hosts.host_grants(ALL, name, GROUPS, SITES)
+    assert (found["environment"], found["sites"]) == (environment, granted)
+
+
+def test_host_grants_of_a_host_that_is_both() -> None:
+    sites = {
+        "shop": {**SITES["shop"], "databases": {"log": "mariadb"}},
+        "log": {**SITES["blog"], "database": "mariadb"},
+    }
+    found = hosts.host_grants({"web2": host("10.0.0.2")}, "web2", {"web": ["web2"], "database": ["web2"]}, sites)
+    both = {**SERVED, "domains": ["shop.example.com"], "databases": ["shop"], "addresses": []}
+    assert found["sites"] == {"shop": both, "log": {**SERVED, "domains": ["blog.example.com"]}}
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (["web"], {"engine_python_downloads", "engine_python_mirror", "engine_uv_version", "nginx_gzip_types"}),
+        (
+            ["database"],
+            {
+                *("djdeploy_address", "mariadb_settings", "pgbouncer_max_clients", "pgbouncer_pool_size"),
+                *("postgres_address", "postgres_hba_extra", "postgres_ident_extra", "postgres_settings"),
+                "postgres_version",
+            },
+        ),
+    ],
+)
+def test_host_settings_are_those_that_hold_for_all_sites_of_a_host(groups: list[str], expected: set[str]) -> None:
+    """What a role is given for all sites of a host is here as soon as it takes it, unless `OF_SITES` names it."""
+    assert hosts.host_settings({}, groups).keys() >= expected
+    assert not [name for name in hosts.host_settings({}, groups) if name.endswith(("_sites", "_databases", "_granted"))]
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "value"),
+    [
+        ({}, "postgres_settings", {}),
+        ({}, "postgres_version", None),
+        ({"postgres_settings": {"work_mem": "'8MB'"}}, "postgres_settings", {"work_mem": "'8MB'"}),
+        ({"djdeploy_address": "10.0.0.9"}, "djdeploy_address", "10.0.0.9"),
+    ],
+)
+def test_host_settings(variables: dict[str, Any], name: str, value: object) -> None:
+    assert hosts.host_settings(variables, ["web", "database"])[name] == value
+
+
+def test_host_settings_tell_certificates_of_one_name_apart(tmp_path: Path) -> None:
+    found = []
+    for directory in ("prod", "staging"):
+        path = tmp_path / directory / "company.pem"
+        path.parent.mkdir()
+        path.write_text(directory)
+        found.append(hosts.host_settings({"djdeploy_ca_certificates": [str(path), "/not/there.pem"]}, []))
+    assert [list(each) for each in found] == [["company.pem of djdeploy_ca_certificates"]] * 2
+    assert found[0] != found[1]
+
+
+def test_database_access_keeps_what_others_have() -> None:
+    others = {
+        "blog": {"databases": ["blog"], "addresses": ["10.0.0.3"]},
+        "small": {"databases": [], "addresses": []},
+    }
+    assert hosts.database_access({"shop": ["10.0.0.2", "10.0.0.2"]}, {"shop": ["shop", "shop_log"]}, others) == {
+        "blog": {"databases": ["blog"], "addresses": ["10.0.0.3"]},
+        "shop": {"databases": ["shop", "shop_log"], "addresses": ["10.0.0.2"]},
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,30 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.push import
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import Request
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
+REPORTS = {"domains": ["shop.test"], "databases": {"reports": "external", "log": "external"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "environment", "left", "told"),
+    [
+        pytest.param(True, "LOG_DATABASE_URL=mysql://h/x\n", ["log"], ["reports"], id="its variable comes with it"),
+        pytest.param(True, "LOG_DATABASE_URL=x\nREPORTS_DATABASE_URL=x\n", ["log", "reports"], [], id="it is there"),
+        pytest.param(False, "", ["log", "reports"], [], id="and it does not come: the check says so"),
+    ],
+)
+def test_a_check_leaves_out_databases_nobody_can_reach_yet(
+    shop: Site, progress: Progress, said: list[Event], written: bool, environment: str, left: list[str], told: list[str]
+) -> None:
+    shop.paths.env_file.parent.mkdir(parents=True)
+    shop.paths.env_file.write_text(environment)
+    changed = frozenset({str(shop.paths.env_file)} if written else ())
+    found = deployer.foreseen(Site("shop", REPORTS, changed), progress)
+    assert sorted(found.config["databases"]) == left
+    assert [event["text"] for event in said] == [
+        f"database {alias} is not looked at: {alias.upper()}_DATABASE_URL is written by the same run" for alias in told
+    ]
+
+
 DEPLOY = Request("deploy", "shop", "host", "ada")
 Operation = Callable[[Site, Request, Progress], None]
 

@@ -13,6 +13,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
     doctor,
     health,
     preflight,
+    records,
     requirements,
     units,
 )
@@ -104,6 +105,47 @@ def test_host_findings_missing(sound: dict[str, Path], missing: str, about: str,
     sound[missing].unlink()
     bad = [finding for finding in doctor.host_findings() if not finding.ok and finding.about != "disk"]
     assert [(finding.about, finding.cure) for finding in bad] == [(about, cure)]
+
+
+@pytest.mark.parametrize(
+    ("config", "closed"),
+    [
+        ("bind 127.0.0.1 -::1\nport 6379\n# requirepass foobared\n", False),
+        ("port 6379\nrequirepass long\n", True),
+        ("  RequirePass long\n", True),
+        ("aclfile /etc/redis/users.acl\n", True),
+        ("port 0\nunixsocket /run/redis/redis.sock\n", True),
+        ("port 0\nport 6379\n", False),
+    ],
+)
+@pytest.mark.parametrize("active", ["active", "inactive"])
+def test_redis_of_debian_is_told_when_it_is_open(
+    sound: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, closed: bool, active: str
+) -> None:
+    monkeypatch.setattr(doctor, "REDIS_SERVER_CONFIG", tmp_path / "redis.conf")
+    monkeypatch.setattr(units, "state", lambda unit: units.UnitState(active, "", 0, ""))
+    assert list(doctor.redis_findings()) == []
+    (tmp_path / "redis.conf").write_text(config)
+    found = [finding for finding in doctor.redis_findings() if not finding.ok]
+    assert [finding.about for finding in found] == ([] if closed or active == "inactive" else ["redis"])
+    assert all("systemctl mask redis-server.service" in finding.cure for finding in found)
+
+
+def test_sites_nobody_describes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    sites = {"shop": {"environment": "prod", "described": True}, "wiki": {"environment": "prod", "described": False}}
+    monkeypatch.setattr(records, "read", lambda: {"sites": sites, "settings": {}})
+    (finding,) = doctor.undescribed_findings(["shop", "wiki"])
+    assert (finding.about, finding.ok) == ("wiki", False)
+    assert "inventory of prod" in finding.said and "djdeploy_sites" in finding.cure
+
+
+def test_a_damaged_record_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged() -> None:
+        raise EngineError("granted.json does not say any more", "put it back")
+
+    monkeypatch.setattr(records, "read", damaged)
+    (finding,) = doctor.undescribed_findings(["shop"])
+    assert (finding.about, finding.ok, finding.cure) == ("record", False, "put it back")
 
 
 @pytest.mark.parametrize(("stopped", "about"), [("nginx.service", "nginx"), ("djdeploy-deployer.socket", "deployer")])

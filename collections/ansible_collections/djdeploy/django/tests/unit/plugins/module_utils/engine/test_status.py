@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import queue, status, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import queue, records, status, units
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.lock import site_lock
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
@@ -55,6 +56,25 @@ def test_release_facts_tells_nothing_of_the_inside() -> None:
     facts = status.release_facts(release)
     assert list(facts) == list(status.PUBLIC_FIELDS)
     assert not {"facts", "environment", "fingerprint", "pending"} & facts.keys()
+
+
+def test_site_status_tells_that_nobody_describes_a_site(shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert status.site_status(shop)["undescribed"] == ""
+    sites = {"shop": {"environment": "prod", "described": False}}
+    monkeypatch.setattr(records, "read", lambda: {"sites": sites, "settings": {}})
+    facts = status.site_status(shop)
+    assert facts["undescribed"] == "the inventory of prod does not describe it any more"
+    assert f"  note      {facts['undescribed']}" in status.status_lines(facts)
+
+
+def test_site_status_goes_on_where_the_record_of_the_host_is_damaged(
+    shop: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged() -> None:
+        raise EngineError("granted.json does not say any more whose sites this host carries")
+
+    monkeypatch.setattr(records, "read", damaged)
+    assert "granted.json does not say" in "\n".join(status.status_lines(status.site_status(shop)))
 
 
 def test_site_status_waiting(shop: Site) -> None:

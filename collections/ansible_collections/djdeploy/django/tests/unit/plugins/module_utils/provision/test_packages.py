@@ -21,6 +21,36 @@ def test_missing_names_each_once() -> None:
     assert packages.missing(["nginx", "git", "nginx", "curl"], {"git"}) == ["curl", "nginx"]
 
 
+NOT_STARTED = {"redis-server": ["redis-server.service"], "cups": ["cups.socket", "cups.service"]}
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        (["redis-server", "nginx"], ["redis-server.service"]),
+        (["cups"], ["cups.service", "cups.socket"]),
+        (["nginx"], []),  # redis is there: somebody may use it
+    ],
+)
+def test_only_what_we_install_is_masked(missing: list[str], expected: list[str]) -> None:
+    assert packages.to_mask(missing, NOT_STARTED) == expected
+
+
+@pytest.mark.parametrize("units", [[], ["redis-server.service"]])
+def test_mask(units: list[str]) -> None:
+    calls: list[list[str]] = []
+
+    def run(argv: Sequence[str | Path], **_: object) -> Completed:
+        calls.append([str(word) for word in argv])
+        return Completed((), len(calls) - 1, "", "Failed to connect to bus")
+
+    packages.mask(units, run)
+    assert calls == ([["systemctl", "mask", "--", "redis-server.service"]] if units else [])
+    if units:
+        with pytest.raises(EngineError, match="systemctl mask redis"):
+            packages.mask(units, run)
+
+
 @pytest.mark.parametrize(
     ("updated", "expected"), [(None, True), (0.0, True), (6400.0, False), (6399.0, True), (10000.0, False)]
 )

@@ -30,6 +30,22 @@ def test_databases(sites: dict[str, Any], kept: bool, wanted: dict[str, str]) ->
 
 
 @pytest.mark.parametrize(
+    ("sites", "kept", "wanted"),
+    [
+        pytest.param({"shop": {}}, False, {}, id="no pooler"),
+        pytest.param({"shop": ON}, False, {"shop": "shop", "blog": "blog", "blog_log": "blog"}, id="we ask"),
+        pytest.param({}, True, {"blog": "blog", "blog_log": "blog"}, id="the other inventory asked"),
+    ],
+)
+def test_databases_of_other_inventories_stay(sites: dict[str, Any], kept: bool, wanted: dict[str, str]) -> None:
+    others = {
+        "blog": {"served": True, "databases": ["blog", "blog_log"]},
+        "far": {"served": False, "databases": ["far"]},
+    }
+    assert pooler.databases(sites, kept=kept, others=others) == wanted
+
+
+@pytest.mark.parametrize(
     ("count", "max_connections", "wanted"),
     [(0, 100, 20), (1, 100, 20), (2, 100, 20), (3, 100, 16), (10, 100, 5), (10, 400, 20), (60, 100, 1)],
 )
