@@ -25,6 +25,8 @@ PROBES = (
     "djdeployprobe.jpg",
     "djdeploy_probe.pdf",
     "djdeploy/probe.txt",
+    "2026/djdeploy-probe.txt",
+    "0b0f1c1e-5d0c-4d3a-9a57-3f2c1a9e7b10/djdeploy-probe.pdf",
     "2026/01/31/djdeploy-probe.png",
     "djdeploy/2026/djdeploy-probe.pdf",
 )
@@ -126,15 +128,16 @@ def guards(view: Any) -> bool:
 
 
 def everybody_logs_in() -> bool:
-    """Whether a middleware asks for a login at every view: Django's (since 5.1), or one made of it."""
+    """Whether a middleware asks for a login at every view: Django's (since 5.1), or one made of it.
+
+    Told by its name: its module cannot be imported where django.contrib.auth is not installed.
+    """
     from django.conf import settings
-    from django.contrib.auth import middleware
     from django.utils.module_loading import import_string
 
-    known = getattr(middleware, "LoginRequiredMiddleware", None)
-    if known is None:
-        return False
-    return any(isinstance(each, type) and issubclass(each, known) for each in map(import_string, settings.MIDDLEWARE))
+    bases = (base for path in settings.MIDDLEWARE for base in getattr(import_string(path), "__mro__", ()))
+    wanted = ("django.contrib.auth.middleware", "LoginRequiredMiddleware")
+    return any((base.__module__, base.__qualname__) == wanted for base in bases)
 
 
 def views_below(place: str) -> list[dict[str, str]]:

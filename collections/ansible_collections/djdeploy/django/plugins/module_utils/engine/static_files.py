@@ -293,6 +293,7 @@ def send(site: Site, release: Release, target: Callable[[Site, Release], Target]
         finally:
             if keeps_names:
                 give(root, 0, 0)
+                drop_links(root)
         counted = f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged"
         if done.facts.get("sent_before"):
             counted = f"all {done.facts['unmodified']} were sent by another host"

@@ -53,6 +53,9 @@ def asked(project: Any, urls: str, settings: str = "") -> dict[str, Any]:
     [
         pytest.param('[path("media/<path:path>", guarded)]', "", "media/<path:path>", id="a login before serve"),
         pytest.param('[path("media/<str:name>", files)]', "", "media/<str:name>", id="one directory"),
+        pytest.param(
+            '[path("media/<uuid:of>/<str:name>", files)]', "", "media/<uuid:of>/<str:name>", id="a directory for each"
+        ),
         pytest.param('[path("media/<name:name>", files)]', "", "media/<name:name>", id="a converter of its own"),
         pytest.param('[path("media/<path:path>", Files.as_view())]', "", "media/<path:path>", id="a class"),
         pytest.param(r'[re_path(r"^media/(?P<path>.*)$", guarded)]', "", "^media/(?P<path>.*)$", id="an expression"),
@@ -149,6 +152,32 @@ def test_a_view_for_a_part_of_the_uploads_is_told_of(project: Any) -> None:
     assert facts["below"] == [
         {"path": "/media/private/", "route": "media/private/<path:path>", "view": "django.views.static.serve"}
     ]
+
+
+OWN_MIDDLEWARE = """
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+
+class Everybody(LoginRequiredMiddleware):
+    pass
+"""
+
+
+def test_a_middleware_made_of_djangos_guards_too(project: Any) -> None:
+    project.write("mysite/everybody.py", OWN_MIDDLEWARE)
+    more = 'MIDDLEWARE += ["mysite.everybody.Everybody"]'
+    assert asked(project, 'urlpatterns = [path("media/<path:path>", serve)]', more)["guards"] is True
+
+
+def test_a_project_without_accounts_is_asked_as_well(project: Any) -> None:
+    project.settings('INSTALLED_APPS = ["shop"]\nMIDDLEWARE = ["django.middleware.common.CommonMiddleware"]')
+    project.settings('DEBUG = False\nMEDIA_URL = "/media/"')
+    project.write(
+        "mysite/urls.py",
+        "from django.urls import path\nfrom django.views.static import serve\n"
+        'urlpatterns = [path("media/<path:path>", serve)]\n',
+    )
+    [result] = project.run({"name": "uploads"})
+    assert (result.facts["view"], result.facts["guards"]) == ("django.views.static.serve", False)
 
 
 @pytest.mark.parametrize(
