@@ -176,8 +176,7 @@ def main() -> None:
         links = uploads.left_by_earlier_versions(map(SitePaths, sites.site_names()))
         if not module.check_mode:
             install.apply(steps, sources, library)
-            for link in links:
-                uploads.own(link.path, link.uid, link.gid)
+            uploads.give_away(links)
     except EngineError as error:
         module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
     given = [str(link.path) for link in links]

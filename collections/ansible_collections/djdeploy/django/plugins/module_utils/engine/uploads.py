@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,14 +99,24 @@ def left_by_earlier_versions(sites: Iterable[SitePaths]) -> list[Link]:
     found = []
     for paths in sites:
         places = [paths.release(each.name).uploads for each in sorted(paths.releases.glob("*"))]
-        links = [path for place in places for path in links_in(place)]
-        if wrong := [path for path in links if path.lstat().st_uid == 0]:
+        if wrong := [path for place in places for path in links_of_root(place)]:
             owner = pwd.getpwnam(paths.user)
             found += [Link(path, owner.pw_uid, owner.pw_gid) for path in wrong]
     return found
 
 
-def links_in(place: Path) -> Iterator[Path]:
-    """The links below a directory; none of them is followed."""
+def give_away(links: Iterable[Link]) -> None:
+    """Give links to the users of their sites; a release that a deploy has removed meanwhile needs it no more."""
+    for link in links:
+        with suppress(FileNotFoundError):
+            own(link.path, link.uid, link.gid)
+
+
+def links_of_root(place: Path) -> Iterator[Path]:
+    """The links below a directory that are root's; none is followed, and a deploy may remove all of it meanwhile."""
     for folder, directories, files in os.walk(place):
-        yield from (path for name in sorted([*directories, *files]) if (path := Path(folder, name)).is_symlink())
+        for path in (Path(folder, name) for name in sorted([*directories, *files])):
+            with suppress(FileNotFoundError):
+                status = path.lstat()
+                if stat.S_ISLNK(status.st_mode) and status.st_uid == 0:
+                    yield path

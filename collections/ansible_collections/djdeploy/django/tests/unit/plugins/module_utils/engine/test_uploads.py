@@ -71,6 +71,11 @@ def test_links_of_earlier_versions_are_found_and_none_is_followed(host: Path, mo
     assert {(link.uid, link.gid) for link in found} <= {(1234, 1234)}
 
 
+def test_a_release_that_is_gone_by_now_is_no_error(tmp_path: Path) -> None:
+    uploads.give_away([uploads.Link(tmp_path / "gone/uploads/media", os.getuid(), os.getgid())])
+    assert list(uploads.links_of_root(tmp_path / "gone/uploads")) == []
+
+
 def test_own_gives_the_link_and_not_what_it_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(os, "chown", lambda *words, **options: calls.append((words, options)))
