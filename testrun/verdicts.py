@@ -15,7 +15,7 @@ READERS = ("lint", "unit", "controller")
 USES: Mapping[str, tuple[str, ...]] = {"large": ("projects",)}
 
 #: The pages that unit tests read.
-PAGES = ("large-applications", "projects", "variables")
+PAGES = ("large-applications", "projects", "servers", "variables")
 OURS = COLLECTION.relative_to(ROOT).as_posix()
 
 

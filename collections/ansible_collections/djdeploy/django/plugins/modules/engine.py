@@ -14,6 +14,8 @@ description:
     Ansible runs.
   - Each content has a directory of its own; a link is pointed at it last. The engine from before is kept, because
     programs that were started from it may still be at work.
+  - Gives the links to uploads, in releases an earlier version made, to the user of their site, as newer ones are. The
+    nginx of this version serves no upload without that.
 options:
   library:
     description: Directory that holds the engines and the link C(engine).
@@ -39,6 +41,12 @@ engine:
   returned: success
   type: str
   sample: engine-0.1.0-9f86d081884c
+upload_links:
+  description: Links to uploads in releases of an earlier version that were, or in check mode would be, given away.
+  returned: success
+  type: list
+  elements: str
+  sample: [/srv/shop/releases/20261121T101500-3f2a9c1/uploads/media]
 """
 
 from importlib import resources
@@ -46,8 +54,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import errors
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import errors, sites, uploads
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import install
 
 if TYPE_CHECKING:
@@ -76,6 +85,7 @@ if TYPE_CHECKING:
         agent_sql,
         agent_static,
         agent_upkeep,
+        agent_uploads,
         agent_users,
         agent_variables,
         agent_words,
@@ -145,6 +155,7 @@ if TYPE_CHECKING:
         steps,
         tree,
         units,
+        uploads,
     )
 
 ARGUMENTS = {"library": {"type": "path", "default": "/usr/local/lib/djdeploy"}}
@@ -163,12 +174,16 @@ def main() -> None:
         sources = travelled()
         installed = install.look(library)
         steps = install.plan(sources, installed)
+        links = uploads.left_by_earlier_versions(map(SitePaths, sites.site_names()))
         if not module.check_mode:
             install.apply(steps, sources, library)
+            uploads.give_away(links)
     except EngineError as error:
         module.fail_json(msg=error.message, hint=error.hint, detail=error.detail)
-    diff = install.diff(steps, sources, installed, library) if steps.changed else {}
-    module.exit_json(changed=steps.changed, engine=steps.target, diff=diff)
+    given = [str(link.path) for link in links]
+    diff = [install.diff(steps, sources, installed, library)] if steps.changed else []
+    diff += [{"prepared": f"{path} is given to its site's user, for nginx to follow it\n"} for path in given]
+    module.exit_json(changed=bool(diff), engine=steps.target, upload_links=given, diff=diff)
 
 
 if __name__ == "__main__":

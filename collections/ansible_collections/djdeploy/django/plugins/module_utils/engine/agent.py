@@ -74,6 +74,7 @@ STEPS = {
     "shell": "agent_commands",
     "info": "agent_info",
     "seed": "agent_seed",
+    "uploads": "agent_uploads",
     "settings_digest": "agent_settings",
     "rows": "agent_move",
     "move_check": "agent_move",

@@ -38,6 +38,7 @@ from . import (
     runner,
     servers,
     static_files,
+    uploads,
 )
 from .environment import serialize
 from .errors import EngineError
@@ -117,12 +118,15 @@ def url_path(url: str | None) -> str | None:
     return path if path and not {".", ".."} & set(path.split("/")) else None
 
 
-def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> dict[str, str]:
+def public_links(
+    facts: dict[str, Any], paths: ReleasePaths, shared: Path, served_by: str = uploads.NGINX
+) -> dict[str, str]:
     """Link name below `public/` -> what it points at, for static files and for uploads.
 
-    Uploads are linked only from where they outlive the release, and never `shared` as a whole: a
-    database file may lie there.
+    Uploads are linked only from where they outlive the release, never `shared` as a whole, for a database file may lie
+    there, and not at all where the application serves them.
 
+    :param served_by: who serves uploads, `nginx` or `application`.
     :raises EngineError: when static files are to lie among the uploads.
     """
     links = {}
@@ -130,7 +134,7 @@ def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> di
     if static:
         links[static] = os.path.relpath(paths.static, paths.public / Path(static).parent)
     root = Path(os.path.normpath(facts.get("media_root") or ""))
-    if media and media != static and shared in root.parents:
+    if media and media != static and shared in root.parents and served_by == uploads.NGINX:
         if static and Path(media) in Path(static).parents:
             raise EngineError(
                 f"STATIC_URL /{static}/ lies within MEDIA_URL /{media}/, so nginx could serve only one of them",
@@ -140,8 +144,11 @@ def public_links(facts: dict[str, Any], paths: ReleasePaths, shared: Path) -> di
     return links
 
 
-def lay_out_public(links: dict[str, str], paths: ReleasePaths) -> None:
-    """Make `public/` and `uploads/` of what `public_links` says, with the directories its URLs need."""
+def lay_out_public(links: dict[str, str], paths: ReleasePaths, uid: int, gid: int) -> None:
+    """Make `public/` and `uploads/` of what `public_links` says, with the directories its URLs need.
+
+    :param uid: of the site's user, who gets the link to uploads (see `uploads`).
+    """
     for place in (paths.public, paths.uploads):
         make_directory(place, 0o755)
     for name, target in links.items():
@@ -151,6 +158,8 @@ def lay_out_public(links: dict[str, str], paths: ReleasePaths) -> None:
             make_directory(place / parent, 0o755)
         if not link.is_symlink():
             link.symlink_to(target)
+        if place == paths.uploads:
+            uploads.own(link, uid, gid)
 
 
 def site_target(site: Site, release: Release) -> Target:
@@ -303,12 +312,19 @@ def build(
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, static = results["describe"], results["collectstatic"]
         give(paths.static, 0, 0)
+        if dropped := static_files.drop_links(paths.static):
+            first = f"{dropped[0]!r}{f' and {len(dropped) - 1} more' if dropped[1:] else ''}"
+            progress.say(f"warning: static files without {first}: a link that leads out of them is not published")
         before = current_id(site.name)
         static_files.finish(paths.static, site.paths.release(before).static if before else None)
         media_root = describe.facts.get("media_root")
         static_files.refuse_names(static.facts, paths)
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
-        lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
+        media = uploads.served((config.get("media") or {}).get("served_by"), results["uploads"].facts)
+        links = public_links(describe.facts, paths, site.paths.shared, media.by)
+        lay_out_public(links, paths, owner.pw_uid, owner.pw_gid)
+        for told in (*media.told, *uploads.foreign_roots(links.values(), owner.pw_uid, site.paths.user)):
+            progress.say(told)
         processes.lay_out(beside, paths, gid)
         pooler.lay_out(site, beside, paths, gid)
         paths.socket_link.symlink_to(paths.socket)
@@ -408,6 +424,7 @@ def checked(site: Site, release: Release, progress: Progress) -> tuple[dict[str,
         {"name": "seed"},
         {"name": "check", "deploy": False, "fail_level": "ERROR"},
         {"name": "application", "path": release.application},
+        {"name": "uploads"},
         *aliases.planning({"name": site.name, **site.config}),
         {"name": "collectstatic", "local_only": True},
         {"name": "settings_digest", "salt": site_salt(site), "strip": own_texts(site, release)},

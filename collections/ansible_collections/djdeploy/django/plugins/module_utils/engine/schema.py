@@ -35,6 +35,7 @@ from .site_values import (
     check_inventory_name,
     check_job_name,
     check_mailbox,
+    check_media_kind,
     check_memory,
     check_migration_class,
     check_module,
@@ -493,6 +494,30 @@ SITE_KEYS: tuple[Key, ...] = (
         example={"/protected/": "private"},
         check_entry=check_protected_media,
         why="Invoices and paid downloads: Django decides who gets one, and nginx sends it.",
+    ),
+    Key(
+        "media",
+        "section",
+        "Who serves uploads, and which of them a browser shows.",
+        keys=(
+            Key(
+                "served_by",
+                "text",
+                "Who answers below MEDIA_URL; null: the application if a view of it does, else nginx.",
+                example="application",
+                choices=("nginx", "application"),
+                why="A guard that is no view at MEDIA_URL (a middleware); or a view there that guards nothing.",
+            ),
+            Key(
+                "inline",
+                "list",
+                "Extensions or media types of uploads that are shown as they are, though they can hold scripts.",
+                default=[],
+                example=["svg", "text/html"],
+                check=check_media_kind,
+                why="Only where all who upload may change the site anyway: a script runs in its visitors' names.",
+            ),
+        ),
     ),
     Key(
         "health",

@@ -443,6 +443,13 @@ def check_protected_media(name: object, value: object) -> Fault | None:
     return None
 
 
+def check_media_kind(value: str) -> Fault | None:
+    """A kind of uploads: an extension without its dot, or a media type. It becomes a part of nginx's configuration."""
+    if re.fullmatch(r"[A-Za-z0-9]{1,16}|[a-z]+/[a-z0-9][a-z0-9.+-]{0,60}", value):
+        return None
+    return f"{value!r} is no extension and no media type", "write svg (all names that end so) or image/svg+xml"
+
+
 def check_environment_entry(name: object, value: object) -> Fault | None:
     """A variable of the environment with its value."""
     return check_environment_name(name) or check_environment_value(str(name), value)

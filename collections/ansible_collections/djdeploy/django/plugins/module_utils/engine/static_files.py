@@ -84,6 +84,24 @@ def finish(root: Path, before: Path | None) -> Finished:
     return Finished(linked, len(fresh))
 
 
+def drop_links(root: Path) -> list[str]:
+    """Remove links that lead out of the static files: nginx would follow them, to any file it may read.
+
+    What code of the project laid there while it was collected became root's with the rest, so its owner tells nginx
+    nothing. Everything below `root` must be root's already, and `root` no link.
+
+    :returns: what went, by relative path.
+    """
+    real, leading_out = os.path.realpath(root), []
+    for folder, directories, files in os.walk(root):
+        for path in (Path(folder, name) for name in (*directories, *files)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(real):
+                leading_out.append(path)
+    for path in leading_out:
+        path.unlink()
+    return sorted(os.path.relpath(path, root) for path in leading_out)
+
+
 def sizes(root: Path) -> dict[str, int]:
     """The files below a directory and their bytes, by relative path; links and everything else are left out."""
     found = {}
@@ -275,6 +293,7 @@ def send(site: Site, release: Release, target: Callable[[Site, Release], Target]
         finally:
             if keeps_names:
                 give(root, 0, 0)
+                drop_links(root)
         counted = f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged"
         if done.facts.get("sent_before"):
             counted = f"all {done.facts['unmodified']} were sent by another host"

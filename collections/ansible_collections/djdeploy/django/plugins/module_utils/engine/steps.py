@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         agent_sql,
         agent_static,
         agent_upkeep,
+        agent_uploads,
         agent_users,
         agent_variables,
         agent_words,

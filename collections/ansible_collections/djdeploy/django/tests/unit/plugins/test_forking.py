@@ -268,6 +268,7 @@ STEPS: dict[str, list[Step]] = {
     "shell": [MIGRATE, {"name": "shell", "code": "print('said'); result = [1, None]; changed = True"}],
     "info": [],
     "seed": [{"name": "seed", "files": [["uploads", "shared/media"]]}],
+    "uploads": [{"name": "uploads"}],
     "settings_digest": [{"name": "settings_digest", "salt": "0a", "strip": []}],
     "rows": [MIGRATE, {"name": "rows"}],
     "move_check": [MIGRATE, {"name": "move_check", "source": SOURCE}],

@@ -13,7 +13,7 @@ from unittest.mock import mock_open
 
 import pytest
 
-from .conftest import ROLES, Render
+from .conftest import ROLES, Render, defaults
 
 TEMPLATES = sorted(f"{path.parts[-3]}/{path.name}" for path in ROLES.glob("*/templates/*.j2"))
 VERBATIM = {
@@ -181,28 +181,44 @@ def test_site_server(render: Render) -> None:
     assert directives(text, "server")[0].startswith("unix:/srv/shop/current/.sock")
     assert directives(text, "client_max_body_size") == ["1g"]
     assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @uploads"
-    assert directives(text, "try_files")[1] == "/current/uploads$uri @application"
+    assert directives(text, "try_files")[1] == "/current/$djdeploy_uploads$uri @application"
     assert set(directives(text, "proxy_next_upstream")) == {"off"}
     assert directives(text, "keepalive") == []
     assert directives(text, "proxy_intercept_errors") == [], "pages of the application are the application's"
     assert text.count("{") == text.count("}")
 
 
-def test_site_server_lets_no_claim_of_a_client_pass(render: Render) -> None:
-    headers = dict(value.split(" ", 1) for value in directives(render("nginx/site.conf.j2"), "proxy_set_header"))
-    assert headers == {
-        "Host": "$djdeploy_host",
-        "X-Real-IP": "$remote_addr",
-        "X-Forwarded-For": "$remote_addr",
-        "X-Forwarded-Proto": "$scheme",
-        "X-Forwarded-Host": '""',
-        "X-Forwarded-Port": '""',
-        "Forwarded": '""',
-        "Proxy": '""',
-        "X-Request-ID": "$request_id",
-        "Upgrade": "$djdeploy_upgrade",
-        "Connection": "$djdeploy_connection",
-    }
+SET_BY_NGINX = {
+    "Host": "$djdeploy_host",
+    "X-Real-IP": "$remote_addr",
+    "X-Forwarded-For": "$remote_addr",
+    "X-Forwarded-Proto": "$scheme",
+    "X-Request-ID": "$request_id",
+    "Upgrade": "$djdeploy_upgrade",
+    "Connection": "$djdeploy_connection",
+}
+
+
+@pytest.mark.parametrize("location", ["@application", "@websocket"])
+def test_site_server_lets_no_claim_of_a_client_pass(render: Render, location: str) -> None:
+    text = render("nginx/site.conf.j2")
+    block = text[text.index(f"location {location} {{") :].partition("    }\n")[0]
+    given = [value.split(" ", 1) for value in directives(block, "proxy_set_header")]
+    headers = dict(given)
+    assert len(headers) == len(given) == len({name.lower() for name in headers}), "none is there twice"
+    assert {name: value for name, value in headers.items() if value != '""'} == SET_BY_NGINX
+    taken_away = {name.lower() for name in headers} - {name.lower() for name in SET_BY_NGINX}
+    known = "forwarded proxy remote-user x-remote-user x-forwarded-user x-forwarded-host x-forwarded-port"
+    more = "x-forwarded-prefix x-forwarded-ssl x-original-url x-rewrite-url x-script-name front-end-https"
+    assert taken_away >= {*known.split(), *more.split()}
+
+
+def test_request_headers_are_told_of_in_the_docs() -> None:
+    page = (ROLES.parents[4] / "docs" / "servers.md").read_text()
+    groups = defaults("nginx")["__nginx_request_headers"]
+    assert all(group["reason"].endswith(".") for group in groups)
+    missing = [name for group in groups for name in group["headers"] if f"`{name}`" not in page]
+    assert missing == []
 
 
 @pytest.mark.parametrize(("timeout", "graceful"), [(30, 30), (120, 30), (30, 300)])
@@ -226,6 +242,99 @@ def test_protected_files_are_the_applications_to_hand_out(render: Render) -> Non
     assert "internal" not in render("nginx/site.conf.j2")
     text = render("nginx/site.conf.j2", shop(protected_media={"/protected/": "private"}))
     assert re.search(r"location \^~ /protected/ \{\s+internal;\s+alias /srv/shop/shared/private/;", text)
+
+
+def block_of(text: str, location: str) -> str:
+    return text[text.index(f"location {location} {{") :].partition("\n    }\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("location", "begin"), [("@uploads", "/srv/shop/current/uploads"), ("^~ /protected/", "/srv/shop/shared")]
+)
+def test_links_among_files_a_site_writes_lead_to_its_own_only(render: Render, location: str, begin: str) -> None:
+    """Where nginx begins to look is a directory in one of root's; a name must not be one of the site's own."""
+    text = render("nginx/site.conf.j2", shop(protected_media={"/protected/": "private"}))
+    assert directives(block_of(text, location), "disable_symlinks") == [f"if_not_owner from={begin}"]
+
+
+def judged(rules: list[str], value: str) -> str:
+    """What a map of nginx makes of a value: the first pattern that fits, else the default."""
+    found = {rule.rsplit(" ", 1)[0]: rule.rsplit(" ", 1)[1] for rule in rules}
+    patterns = [key for key in found if key.startswith('"~')]
+    fits = [key for key in patterns if re.search(key[1:-1].lstrip("~*"), value, re.I)]
+    return found[fits[0] if fits else "default"].strip('"')
+
+
+def rules_of(text: str, variable: str) -> list[str]:
+    body = re.search(rf"^map .* {re.escape(variable)} {{\n(.*?)^}}", text, re.M | re.S)
+    assert body
+    return [line.strip().rstrip(";") for line in body[1].splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "saved"),
+    [
+        ("image/png", False), ("image/jpeg", False), ("image/webp", False), ("image/svg+xml", True),
+        ("audio/mpeg", False), ("video/mp4", False), ("application/pdf", False), ("text/plain", False),
+        ("text/plain; charset=utf-8", False), ("text/css", False), ("font/woff2", False),
+        ("application/json", False), ("text/html", True), ("text/html; charset=utf-8", True), ("text/xml", True),
+        ("application/xhtml+xml", True), ("application/rss+xml", True), ("text/mathml", True),
+        ("application/octet-stream", True), ("", True), ("text/plainx", True), ("application/pdf+xml", True),
+    ],
+)  # fmt: skip
+def test_uploads_that_could_run_in_a_browser_are_saved(render: Render, kind: str, saved: bool) -> None:
+    text = render("nginx/djdeploy.conf.j2")
+    assert judged(rules_of(text, "$djdeploy_upload_disposition"), kind) == ("attachment" if saved else "")
+    assert re.search(r'default "[^"]*; sandbox";\n +"" "";', text), "and shown all the same, it is boxed in"
+    location = block_of(render("nginx/site.conf.j2"), "@uploads")
+    assert directives(location, "add_header") == [
+        "X-Content-Type-Options nosniff",
+        "Content-Disposition $djdeploy_upload_disposition",
+        "Content-Security-Policy $djdeploy_upload_policy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "uri", "as_it_is"),
+    [
+        ("image/svg+xml", "/media/a.svg", True),
+        ("text/html", "/media/a.html", True),
+        ("text/html; charset=utf-8", "/media/a", True),
+        ("text/xml", "/media/A.SVG", True),
+        ("text/xml", "/media/a.xml", False),
+        ("text/xml", "/media/a.svg/b.xml", False),
+        ("text/xml", "/media/asvg", False),
+        ("text/xml", "/text/html|", False),
+    ],
+)
+def test_uploads_a_site_shows_as_they_are(render: Render, kind: str, uri: str, as_it_is: bool) -> None:
+    text = render("nginx/site.conf.j2", {"a-b_c": {"domains": ["a.test"], "media": {"inline": ["svg", "text/html"]}}})
+    variable = "$djdeploy_inline_a_db_uc"
+    found = judged(rules_of(text, f"{variable}_disposition"), f"{kind}|{uri}")
+    assert found == ("" if as_it_is else "$djdeploy_upload_disposition")
+    assert f"Content-Disposition {variable}_disposition" in directives(block_of(text, "@uploads"), "add_header")
+    assert f"Content-Security-Policy {variable}_policy" in directives(block_of(text, "@uploads"), "add_header")
+
+
+def test_no_two_sites_share_a_variable(render: Render) -> None:
+    names = ["a-b", "a_b", "a_db", "a_ub", "a-_b", "a_-b", "upload"]
+    sites = [{name: {"domains": ["a.test"], "media": {"inline": ["svg"]}}} for name in names]
+    found = [re.findall(r"\$(\w+)_disposition {", render("nginx/site.conf.j2", site)) for site in sites]
+    assert len({name for (name,) in found}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("/media/a.png", "uploads"),
+        ("/media/a..b.png", "uploads"),
+        ("/media/.env", "none"),
+        ("/media/.git/config", "none"),
+        ("/media/a/.b/c.png", "none"),
+    ],
+)
+def test_names_that_begin_with_a_dot_are_no_uploads(render: Render, uri: str, place: str) -> None:
+    assert judged(rules_of(render("nginx/djdeploy.conf.j2"), "$djdeploy_uploads"), uri) == place
 
 
 def test_closed_site_is_closed_to_websockets(render: Render) -> None:

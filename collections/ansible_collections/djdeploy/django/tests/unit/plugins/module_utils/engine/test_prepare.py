@@ -176,6 +176,24 @@ def test_public_links(static_url: str | None, media_url: str | None, media_root:
     assert prepare.public_links(facts, PATHS, SHARED) == links
 
 
+@pytest.mark.parametrize("static_url", ["/static/", "/media/static/"])
+def test_public_links_without_uploads_that_the_application_serves(static_url: str) -> None:
+    facts = {"static_url": static_url, "media_url": "/media/", "media_root": str(SHARED / "media")}
+    assert prepare.public_links(facts, PATHS, SHARED, "application").keys() == {static_url.strip("/")}
+
+
+def test_lay_out_public_the_link_to_uploads_is_the_site_users(shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no directory it lies in, nor what leads to static files."""
+    given: dict[Path, tuple[int, int]] = {}
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_options: given.update({path: (uid, gid)}))
+    paths = shop.paths.release(ID)
+    paths.static.mkdir(parents=True)
+    facts = {"static_url": "/a/static/", "media_url": "/a/media/", "media_root": str(shop.paths.media)}
+    prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths, 1234, 1235)
+    assert {path for path, owner in given.items() if owner != (0, 0)} == {paths.uploads / "a/media"}
+    assert given[paths.uploads / "a/media"] == (1234, 1235)
+
+
 def test_public_links_nothing_known() -> None:
     assert prepare.public_links({}, PATHS, SHARED) == {}
 
@@ -202,7 +220,9 @@ def test_lay_out_public_files_are_found_by_url(shop: Site, static_url: str, medi
     before = os.umask(0o077)
     try:
         for _twice in range(2):  # the second time there is nothing to do
-            prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths)
+            prepare.lay_out_public(
+                prepare.public_links(facts, paths, shop.paths.shared), paths, os.getuid(), os.getgid()
+            )
     finally:
         os.umask(before)
     assert (paths.public / static_url.strip("/") / "site.css").read_text() == "css"
@@ -217,7 +237,7 @@ def test_lay_out_public_media_within_static(shop: Site) -> None:
     paths = shop.paths.release(ID)
     paths.static.mkdir(parents=True)
     facts = {"static_url": "/static/", "media_url": "/static/media/", "media_root": str(shop.paths.media)}
-    prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths)
+    prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths, os.getuid(), os.getgid())
     (paths.static / "site.css").write_text("css")
     (shop.paths.media / "cat.jpg").write_text("cat")
     assert (paths.public / "static/site.css").read_text() == "css"
@@ -227,7 +247,7 @@ def test_lay_out_public_media_within_static(shop: Site) -> None:
 def test_lay_out_public_nothing(shop: Site) -> None:
     paths = shop.paths.release(ID)
     paths.root.mkdir()
-    prepare.lay_out_public({}, paths)
+    prepare.lay_out_public({}, paths, os.getuid(), os.getgid())
     assert [*paths.public.iterdir(), *paths.uploads.iterdir()] == []
 
 

@@ -52,6 +52,7 @@ ASKS_FOR_A_RELEASE = {
     "package_indexes": False,
     "build_timeout": False,
     "build_memory_max": False,
+    "media": True,
     "protected_media": True,
     "processes": True,
     "schedule": True,

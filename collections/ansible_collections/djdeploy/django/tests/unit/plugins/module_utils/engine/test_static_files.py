@@ -50,6 +50,25 @@ def _no_brotli(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(static_files.shutil, "which", lambda *_words, **_options: None)
 
 
+def test_links_that_lead_out_of_static_files_are_dropped(tmp_path: Path) -> None:
+    root = put(tmp_path / "static", site_css=LONG, a__b_js=LONG)
+    outside = put(tmp_path / "other", secret_txt="secret")
+    for name, target in {
+        "same.css": "site.css",
+        "a/up.css": "../site.css",
+        "a/out.txt": "../../other/secret.txt",
+        "passwd": "/etc/passwd",
+        "folder": str(outside),
+        "twice": "folder/secret.txt",
+        "nothing": "/nonexistent",
+    }.items():
+        (root / name).symlink_to(target)
+    assert static_files.drop_links(root) == ["a/out.txt", "folder", "nothing", "passwd", "twice"]
+    assert (root / "a/up.css").read_text() == (root / "same.css").read_text() == LONG
+    assert (outside / "secret.txt").read_text() == "secret"
+    assert static_files.drop_links(root) == []
+
+
 def test_finish_compresses_what_is_worth_it(tmp_path: Path) -> None:
     root = put(tmp_path / "static", site_css=LONG, short_css="h1", cat_jpg=LONG, a__b_js=LONG)
     noise = root / "noise.txt"

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads: who serves them, what is said of it, and whose the links are by which nginx finds them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import uploads
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+
+GUARDED = {"media_path": "/media/", "view": "shop.views.files", "route": "media/<path:p>", "guards": True, "below": []}
+BARE = {**GUARDED, "view": "django.views.static.serve", "guards": False}
+NOTHING: dict[str, Any] = {"media_path": "/media/", "view": None, "route": None, "guards": False, "below": []}
+PART = [{"path": "/media/private/", "route": "media/private/<path:p>", "view": "shop.views.files"}]
+BY_VIEW = "uploads: shop.views.files answers below /media/, so nginx leaves them to the application"
+
+
+@pytest.mark.parametrize(
+    ("said", "facts", "by", "told"),
+    [
+        pytest.param(None, NOTHING, "nginx", None, id="no view"),
+        pytest.param(None, {}, "nginx", None, id="nothing known"),
+        pytest.param(None, BARE, "nginx", None, id="serve as it is"),
+        pytest.param(None, GUARDED, "application", BY_VIEW, id="a view"),
+        pytest.param("application", NOTHING, "application", None, id="said: application"),
+        pytest.param("application", GUARDED, "application", None, id="said, and a view"),
+        pytest.param("nginx", NOTHING, "nginx", None, id="said: nginx"),
+        pytest.param("nginx", GUARDED, "nginx", "warning: nginx shows uploads to everybody", id="said against a view"),
+        pytest.param(None, {**NOTHING, "below": PART}, "nginx", "at /media/private/: keep", id="a view for a part"),
+        pytest.param("nginx", {**NOTHING, "below": PART}, "nginx", None, id="said: nginx, for a part too"),
+        pytest.param(None, {**BARE, "below": PART}, "application", BY_VIEW, id="serve, and a view for a part"),
+    ],
+)
+def test_served(said: str | None, facts: dict[str, Any], by: str, told: str | None) -> None:
+    found = uploads.served(said, facts)
+    assert found.by == by
+    assert len(found.told) == bool(told) and all((told or "") in line for line in found.told), found.told
+    assert all("\n" not in line and "media" in line for line in found.told), "the key that changes it is named"
+
+
+@pytest.mark.parametrize(("owner", "warned"), [(1234, False), (0, True), (999, True), (None, False)])
+def test_foreign_roots(monkeypatch: pytest.MonkeyPatch, owner: int | None, warned: bool) -> None:
+    def stat(path: str) -> SimpleNamespace:
+        if owner is None:
+            raise FileNotFoundError(path)
+        return SimpleNamespace(st_uid=owner)
+
+    monkeypatch.setattr(os, "stat", stat)
+    found = list(uploads.foreign_roots(["../static", "/srv/shop/shared/media"], 1234, "shop"))
+    assert [line.endswith("run chown shop: /srv/shop/shared/media") for line in found] == [True] * warned
+
+
+def test_links_of_earlier_versions_are_found_and_none_is_followed(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = SitePaths("shop")
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=1234, pw_gid=1234))
+    place = paths.release("20260301T120000-aaaaaaa").uploads
+    (place / "a").mkdir(parents=True)
+    (paths.media / "inner").mkdir()
+    (paths.media / "planted").symlink_to("/etc/passwd")
+    for name in ("media", "a/up"):
+        (place / name).symlink_to(paths.media)
+    paths.release("20260302T120000-bbbbbbb").root.mkdir()  # has no uploads
+    found = uploads.left_by_earlier_versions([paths, SitePaths("blog")])
+    roots = [place / "a/up", place / "media"] if os.geteuid() == 0 else []
+    assert sorted(link.path for link in found) == roots
+    assert {(link.uid, link.gid) for link in found} <= {(1234, 1234)}
+
+
+def test_a_release_that_is_gone_by_now_is_no_error(tmp_path: Path) -> None:
+    uploads.give_away([uploads.Link(tmp_path / "gone/uploads/media", os.getuid(), os.getgid())])
+    assert list(uploads.links_of_root(tmp_path / "gone/uploads")) == []
+
+
+def test_own_gives_the_link_and_not_what_it_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(os, "chown", lambda *words, **options: calls.append((words, options)))
+    uploads.own(tmp_path / "media", 1234, 1235)
+    assert calls == [((tmp_path / "media", 1234, 1235), {"follow_symlinks": False})]

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads of a site whose processes and visitors mean harm: nginx shows nothing of others, nor what is guarded."""
+
+from __future__ import annotations
+
+import subprocess
+from urllib.parse import quote
+
+import pytest
+import yaml
+from hosts import ROOT
+
+PLANTING = """\
+import os
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse, JsonResponse
+from django.urls import path
+from django.views.static import serve
+from notes.urls import urlpatterns as pages
+
+PLACES = {"media": settings.MEDIA_ROOT, "private": os.path.join(os.environ["HOME"], "private")}
+
+
+def plant(request):
+    name = os.path.join(PLACES[request.GET["place"]], request.GET["name"])
+    if os.path.lexists(name):
+        os.unlink(name)
+    os.symlink(request.GET["target"], name)
+    return HttpResponse("planted")
+
+
+def hand(request, name):
+    response = HttpResponse(headers={"X-Accel-Redirect": f"/protected/{name}"})
+    del response["Content-Type"]
+    return response
+
+
+def headers(request):
+    return JsonResponse({name: value for name, value in request.META.items() if isinstance(value, str)})
+
+
+guarded = [path("media/<path:path>", login_required(serve), {"document_root": settings.MEDIA_ROOT})]
+urlpatterns = [path("plant", plant), path("hand/<str:name>", hand), path("headers", headers), *pages]
+"""
+CANARY = "canary-of-the-customer"
+#: What a host has that the uploader must not show: its own files first, then the customer's.
+FILL = f"""
+as() {{ runuser -u "$1" -- sh -c "umask 022; $2"; }}
+install -d -o customer -g www-data -m 0750 /srv/customer/shared/private
+as customer 'echo {CANARY} > /srv/customer/shared/media/upload.txt'
+as customer 'echo {CANARY} > /srv/customer/shared/private/protected.txt'
+as uploader 'echo of the uploader > /srv/uploader/shared/media/own.txt'
+as uploader 'echo of the uploader > /srv/uploader/shared/private/own.txt'
+as uploader 'mkdir -p /srv/uploader/shared/media/.git && echo hidden > /srv/uploader/shared/media/.git/config'
+as uploader 'echo hidden > /srv/uploader/shared/media/.env'
+"""
+PASSWD = "root:x:0:0:"
+LOG = "/var/log/nginx/djdeploy-customer.access.log"
+#: Name of a link, where it leads, and the path below it that is asked for.
+LINKS = [
+    ("passwd", "/etc/passwd", ""),
+    ("etc", "/etc", "/passwd"),
+    ("upload.txt", "/srv/customer/shared/media/upload.txt", ""),
+    ("uploads", "/srv/customer/shared/media", "/upload.txt"),
+    ("protected.txt", "/srv/customer/shared/private/protected.txt", ""),
+    ("protected", "/srv/customer/shared/private", "/protected.txt"),
+    ("log", LOG, ""),
+    ("by-way-of", "../../../customer/shared/media/upload.txt", ""),
+    ("srv", "/srv", "/customer/shared/media/upload.txt"),
+]
+SWAPPING = """
+import os, sys, time
+name, aside, target = sys.argv[1:4]
+end = time.monotonic() + float(sys.argv[4])
+while time.monotonic() < end:
+    for lead in (False, True):
+        if os.path.lexists(aside):
+            os.unlink(aside)
+        if lead:
+            os.symlink(target, aside)
+        else:
+            open(aside, "w").write("mine")
+        os.rename(aside, name)
+"""
+
+
+def request_headers() -> dict[str, str]:
+    """What nginx makes of each header of its table."""
+    path = ROOT / "collections/ansible_collections/djdeploy/django/roles/nginx/vars/main.yml"
+    groups = yaml.safe_load(path.read_text())["__nginx_request_headers"]
+    return {name: value for group in groups for name, value in group["headers"].items()}
+
+
+@pytest.fixture(scope="module")
+def uploader(site, web):
+    """The hostile site with its project live, and all that it is after."""
+    own = site("uploader")
+    own.change("mysite/planting.py", PLANTING)
+    own.change("mysite/settings.py", '\nROOT_URLCONF = "mysite.planting"\n', append=True)
+    pushed = own.push()
+    assert pushed.status == 0, pushed.output
+    web.root(FILL)
+    web.request("customer.test", f"/{CANARY}")  # now it stands in the log, too
+    return own
+
+
+@pytest.fixture
+def planted(uploader):
+    """A link laid by the web process of the site."""
+
+    def at(place: str, name: str, target: str) -> None:
+        answer = uploader.get(f"/plant?place={place}&name={quote(name)}&target={quote(target)}")
+        assert (answer.status, answer.text) == (200, "planted")
+
+    return at
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/srv/customer/shared/private/protected.txt"])
+def test_nginx_itself_may_read_what_links_lead_to(uploader, web, path):
+    """Else the tests below would pass though nginx followed each of them."""
+    told = web.root(f"runuser -u www-data -- cat {path}")
+    assert CANARY in told or PASSWD in told
+
+
+@pytest.mark.parametrize(("name", "target", "below"), LINKS)
+def test_link_among_uploads_shows_nothing_of_others(uploader, planted, name, target, below):
+    planted("media", name, target)
+    answer = uploader.get(f"/media/{name}{below}")
+    assert answer.status in (403, 404), answer.text
+    assert CANARY not in answer.text and PASSWD not in answer.text
+
+
+@pytest.mark.parametrize(("name", "target"), [(name, target) for name, target, below in LINKS if not below])
+def test_link_among_protected_files_shows_nothing_of_others(uploader, planted, name, target):
+    planted("private", name, target)
+    answer = uploader.get(f"/hand/{name}")
+    assert answer.status in (403, 404), answer.text
+    assert CANARY not in answer.text and PASSWD not in answer.text
+
+
+def test_the_uploads_themselves_and_links_to_them_are_served(uploader, planted):
+    planted("media", "link.txt", "own.txt")
+    planted("private", "link.txt", "own.txt")
+    for path in ("/media/own.txt", "/media/link.txt", "/hand/own.txt", "/hand/link.txt"):
+        answer = uploader.get(path)
+        assert (answer.status, answer.text) == (200, "of the uploader\n"), path
+    assert uploader.get("/protected/own.txt").status == 404
+
+
+@pytest.mark.parametrize("path", ["/media/.env", "/media/.git/config", "/media/./.env", "/media/%2eenv"])
+def test_names_that_begin_with_a_dot_are_not_served(uploader, path):
+    answer = uploader.get(path)
+    assert answer.status == 404
+    assert "hidden" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("page.html", True),
+        ("PAGE.HTM", True),
+        ("picture.svg", True),
+        ("data.xml", True),
+        ("unknown", True),
+        ("page.xhtml", False),  # the site says so
+        ("picture.png", False),
+        ("report.pdf", False),
+        ("song.mp3", False),
+        ("film.mp4", False),
+        ("notes.txt", False),
+    ],
+)
+def test_upload_that_could_run_in_the_sites_name_is_saved(uploader, name, saved):
+    url = uploader.upload("/upload", name, b"<script>alert(document.cookie)</script>").text
+    answer = uploader.get(url)
+    assert (answer.status, answer.body) == (200, b"<script>alert(document.cookie)</script>"), url
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"] == ("attachment" if saved else None)
+    assert ("sandbox" in (answer.headers["Content-Security-Policy"] or "")) is saved
+
+
+def test_nobody_says_by_a_header_who_they_are(uploader):
+    claimed = {name: "forged" for name, value in request_headers().items() if name not in ("Host", "Connection")}
+    told = uploader.get("/headers", headers={**claimed, "Remote_User": "forged", "X-Own": "passes"}).json()
+    assert {name for name, value in told.items() if "forged" in value} == set()
+    assert told["HTTP_X_OWN"] == "passes"
+    assert told["HTTP_X_FORWARDED_PROTO"] == "http"
+    assert "REMOTE_USER" not in told and "HTTP_REMOTE_USER" not in told
+
+
+@pytest.mark.full
+def test_link_that_is_swapped_while_nginx_looks_shows_nothing_of_others(uploader, web):
+    """A link is judged by its own owner, and nobody can lay one that is the customer's."""
+    place, seconds = "/srv/uploader/shared/media", 20
+    words = ["runuser", "-u", "uploader", "--", "python3", "-", f"{place}/swapped.txt", f"{place}/aside"]
+    words += ["/srv/customer/shared/private/protected.txt", str(seconds)]
+    with subprocess.Popen(web.ssh_words(*words), stdin=subprocess.PIPE, text=True) as swapping:
+        assert swapping.stdin
+        swapping.stdin.write(SWAPPING)
+        swapping.stdin.close()
+        seen = []
+        while swapping.poll() is None:
+            seen.append(uploader.get("/media/swapped.txt"))
+    assert swapping.returncode == 0
+    assert len(seen) >= 200, "the race was run"
+    assert {answer.status for answer in seen} >= {200, 404}, "both were met"
+    assert not [answer for answer in seen if CANARY in answer.text]
+
+
+@pytest.mark.full
+def test_uploads_of_a_release_an_earlier_version_made_are_served_after_site_yml(uploader, web, playbooks):
+    link = web.root("readlink -f /srv/uploader/current").strip() + "/uploads/media"
+    web.root(f"chown -h root:root {link}")
+    assert uploader.get("/media/own.txt").status == 404
+    predicted = playbooks.run("site.yml", check=True)
+    assert link in predicted.output, predicted.output
+    play = playbooks.run("site.yml")
+    assert play.status == 0, play.output
+    assert uploader.get("/media/own.txt").status == 200
+    assert web.root(f"stat -c %U {link}").strip() == "uploader"
+
+
+def test_uploads_a_view_guards_are_not_served_by_nginx_after_the_next_push(uploader):
+    assert uploader.get("/media/own.txt").status == 200
+    uploader.change("mysite/planting.py", "\nurlpatterns = [*guarded, *urlpatterns]\n", append=True)
+    pushed = uploader.push()
+    assert pushed.status == 0, pushed.output
+    said = "uploads: django.views.static.serve answers below /media/, so nginx leaves them to the application"
+    assert said in pushed.output and "media: {served_by: nginx}" in pushed.output, pushed.output
+    answer = uploader.get("/media/own.txt")
+    assert (answer.status, answer.headers["Location"]) == (302, "/accounts/login/?next=/media/own.txt")
+    assert "of the uploader" not in answer.text
