@@ -36,8 +36,10 @@ from . import (
     pythons,
     requirements,
     runner,
+    sandbox,
     servers,
     static_files,
+    uploads,
 )
 from .environment import serialize
 from .errors import EngineError
@@ -161,6 +163,7 @@ def site_target(site: Site, release: Release) -> Target:
         cwd=paths.project,
         env={**site.environment(), **release_environment(site, release)},
         user=site.paths.user,
+        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,))),
     )
 
 
@@ -251,7 +254,13 @@ def build(
             for told in wanted.told:
                 progress.say(told)
             requirements.build_environment(
-                wanted, site.paths, paths.code, python=python.executable, on_line=progress.say
+                wanted,
+                site.paths,
+                paths.code,
+                python=python.executable,
+                on_line=progress.say,
+                boxed=True,
+                memory_max=config.get("build_memory_max"),
             )
         point(paths.environment, os.path.relpath(directory, paths.root))
         packages = requirements.installed_packages(directory)
@@ -308,7 +317,15 @@ def build(
         media_root = describe.facts.get("media_root")
         static_files.refuse_names(static.facts, paths)
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
-        lay_out_public(public_links(describe.facts, paths, site.paths.shared), paths)
+        links = public_links(describe.facts, paths, site.paths.shared)
+        lay_out_public(links, paths)
+        for told in uploads.settle(
+            site.paths,
+            [target for target in links.values() if os.path.isabs(target)],
+            config.get("protected_media", {}).values(),
+            site.paths.release(before).root if before else None,
+        ):
+            progress.say(told)
         processes.lay_out(beside, paths, gid)
         pooler.lay_out(site, beside, paths, gid)
         paths.socket_link.symlink_to(paths.socket)
