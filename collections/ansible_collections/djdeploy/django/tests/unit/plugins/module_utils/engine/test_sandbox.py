@@ -138,7 +138,8 @@ def test_a_site_sees_its_own_part_of_the_host() -> None:
         ("Finished with result: oom-kill\nMain processes terminated with: code=killed, status=9/KILL\n", 1, -9),
         ("Finished with result: core-dump\nMain processes terminated with: code=dumped/status=ABRT\n", 255, -6),
         (
-            "Main processes terminated with: code=killed/status=KILL\nMain processes terminated with: code=exited/status=0",
+            "Main processes terminated with: code=killed/status=KILL\n"
+            "Main processes terminated with: code=exited/status=0",
             0,
             0,
         ),
