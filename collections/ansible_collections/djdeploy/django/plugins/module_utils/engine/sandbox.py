@@ -33,6 +33,8 @@ HIDDEN = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, Path("/run"))
 UNREADABLE = ("/var/lib/postgresql", "/var/lib/mysql", "/var/lib/redis", "/var/backups", "/var/log")
 RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  # where /etc/resolv.conf may point to
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+WORK = "work"  # in the names of units that end with the deployer that asked for them
+BUILD_ENV = ".build.env"
 LATE = 300.0  # seconds after which a command that systemd did not end in time is given up: systemd tells why, we cannot
 
 # Left out: MemoryDenyWriteExecute (cffi, Node's compiler), ProcSubset (/proc/cpuinfo, /proc/meminfo), PrivateUsers
@@ -257,7 +259,7 @@ def run_with(
     :param on_line: gets what the command says, line by line.
     :raises EngineError: when systemd cannot run it at all.
     """
-    place = box.tree.parent / ".build.env"
+    place = box.tree.parent / BUILD_ENV
     write_file(place, serialize(environment), 0o600)
     try:
         asked = words(box, command, directory, place, network=network)
@@ -388,10 +390,11 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
             if on_stderr is not None and not _SAID.match(line):
                 on_stderr(line)
 
-        unit = f"{box.paths.unit_prefix}.run-{secrets.token_hex(6)}.service"
+        bound = bound_unit(Path("/proc/self/cgroup").read_text())
+        kind = WORK if bound else "run"
+        unit = f"{box.paths.unit_prefix}.{kind}-{secrets.token_hex(6)}.service"
         place = RUN_ROOT / f".{unit}.env"
         write_file(place, serialize({**runner.BASE_ENVIRONMENT, **(env or {})}), 0o600)
-        bound = bound_unit(Path("/proc/self/cgroup").read_text())
         asked = site_words(box, argv, unit=unit, cwd=cwd or "/", variables=place, timeout=timeout, bound_to=bound)
         try:
             done = start(
@@ -417,6 +420,24 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
         return runner.Completed(tuple(map(str, argv)), status, done.stdout, said)
 
     return run
+
+
+def end_left(paths: SitePaths, run: runner.Runner = runner.run) -> list[str]:
+    """End what a deployer that was killed left at work, and remove what it had written for it. Needs the site's lock.
+
+    systemd ends it, too (BindsTo=), but does not wait for that before it starts who mends.
+
+    :returns: the units that were to be ended.
+    """
+    notes = sorted(RUN_ROOT.glob(f".{paths.unit_prefix}.{WORK}-*.env"))
+    builds = [*paths.releases.glob(f"*/{BUILD_ENV}"), *paths.environments.glob(BUILD_ENV)]
+    found = [note.name.removeprefix(".").removesuffix(".env") for note in notes]
+    found += [paths.build_unit] if builds else []
+    if found:
+        run(["systemctl", "stop", *found], timeout=LATE)
+    for note in (*notes, *builds):
+        note.unlink(missing_ok=True)
+    return found
 
 
 def manage_words(

@@ -214,6 +214,26 @@ def test_site_runner_that_fails(run_root: Path, said: str, message: str) -> None
         sandbox.site_runner(sandbox.SiteBox(SitePaths("shop")), start=start)(["/x"], timeout=9)
 
 
+def test_what_a_killed_deployer_left_is_ended(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SitePaths, "root", run_root / "shop")
+    (run_root / "shop/releases/1").mkdir(parents=True)
+    (run_root / "shop/venvs").mkdir()
+    asked: list[list[str]] = []
+
+    def run(words: Sequence[str], **_more: Any) -> Completed:
+        asked.append(list(words))
+        return Completed(tuple(words), 0, "", "")
+
+    assert sandbox.end_left(SitePaths("shop"), run) == [] and not asked
+    notes = [run_root / ".djdeploy-shop.work-1.service.env", run_root / "shop/venvs/.build.env"]
+    others = [run_root / ".djdeploy-shop.run-2.service.env", run_root / ".djdeploy-shop-eu.work-3.service.env"]
+    for path in (*notes, *others):
+        path.touch()
+    assert sandbox.end_left(SitePaths("shop"), run)
+    assert asked == [["systemctl", "stop", "djdeploy-shop.work-1.service", "djdeploy-shop.build.service"]]
+    assert [path.exists() for path in (*notes, *others)] == [False, False, True, True]
+
+
 def test_manage_has_a_terminal_of_its_own() -> None:
     paths = SitePaths("shop")
     words = sandbox.manage_words(
