@@ -333,7 +333,7 @@ def site_words(
         f"--uid={box.paths.user}",
         f"--gid={box.paths.user}",
         f"--working-directory={cwd}",
-        *(f"--property={said}" for said in (*site_properties(box), *limits)),
+        *(f"--property={said}" for said in (*site_properties(box), UNSET, *limits)),
         f"--property=EnvironmentFile={variables}",
         "--",
         # systemd would put variables of its own in the place of $NAME.
@@ -341,6 +341,8 @@ def site_words(
     ]
 
 
+#: What systemd tells each process anew (systemd.exec(5)): settings that hold their environment would differ in each run.
+UNSET = "UnsetEnvironment=INVOCATION_ID SYSTEMD_EXEC_PID JOURNAL_STREAM MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE"
 #: systemd-run's own lines, which come by the standard error of the program it runs.
 _SAID = re.compile(
     r"Running as unit: |Finished with result: |Main processes terminated with: |Service runtime: |CPU time consumed: "
