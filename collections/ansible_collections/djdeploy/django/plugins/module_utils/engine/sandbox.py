@@ -341,7 +341,7 @@ def site_words(
     ]
 
 
-#: What systemd tells each process anew (systemd.exec(5)): settings that hold their environment would differ in each run.
+#: What systemd tells each process anew (systemd.exec(5)): settings that hold their environment would never be equal.
 UNSET = "UnsetEnvironment=INVOCATION_ID SYSTEMD_EXEC_PID JOURNAL_STREAM MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE"
 #: systemd-run's own lines, which come by the standard error of the program it runs.
 _SAID = re.compile(

@@ -28,6 +28,7 @@ from .tree import write_file
 
 NGINX_GROUP = "www-data"
 OPEN = 0o2750
+ON_THE_WAY = 0o710  # what lies between `shared` and a directory that is served: nginx goes through
 FOR_OTHERS = 0o007
 LATE = 3600.0  # seconds to walk the directories of all uploads once
 # What the unit may: own and mark directories that a site's user owns. Left out: RestrictSUIDSGID=, which is what it is
@@ -61,10 +62,6 @@ def below(shared: Path, roots: Iterable[str | Path]) -> list[str]:
     """Those of some absolute paths that lie below `shared`, relative to it; never `shared` itself."""
     found = (Path(os.path.normpath(root)) for root in roots)
     return sorted({str(path.relative_to(shared)) for path in found if shared in path.parents})
-
-
-def first_parts(directories: Iterable[str]) -> set[str]:
-    return {Path(directory).parts[0] for directory in directories}
 
 
 # -- looking ---------------------------------------------------------------------------------
@@ -151,14 +148,16 @@ def make(shared: Path, directories: Collection[str], uid: int, group: int) -> No
 
     The site's user owns `shared`: so each step is taken from an open directory, and no link of that user is followed.
     Directories that are not that user's are left alone; of files, nginx's group comes by what they are made in.
+    Those on the way to one can be gone through, not read.
 
     :param group: of nginx.
     :raises OSError: where something else than a directory is in the way.
     """
     for directory in directories:
-        handle = os.open(shared, os.O_RDONLY | os.O_DIRECTORY)
+        handle, here = os.open(shared, os.O_RDONLY | os.O_DIRECTORY), Path()
         try:
             for part in Path(directory).parts:
+                here /= part
                 try:
                     os.mkdir(part, 0o700, dir_fd=handle)
                 except FileExistsError:
@@ -166,8 +165,12 @@ def make(shared: Path, directories: Collection[str], uid: int, group: int) -> No
                 inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
                 os.close(handle)
                 handle = inner
+                before = os.fstat(handle)
                 os.fchown(handle, uid, group)
-                os.fchmod(handle, OPEN)
+                if is_served(here, directories):
+                    os.fchmod(handle, OPEN)
+                elif (before.st_gid, stat.S_IMODE(before.st_mode)) != (group, OPEN):  # served by another name
+                    os.fchmod(handle, ON_THE_WAY)
             for folder, _names, _files, descriptor in os.fwalk(".", dir_fd=handle, follow_symlinks=False):
                 told = os.fstat(descriptor)
                 if folder != "." and told.st_uid == uid:
@@ -177,33 +180,49 @@ def make(shared: Path, directories: Collection[str], uid: int, group: int) -> No
             os.close(handle)
 
 
+def is_served(place: Path, directories: Iterable[str]) -> bool:
+    """Whether a directory is one of some, or in one of them."""
+    return any(place == Path(each) or Path(each) in place.parents for each in directories)
+
+
 def close_rest(shared: Path, served: Collection[str], uid: int) -> list[str]:
     """Take from others what they may do with what lies in `shared` and is not served: a database file above all.
 
-    nginx may enter `shared`, so a file that everybody may read would be one that it may. Of a file with a second name
-    nobody knows what else it is, so it is left.
+    nginx may enter `shared` and what lies on the way to what is served, so a file there that everybody may read would
+    be one that it may. Of a file with a second name nobody knows what else it is, so it is left.
 
-    :param served: names in `shared` that nginx reads.
-    :returns: what was closed.
+    :param served: directories that nginx reads, relative to `shared`.
+    :returns: what was closed, relative to `shared`.
     """
-    closed = []
     handle = os.open(shared, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for name in sorted(set(os.listdir(handle)) - set(served)):
-            try:
-                inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
-            except OSError:
-                continue  # a link, a socket, or gone
-            try:
-                told = os.fstat(inner)
-                is_file = stat.S_ISREG(told.st_mode) and told.st_nlink == 1
-                if told.st_uid == uid and told.st_mode & FOR_OTHERS and (is_file or stat.S_ISDIR(told.st_mode)):
-                    os.fchmod(inner, stat.S_IMODE(told.st_mode) & ~FOR_OTHERS)
-                    closed.append(name)
-            finally:
-                os.close(inner)
+        return _close_in(handle, Path(), served, uid)
     finally:
         os.close(handle)
+
+
+def _close_in(handle: int, here: Path, served: Collection[str], uid: int) -> list[str]:
+    closed = []
+    for name in sorted(os.listdir(handle)):
+        place = here / name
+        if is_served(place, served):
+            continue
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
+        except OSError:
+            continue  # a link, a socket, or gone
+        try:
+            told = os.fstat(inner)
+            if any(place in Path(each).parents for each in served):
+                if stat.S_ISDIR(told.st_mode):
+                    closed += _close_in(inner, place, served, uid)
+                continue
+            is_file = stat.S_ISREG(told.st_mode) and told.st_nlink == 1
+            if told.st_uid == uid and told.st_mode & FOR_OTHERS and (is_file or stat.S_ISDIR(told.st_mode)):
+                os.fchmod(inner, stat.S_IMODE(told.st_mode) & ~FOR_OTHERS)
+                closed.append(str(place))
+        finally:
+            os.close(inner)
     return closed
 
 
@@ -224,7 +243,7 @@ def settle(paths: SitePaths, uploads: Iterable[str], protected: Collection[str],
         told.append(f"warning: {error.message}; what others may not read of it is not served")
     wanted = [*found, *protected]
     served = [*wanted, *below(paths.shared, links_of(live) if live else ())]
-    close_rest(paths.shared, {"media", *first_parts(served)}, pwd.getpwnam(paths.user).pw_uid)
+    close_rest(paths.shared, {"media", *served}, pwd.getpwnam(paths.user).pw_uid)
     return told
 
 

@@ -41,8 +41,10 @@ def test_make(tmp_path: Path) -> None:
     (tmp_path / "media/2024/photo").chmod(0o640)
     for _twice in range(2):
         uploads.make(tmp_path, ["media", "private/pdf"], UID, GID)
-    for name in ("media", "private", "private/pdf"):
-        assert mode(tmp_path / name) == 0o2750
+    assert [mode(tmp_path / name) for name in ("media", "private/pdf", "private")] == [0o2750, 0o2750, 0o710]
+    uploads.make(tmp_path, ["private", "private/pdf"], UID, GID)
+    uploads.make(tmp_path, ["private/pdf"], UID, GID)
+    assert mode(tmp_path / "private") == 0o2750, "served itself"
     assert mode(tmp_path / "media/2024") & 0o2050 == 0o2050
     assert mode(tmp_path / "media/2024/photo") == 0o640
 
@@ -77,6 +79,18 @@ def test_close_rest(tmp_path: Path) -> None:
     assert (mode(tmp_path / "media"), mode(tmp_path / "linked")) == (0o755, 0o644)
     assert uploads.close_rest(tmp_path, {"media"}, UID) == []
     assert uploads.close_rest(tmp_path, (), UID + 1) == [], "what is not the site's is not touched"
+
+
+def test_close_rest_on_the_way(tmp_path: Path) -> None:
+    """Weblate's uploads lie in its data directory, beside its keys."""
+    (tmp_path / "data/media").mkdir(parents=True)
+    for name in ("data/secret", "data/media/photo"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o644)
+    (tmp_path / "data/ssh").mkdir()
+    (tmp_path / "data/ssh").chmod(0o755)
+    assert uploads.close_rest(tmp_path, ["data/media"], UID) == ["data/secret", "data/ssh"]
+    assert mode(tmp_path / "data/media/photo") == 0o644
 
 
 def test_links_of(tmp_path: Path) -> None:
