@@ -35,7 +35,6 @@ from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
 from .releases import current_id, live_release
 from .request import DEPLOY, MOVE, RECOVER, RESTORE, ROLLBACK, Request
-from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
 
@@ -261,17 +260,12 @@ def manage(arguments: argparse.Namespace) -> int:
     target = steps.Target.for_site(site.name)
     release = site.paths.release(current_id(site.name) or "")
     words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ}
-    asked = sandbox.manage_words(
+    return sandbox.manage(
         site.paths,
         [target.python, "-m", "django", *words],
         cwd=target.cwd,
         files=[site.paths.env_file, release.env_file],
-        variables={**BASE_ENVIRONMENT, **terminal},
     )
-    # systemd 256 and newer would colour the terminal and rename its window (run0(1), "ENVIRONMENT").
-    plain = {"SYSTEMD_TINT_BACKGROUND": "0", "SYSTEMD_ADJUST_TERMINAL_TITLE": "0"}
-    os.execvpe(asked[0], asked, {**BASE_ENVIRONMENT, **terminal, **plain})
 
 
 def logs(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ no process of a project is there any more when root goes on with what it wrote.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import signal
@@ -424,6 +425,25 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
     return run
 
 
+def manage(paths: SitePaths, argv: Sequence[str | Path], *, cwd: Path, files: Sequence[Path]) -> int:
+    """Run manage.py for a person at a terminal; returns its exit status.
+
+    :param files: as for `manage_words`.
+    """
+    unit = f"{paths.unit_prefix}.manage-{secrets.token_hex(6)}.service"
+    terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ}
+    given = {**runner.BASE_ENVIRONMENT, **terminal}
+    # systemd 256 and newer would colour the terminal and rename its window (run0(1), "ENVIRONMENT").
+    plain = {"SYSTEMD_TINT_BACKGROUND": "0", "SYSTEMD_ADJUST_TERMINAL_TITLE": "0"}
+    try:
+        return runner.foreground(
+            manage_words(paths, argv, unit=unit, cwd=cwd, files=files, variables=given), {**terminal, **plain}
+        )
+    except KeyboardInterrupt:  # without a terminal of its own it did not hear that
+        runner.run(["systemctl", "stop", unit])
+        return 128 + signal.SIGINT
+
+
 def end_left(paths: SitePaths, run: runner.Runner = runner.run) -> list[str]:
     """End what a deployer that was killed left at work, and remove what it had written for it. Needs the site's lock.
 
@@ -443,7 +463,13 @@ def end_left(paths: SitePaths, run: runner.Runner = runner.run) -> list[str]:
 
 
 def manage_words(
-    paths: SitePaths, argv: Sequence[str | Path], *, cwd: Path, files: Sequence[Path], variables: Mapping[str, str]
+    paths: SitePaths,
+    argv: Sequence[str | Path],
+    *,
+    unit: str,
+    cwd: Path,
+    files: Sequence[Path],
+    variables: Mapping[str, str],
 ) -> list[str]:
     """The words that run manage.py for a person at a terminal.
 
@@ -456,6 +482,7 @@ def manage_words(
     """
     return [
         *("systemd-run", "--pty", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec"),
+        f"--unit={unit}",
         f"--description=manage.py of {paths.site}",
         f"--uid={paths.user}",
         f"--gid={paths.user}",

@@ -237,8 +237,31 @@ def test_what_a_killed_deployer_left_is_ended(run_root: Path, monkeypatch: pytes
 def test_manage_has_a_terminal_of_its_own() -> None:
     paths = SitePaths("shop")
     words = sandbox.manage_words(
-        paths, ["python", "-c", "$x"], cwd=Path("/c"), files=[paths.env_file], variables={"TERM": "xterm"}
+        paths,
+        ["python", "-c", "$x"],
+        unit="u.service",
+        cwd=Path("/c"),
+        files=[paths.env_file],
+        variables={"TERM": "xterm"},
     )
     assert {"--pty", "--pipe", "--uid=shop", "--setenv=TERM=xterm", "--property=UMask=0027"} <= set(words)
     assert "--property=EnvironmentFile=/etc/djdeploy/sites/shop.env" in words
     assert words[-1] == "$$x"
+
+
+def test_manage_that_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def foreground(words: Sequence[str], _env: Any) -> int:
+        asked.append(words)
+        raise KeyboardInterrupt
+
+    def run(words: Sequence[str], **_more: Any) -> Completed:
+        asked.append(words)
+        return Completed(tuple(words), 0, "", "")
+
+    monkeypatch.setattr(sandbox.runner, "foreground", foreground)
+    monkeypatch.setattr(sandbox.runner, "run", run)
+    assert sandbox.manage(SitePaths("shop"), ["python"], cwd=Path("/c"), files=[]) == 130
+    unit = next(word for word in asked[0] if word.startswith("--unit=")).removeprefix("--unit=")
+    assert asked[1] == ["systemctl", "stop", unit]
