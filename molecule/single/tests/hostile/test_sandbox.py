@@ -53,11 +53,11 @@ BOUNDS = {
 MADE = {
     "build": ("sandbox.properties(box, network=True)", 2.6),
     "checks": ("sandbox.site_properties(sandbox.SiteBox(paths))", 1.3),
-    "uploads": ("uploads.PROPERTIES", 2.6),
+    "media_access": ("media_access.PROPERTIES", 2.6),
 }
 WRITTEN = """\
 from pathlib import Path
-from djdeploy_engine import sandbox, uploads
+from djdeploy_engine import media_access, sandbox
 from djdeploy_engine.paths import SitePaths
 paths = SitePaths("fenced")
 box = sandbox.Sandbox("u", paths.build_user, Path("/srv/fenced"), paths.cache, Path("/usr"))
@@ -192,7 +192,7 @@ def test_exposure_of_the_database(fenced, server):
 @pytest.mark.parametrize("kind", MADE)
 def test_exposure_of_what_is_made_for_one_piece_of_work(fenced, server, kind):
     properties, bound = MADE[kind]
-    code = WRITTEN.format(properties=properties, user="root" if kind == "uploads" else "fenced")
+    code = WRITTEN.format(properties=properties, user="root" if kind == "media_access" else "fenced")
     unit = f"/run/systemd/system/djdeploy-figure-{kind}.service"
     server.check_output(f"{ENGINE} %s > {unit} && systemctl daemon-reload", code)
     try:
@@ -209,7 +209,7 @@ def test_a_site_from_before_is_mended_by_the_next_run(treasure, server, playbook
         f"install -d -o treasure -g treasure -m 0755 {shared}/media/old && "
         f"install -o treasure -g treasure -m 0644 /dev/null {shared}/media/old/empty.txt && "
         f"chown treasure:treasure {shared} {shared}/media && chmod 0751 {shared} && chmod 0755 {shared}/media && "
-        f"chmod 0644 {shared}/db.sqlite3 && rm /var/lib/djdeploy/treasure/uploads.json"
+        f"chmod 0644 {shared}/db.sqlite3 && rm /var/lib/djdeploy/treasure/media_access.json"
     )
     predicted = playbooks.run("site.yml", check=True)
     assert re.search(r"/srv/treasure/shared\b", predicted.output), predicted.output

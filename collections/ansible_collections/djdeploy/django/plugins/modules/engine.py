@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         lock,
         locks,
         maintenance,
+        media_access,
         migrations,
         migrations_mysql,
         move,

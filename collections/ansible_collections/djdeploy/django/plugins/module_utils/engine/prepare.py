@@ -22,6 +22,7 @@ from . import (
     config_shown,
     databases_said,
     lists,
+    media_access,
     overlay,
     overlay_data,
     overlay_pooled,
@@ -39,7 +40,6 @@ from . import (
     sandbox,
     servers,
     static_files,
-    uploads,
 )
 from .environment import serialize
 from .errors import EngineError
@@ -319,7 +319,7 @@ def build(
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
         links = public_links(describe.facts, paths, site.paths.shared)
         lay_out_public(links, paths)
-        for told in uploads.settle(
+        for told in media_access.settle(
             site.paths,
             [target for target in links.values() if os.path.isabs(target)],
             config.get("protected_media", {}).values(),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import runner, uploads
+from . import media_access, runner
 from .errors import EngineError
 from .events import Progress
 from .paths import ReleasePaths
@@ -157,10 +157,10 @@ def refuse_public(protected: dict[str, str], media_root: str | None, shared: Pat
 def protect(site: Site) -> None:
     """Make the directories of the site's `protected_media`; done when a release goes live.
 
-    :raises EngineError: as `uploads.open_up`.
+    :raises EngineError: as `media_access.open_up`.
     """
     if directories := site.config.get("protected_media"):
-        uploads.open_up(site.paths, directories.values())
+        media_access.open_up(site.paths, directories.values())
 
 
 # --- kept elsewhere -----------------------------------------------------------------------------------

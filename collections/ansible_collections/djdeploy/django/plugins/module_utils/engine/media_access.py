@@ -103,13 +103,13 @@ def links_of(release: Path) -> list[str]:
 def open_up(paths: SitePaths, directories: Collection[str], run: runner.Runner = runner.run) -> None:
     """Let nginx read directories below `shared`, and what comes into them.
 
-    Each is walked to its end once: `uploads.json` in the site's state knows which have been.
+    Each is walked to its end once: `media_access.json` in the site's state knows which have been.
 
     :param directories: relative to `shared`.
     :raises EngineError: when something else than a directory is in the way.
     """
     uid, group = pwd.getpwnam(paths.user).pw_uid, grp.getgrnam(NGINX_GROUP).gr_gid
-    record = paths.state / "uploads.json"
+    record = paths.state / "media_access.json"
     try:
         known = dict(json.loads(record.read_text()))
     except (OSError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import uploads
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import media_access
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
     ],
 )
 def test_below(roots: list[str], found: list[str]) -> None:
-    assert uploads.below(Path("/srv/shop/shared"), roots) == found
+    assert media_access.below(Path("/srv/shop/shared"), roots) == found
 
 
 def test_make(tmp_path: Path) -> None:
@@ -40,10 +40,10 @@ def test_make(tmp_path: Path) -> None:
     (tmp_path / "media/2024/photo").write_text("")
     (tmp_path / "media/2024/photo").chmod(0o640)
     for _twice in range(2):
-        uploads.make(tmp_path, ["media", "private/pdf"], UID, GID)
+        media_access.make(tmp_path, ["media", "private/pdf"], UID, GID)
     assert [mode(tmp_path / name) for name in ("media", "private/pdf", "private")] == [0o2750, 0o2750, 0o710]
-    uploads.make(tmp_path, ["private", "private/pdf"], UID, GID)
-    uploads.make(tmp_path, ["private/pdf"], UID, GID)
+    media_access.make(tmp_path, ["private", "private/pdf"], UID, GID)
+    media_access.make(tmp_path, ["private/pdf"], UID, GID)
     assert mode(tmp_path / "private") == 0o2750, "served itself"
     assert mode(tmp_path / "media/2024") & 0o2050 == 0o2050
     assert mode(tmp_path / "media/2024/photo") == 0o640
@@ -56,11 +56,11 @@ def test_make_follows_no_link(tmp_path: Path, name: str) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError):
-        uploads.make(tmp_path, [name], UID, GID)
+        media_access.make(tmp_path, [name], UID, GID)
     assert mode(tmp_path / "elsewhere") == 0o700
     (tmp_path / "media").mkdir()
     (tmp_path / "media/link").symlink_to(tmp_path / "elsewhere")
-    uploads.make(tmp_path, ["media"], UID, GID)
+    media_access.make(tmp_path, ["media"], UID, GID)
     assert mode(tmp_path / "elsewhere") == 0o700
 
 
@@ -74,11 +74,11 @@ def test_close_rest(tmp_path: Path) -> None:
     os.link(tmp_path / "linked", tmp_path / "media/linked")
     (tmp_path / "outside").symlink_to(tmp_path / "media/linked")
     os.mkfifo(tmp_path / "fifo", 0o666)
-    assert uploads.close_rest(tmp_path, {"media"}, UID) == ["db.sqlite3", "second", "sessions"]
+    assert media_access.close_rest(tmp_path, {"media"}, UID) == ["db.sqlite3", "second", "sessions"]
     assert (mode(tmp_path / "db.sqlite3"), mode(tmp_path / "sessions")) == (0o640, 0o750)
     assert (mode(tmp_path / "media"), mode(tmp_path / "linked")) == (0o755, 0o644)
-    assert uploads.close_rest(tmp_path, {"media"}, UID) == []
-    assert uploads.close_rest(tmp_path, (), UID + 1) == [], "what is not the site's is not touched"
+    assert media_access.close_rest(tmp_path, {"media"}, UID) == []
+    assert media_access.close_rest(tmp_path, (), UID + 1) == [], "what is not the site's is not touched"
 
 
 def test_close_rest_on_the_way(tmp_path: Path) -> None:
@@ -89,16 +89,16 @@ def test_close_rest_on_the_way(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o644)
     (tmp_path / "data/ssh").mkdir()
     (tmp_path / "data/ssh").chmod(0o755)
-    assert uploads.close_rest(tmp_path, ["data/media"], UID) == ["data/secret", "data/ssh"]
+    assert media_access.close_rest(tmp_path, ["data/media"], UID) == ["data/secret", "data/ssh"]
     assert mode(tmp_path / "data/media/photo") == 0o644
 
 
 def test_links_of(tmp_path: Path) -> None:
-    assert uploads.links_of(tmp_path) == []
+    assert media_access.links_of(tmp_path) == []
     (tmp_path / "uploads/files").mkdir(parents=True)
     (tmp_path / "uploads/media").symlink_to("/srv/shop/shared/media")
     (tmp_path / "uploads/files/all").symlink_to("/srv/shop/shared/all")
-    assert sorted(uploads.links_of(tmp_path)) == ["/srv/shop/shared/all", "/srv/shop/shared/media"]
+    assert sorted(media_access.links_of(tmp_path)) == ["/srv/shop/shared/all", "/srv/shop/shared/media"]
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SitePaths:
         place.mkdir()
         monkeypatch.setattr(SitePaths, name, place)
     account = type("Account", (), {"pw_uid": UID})
-    monkeypatch.setattr(uploads.pwd, "getpwnam", lambda _name: account)
-    monkeypatch.setattr(uploads.grp, "getgrnam", lambda _name: type("Group", (), {"gr_gid": GID}))
+    monkeypatch.setattr(media_access.pwd, "getpwnam", lambda _name: account)
+    monkeypatch.setattr(media_access.grp, "getgrnam", lambda _name: type("Group", (), {"gr_gid": GID}))
     return SitePaths("shop")
 
 
@@ -119,17 +119,17 @@ def test_open_up_walks_each_directory_once(shop: SitePaths) -> None:
         place = words.index("--")
         asked.append(list(words[place + 5 :]))
         assert not any("SUIDSGID" in word for word in words)
-        uploads.make(Path(asked[-1][0]), asked[-1][3:], UID, GID)
+        media_access.make(Path(asked[-1][0]), asked[-1][3:], UID, GID)
         return Completed((), 0, "", "")
 
     for _twice in range(2):
-        uploads.open_up(shop, ["media", "private"], run)
+        media_access.open_up(shop, ["media", "private"], run)
     assert [words[3:] for words in asked] == [["media", "private"]]
     (shop.shared / "media").rmdir()
     (shop.shared / "media").mkdir()
-    uploads.open_up(shop, ["media", "private"], run)
+    media_access.open_up(shop, ["media", "private"], run)
     assert asked[-1][3:] == ["media"], "another directory of that name"
-    assert set(json.loads((shop.state / "uploads.json").read_text())) == {"media", "private"}
+    assert set(json.loads((shop.state / "media_access.json").read_text())) == {"media", "private"}
 
 
 def test_open_up_tells_what_is_in_the_way(shop: SitePaths) -> None:
@@ -137,7 +137,7 @@ def test_open_up_tells_what_is_in_the_way(shop: SitePaths) -> None:
         return Completed((), 1, "", "media: Not a directory")
 
     with pytest.raises(EngineError, match="cannot be opened to nginx: media below"):
-        uploads.open_up(shop, ["media"], run)
+        media_access.open_up(shop, ["media"], run)
 
 
 def test_settle_leaves_uploads_behind_a_link_and_tells(shop: SitePaths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,8 +145,8 @@ def test_settle_leaves_uploads_behind_a_link_and_tells(shop: SitePaths, monkeypa
         if directories:
             raise EngineError("the uploads cannot be opened")
 
-    monkeypatch.setattr(uploads, "open_up", open_up)
+    monkeypatch.setattr(media_access, "open_up", open_up)
     (shop.shared / "files").mkdir(mode=0o755)
-    told = uploads.settle(shop, [str(shop.shared / "files")], [], None)
+    told = media_access.settle(shop, [str(shop.shared / "files")], [], None)
     assert len(told) == 1 and told[0].startswith("warning: the uploads cannot be opened")
     assert mode(shop.shared / "files") == 0o755
