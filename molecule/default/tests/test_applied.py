@@ -136,7 +136,8 @@ def test_build_user_sees_no_secret(server):
     [
         ("/etc/djdeploy/sites/notes.env", "root", "root", 0o600),
         ("/etc/djdeploy/sites/notes.json", "root", "root", 0o640),
-        ("/srv/notes/shared", "notes", "notes", 0o751),
+        ("/srv/notes/shared", "notes", "www-data", 0o710),
+        ("/srv/notes/shared/media", "notes", "www-data", 0o2750),
         ("/srv/notes/repo.git", "git", "git", 0o700),
         ("/run/djdeploy/deployer.sock", "root", "git", 0o660),
     ],

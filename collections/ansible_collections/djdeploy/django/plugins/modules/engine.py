@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         lock,
         locks,
         maintenance,
+        media_access,
         migrations,
         migrations_mysql,
         move,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -51,16 +52,17 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
             command.storage.get_modified_time = unknown_age
     clear = bool(request.get("clear"))
     deleted = sorted(stored_files(command.storage)) if clear else []
-    call_command(
-        command,
-        interactive=False,
-        dry_run=predict,
-        clear=clear,
-        link=bool(request.get("link")),
-        ignore_patterns=list(request.get("ignore") or []),
-        verbosity=0,
-    )
-    brought = lay_beneath(command.storage) if request.get("local_only") and not predict else []
+    with read_by_nginx():
+        call_command(
+            command,
+            interactive=False,
+            dry_run=predict,
+            clear=clear,
+            link=bool(request.get("link")),
+            ignore_patterns=list(request.get("ignore") or []),
+            verbosity=0,
+        )
+        brought = lay_beneath(command.storage) if request.get("local_only") and not predict else []
     copied = sorted(command.copied_files + command.symlinked_files)
     if predict and clear:  # a dry run compares with files that would be gone by then
         copied = sorted({*copied, *command.unmodified_files})
@@ -79,6 +81,16 @@ def collectstatic(request: Request, predict: bool) -> Outcome:
         post_processed=processed,
         **({"brought": len(brought)} if brought else {}),
     )
+
+
+@contextmanager
+def read_by_nginx() -> Iterator[None]:
+    """Static files are for everybody, whatever the umask of the unit keeps for the site."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def lay_beneath(storage: Any) -> list[str]:
@@ -169,7 +181,8 @@ def compress(request: Request, predict: bool) -> Outcome:
     if predict:
         return outcome(True, compressed=0)
     try:
-        call_command("compress", verbosity=0)
+        with read_by_nginx():
+            call_command("compress", verbosity=0)
     except CommandError as error:
         if str(error).startswith(("No 'compress' template tags", "No templates found")):
             return outcome(False, compressed=0, reason=str(error).splitlines()[0])

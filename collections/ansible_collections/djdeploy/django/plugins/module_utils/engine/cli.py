@@ -23,6 +23,7 @@ from . import (
     process_units,
     recovery,
     rotation,
+    sandbox,
     schedules,
     snapshots,
     steps,
@@ -34,7 +35,6 @@ from .events import Event, Progress, rendered, rendered_result
 from .push import ALLOWABLE, DECLARABLE, push_options
 from .releases import current_id, live_release
 from .request import DEPLOY, MOVE, RECOVER, RESTORE, ROLLBACK, Request
-from .runner import BASE_ENVIRONMENT
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
 
@@ -254,20 +254,18 @@ def restore(arguments: argparse.Namespace) -> int:
 
 
 def manage(arguments: argparse.Namespace) -> int:
-    """Become the site's user in the site's environment, and be manage.py from there on."""
+    """Be manage.py, as the site's user in the site's environment, in a unit and at a terminal of its own."""
     need_root()
     site = load_site(arguments.site)
     target = steps.Target.for_site(site.name)
-    account = pwd.getpwnam(site.paths.user)
+    release = site.paths.release(current_id(site.name) or "")
     words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ}
-    os.chdir(target.cwd)
-    os.initgroups(account.pw_name, account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
-    os.umask(0o022)
-    environment = {**BASE_ENVIRONMENT, **terminal, **target.env}
-    os.execve(target.python, [str(target.python), "-m", "django", *words], environment)
+    return sandbox.manage(
+        site.paths,
+        [target.python, "-m", "django", *words],
+        cwd=target.cwd,
+        files=[site.paths.env_file, release.env_file],
+    )
 
 
 def logs(arguments: argparse.Namespace) -> int:

@@ -70,6 +70,7 @@ def site_lock(
     :raises EngineError: when it could not be had in time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)  # nginx goes through to the sockets of releases, whatever our umask
     with open(path, "a+") as file:
         began, told = time.monotonic(), False
         while True:

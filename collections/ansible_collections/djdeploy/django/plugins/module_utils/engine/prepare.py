@@ -22,6 +22,7 @@ from . import (
     config_shown,
     databases_said,
     lists,
+    media_access,
     overlay,
     overlay_data,
     overlay_pooled,
@@ -36,6 +37,7 @@ from . import (
     pythons,
     requirements,
     runner,
+    sandbox,
     servers,
     static_files,
     uploads,
@@ -170,6 +172,7 @@ def site_target(site: Site, release: Release) -> Target:
         cwd=paths.project,
         env={**site.environment(), **release_environment(site, release)},
         user=site.paths.user,
+        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,))),
     )
 
 
@@ -260,7 +263,13 @@ def build(
             for told in wanted.told:
                 progress.say(told)
             requirements.build_environment(
-                wanted, site.paths, paths.code, python=python.executable, on_line=progress.say
+                wanted,
+                site.paths,
+                paths.code,
+                python=python.executable,
+                on_line=progress.say,
+                boxed=True,
+                memory_max=config.get("build_memory_max"),
             )
         point(paths.environment, os.path.relpath(directory, paths.root))
         packages = requirements.installed_packages(directory)
@@ -323,7 +332,14 @@ def build(
         media = uploads.served((config.get("media") or {}).get("served_by"), results["uploads"].facts)
         links = public_links(describe.facts, paths, site.paths.shared, media.by)
         lay_out_public(links, paths, owner.pw_uid, owner.pw_gid)
-        for told in (*media.told, *uploads.foreign_roots(links.values(), owner.pw_uid, site.paths.user)):
+        opened = media_access.settle(
+            site.paths,
+            [target for target in links.values() if os.path.isabs(target)],
+            config.get("protected_media", {}).values(),
+            site.paths.release(before).root if before else None,
+        )
+        foreign = uploads.foreign_roots(links.values(), owner.pw_uid, site.paths.user)
+        for told in (*media.told, *opened, *foreign):
             progress.say(told)
         processes.lay_out(beside, paths, gid)
         pooler.lay_out(site, beside, paths, gid)

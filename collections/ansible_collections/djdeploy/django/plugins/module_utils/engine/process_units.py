@@ -463,10 +463,11 @@ def release_jobs(site: Site) -> None:
 
 
 def run_release_command(
-    release: Release, target: Target, progress: Progress, run: runner.Runner = runner.run
+    release: Release, target: Target, progress: Progress, run: runner.Runner | None = None
 ) -> Release:
     """Run what the Procfile says under `release`, once for each release, as the site's user in its environment.
 
+    :param run: starts it; None: as the target says.
     :returns: the release as recorded.
     :raises EngineError: when it fails, with its last lines.
     """
@@ -474,7 +475,7 @@ def run_release_command(
         return release
     with progress.phase("release") as note:
         environment = {**target.env, "PATH": f"{target.python.parent}:{runner.BASE_ENVIRONMENT['PATH']}"}
-        done = run(
+        done = (run or target.start or runner.run)(
             ["/bin/sh", "-c", release.release_command],
             user=target.user,
             env=environment,

@@ -452,6 +452,7 @@ def _present(offer: Offer, run: Runner, *, must: bool = True) -> Offer:
 def _lay_out() -> None:
     """Where uv puts Pythons, which everybody may read; its locks it lets everybody hold, and so keep us waiting."""
     PYTHONS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    PYTHONS.chmod(0o755)  # whatever the umask
     cache, lock = PYTHONS / ".cache", PYTHONS / ".lock"
     cache.mkdir(exist_ok=True)
     cache.chmod(0o700)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, move, process_units, queue, requirements, snapshots, units
+from . import database, move, process_units, queue, requirements, sandbox, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -52,6 +52,7 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
             f"{site.paths.current} points at {live}, which does not exist",
             f"rm {site.paths.current} && {serve_again(site.name)}",
         )
+    sandbox.end_left(site.paths)
     for path in sorted(site.paths.releases.iterdir()):
         if path.name.endswith(GONE):
             remove_tree(path)

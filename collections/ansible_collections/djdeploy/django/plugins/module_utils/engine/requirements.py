@@ -17,6 +17,7 @@ import json
 import os
 import posixpath
 import re
+import shlex
 import shutil
 import stat
 import tomllib
@@ -25,13 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import databases_said, lists, locks
+from . import databases_said, lists, locks, sandbox
 from .environment import parse, without_passwords
 from .errors import EngineError
 from .lists import Requirements
 from .paths import UV, SitePaths
 from .project import Tree
-from .runner import Runner, run, user_arguments
+from .runner import BASE_ENVIRONMENT, Runner, run, user_arguments
 
 #: Raise it when the way an environment is laid out or built changes: all are then built anew.
 LAYOUT = 1
@@ -920,6 +921,8 @@ def build_environment(
     run: Runner = run,
     on_line: Callable[[str], None] = lambda line: None,
     uv: Path | None = UV,
+    boxed: bool = False,
+    memory_max: str | None = None,
 ) -> Path:
     """Make the environment of a plan unless it is there, and return its path.
 
@@ -930,6 +933,8 @@ def build_environment(
     :param code_dir: the tree on disk, for what requirements name by path.
     :param python: the interpreter's path.
     :param on_line: gets what uv says, line by line.
+    :param boxed: install in a sandbox: what packages run while they are built sees nothing else, and ends with it.
+    :param memory_max: of the sandbox, as `sandbox.Sandbox.memory_max`.
     :raises EngineError: when a package cannot be installed; nothing usable is left behind then.
     """
     venv = paths.environments / plan.fingerprint
@@ -944,9 +949,14 @@ def build_environment(
     try:
         _write_inputs(plan, inputs, code_dir, uid, gid)
         venv.mkdir(mode=0o755, parents=True)
+        venv.chmod(0o755)  # whatever the umask
         os.chown(venv, uid, gid)
         environment = {**uv_environment(paths, venv), **build_variables(paths)}
-        for command in plan.commands(python, venv, inputs, uv):
+        commands = plan.commands(python, venv, inputs, uv)
+        if boxed:
+            _install_boxed(plan, paths, commands, inputs, venv, environment, on_line, memory_max, run)
+            commands = []
+        for command in commands:
             completed = run(
                 command,
                 user=build_user,
@@ -967,6 +977,55 @@ def build_environment(
     finally:
         _remove(inputs)
     return venv
+
+
+def _install_boxed(
+    plan: EnvironmentPlan,
+    paths: SitePaths,
+    commands: Iterable[Sequence[str]],
+    inputs: Path,
+    venv: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    memory_max: str | None,
+    run: Runner,
+) -> None:
+    """Carry out the commands in one unit: nothing of them runs any more when it has ended.
+
+    :raises EngineError: for the first that fails.
+    """
+    box = sandbox.Sandbox(
+        unit=paths.build_unit,
+        user=paths.build_user,
+        tree=inputs,
+        cache=paths.cache,
+        environment=venv,
+        writes=(venv,),
+        memory_max=memory_max or sandbox.Sandbox.memory_max,
+        timeout=int(BUILD_TIMEOUT),
+        bound_to=sandbox.bound_unit(Path("/proc/self/cgroup").read_text()),
+    )
+    ended = sandbox.run_with(
+        box,
+        "\n".join(map(shlex.join, commands)),
+        plan.requirements.base,
+        {**BASE_ENVIRONMENT, **environment},
+        network=True,
+        start=run,
+        on_line=lambda line: on_line(without_passwords(line)),
+    )
+    if ended.result == "timeout":
+        raise EngineError(
+            f"installing the packages did not end within {BUILD_TIMEOUT:g} s", detail=without_passwords(ended.output)
+        )
+    if ended.result == "oom-kill":
+        raise EngineError(
+            f"installing the packages had no memory left (limit {box.memory_max})",
+            "raise build_memory_max, or give the host memory or swap",
+            without_passwords(ended.output),
+        )
+    if ended.status:
+        raise explain_failure(without_passwords(ended.output), plan, debian_packages())
 
 
 def installed_packages(venv: Path) -> dict[str, str]:

@@ -167,6 +167,15 @@ def run(
     return Completed(words, process.returncode, "".join(collected["stdout"]), "".join(collected["stderr"]))
 
 
+def foreground(argv: Sequence[str | Path], env: Mapping[str, str]) -> int:
+    """Run a program with our own terminal and files, for a person who waits; returns its exit status.
+
+    :param env: as for `run`.
+    :raises KeyboardInterrupt: when the person does not wait any longer.
+    """
+    return subprocess.call([str(word) for word in argv], env={**BASE_ENVIRONMENT, **env})
+
+
 def feed(stream: IO[str], text: str) -> None:
     try:
         with stream:

@@ -1,36 +1,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A command of a project that is run while its release is built: what it may reach, and for how long.
+"""What runs a project's code while a release is made and put live: what it may reach, and for how long.
 
 systemd's first process makes the sandbox (systemd-run(1), systemd.exec(5)), so the deployer needs no right of its own
-for that. What is not named is not there: of /srv, /etc/djdeploy, /var/lib, /var/cache and /run a command sees its own
-tree, its virtualenv and its cache.
+for that. There are two of them:
+
+- `Sandbox`, of the build user: packages are installed in it, and build commands run. What is not named is not there:
+  of /srv, /etc/djdeploy, /var/lib, /var/cache and /run it sees its own tree, its virtualenv and its cache.
+- `SiteBox`, of the site's user: checks, migrations, the release command, manage.py. It is what the units of a release
+  are, with the same directories.
+
+Either is a unit of its own, and systemd kills what is left in it before it says that it has ended (systemd.kill(5)):
+no process of a project is there any more when root goes on with what it wrote.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import secrets
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import runner
 from .environment import serialize
 from .errors import EngineError
-from .paths import CACHE_ROOT, CONFIG_ROOT, PYTHONS, SITES_ROOT, STATE_ROOT
+from .paths import CACHE_ROOT, CONFIG_ROOT, DEPLOYER_UNIT, PYTHONS, RUN_ROOT, SITES_ROOT, STATE_ROOT, SitePaths
 from .tree import write_file
 
+OURS = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, RUN_ROOT)  # of which a site sees what is its own
 HIDDEN = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, Path("/run"))
 UNREADABLE = ("/var/lib/postgresql", "/var/lib/mysql", "/var/lib/redis", "/var/backups", "/var/log")
 RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  # where /etc/resolv.conf may point to
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+WORK = "work"  # in the names of units that end with the deployer that asked for them
+BUILD_ENV = ".build.env"
 LATE = 300.0  # seconds after which a command that systemd did not end in time is given up: systemd tells why, we cannot
 
-FIXED = (
+# Left out: MemoryDenyWriteExecute (cffi, Node's compiler), ProcSubset (/proc/cpuinfo, /proc/meminfo), PrivateUsers
+# (hosts without user namespaces), RemoveIPC (what else runs as the same user), AF_NETLINK denied (names are looked up).
+CONFINED = (
     "NoNewPrivileges=yes",
-    "PrivateTmp=yes",
     "PrivateDevices=yes",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
+    "PrivateMounts=yes",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
     "ProtectHostname=yes",
@@ -46,11 +59,21 @@ FIXED = (
     "CapabilityBoundingSet=",
     "SystemCallArchitectures=native",
     "SystemCallFilter=@system-service",
-    "SystemCallFilter=~@privileged",
+    "SystemCallFilter=~@privileged @resources",
     "SystemCallErrorNumber=EPERM",
-    "UMask=0022",
     "LimitCORE=0",
+    # The program has ended, or its time has: what still runs had its chance.
+    "KillMode=control-group",
+    "KillSignal=SIGKILL",
     "TimeoutStopSec=5",
+)
+FIXED = (
+    *CONFINED,
+    "PrivateTmp=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    # What it makes is for the site's user to read; the directories it lies in are closed to others.
+    "UMask=0022",
     # Visitors come first: for the processors, and when memory runs out.
     "CPUWeight=20",
     "IOWeight=20",
@@ -67,6 +90,7 @@ class Sandbox:
     :param tree: the code of the release, which the commands may change.
     :param cache: directory of the site that outlives a release, theirs to write.
     :param environment: the virtualenv, theirs to read.
+    :param writes: what else is theirs to write: the virtualenv, while it is filled.
     :param empty: files in the tree that hold secrets; commands find nothing in their place.
     :param memory_max: as systemd's MemoryMax=.
     :param timeout: seconds for each command.
@@ -78,6 +102,7 @@ class Sandbox:
     tree: Path
     cache: Path
     environment: Path
+    writes: tuple[Path, ...] = ()
     empty: tuple[Path, ...] = ()
     memory_max: str = "75%"
     timeout: int = 900
@@ -104,15 +129,17 @@ def properties(box: Sandbox, *, network: bool) -> list[str]:
     Without network there is no way out by unix sockets either: /run is empty, and names that are no files belong to
     the network (unix(7), "abstract").
     """
-    reads = [f"-{path}" for path in (box.environment, PYTHONS, *(RESOLVERS if network else ()))]
+    written = " ".join(map(str, (box.tree, box.cache, *box.writes)))
+    environment = () if box.environment in box.writes else (box.environment,)
+    reads = [f"-{path}" for path in (*environment, PYTHONS, *(RESOLVERS if network else ()))]
     return [
         *FIXED,
         *([] if network else ["PrivateNetwork=yes"]),
         *(f"TemporaryFileSystem={path}:ro" for path in HIDDEN),
         "InaccessiblePaths=" + " ".join(f"-{path}" for path in UNREADABLE),
-        f"BindPaths={box.tree} {box.cache}",
+        f"BindPaths={written}",
         "BindReadOnlyPaths=" + " ".join([*reads, *(f"-/dev/null:{path}" for path in box.empty)]),
-        f"ReadWritePaths={box.tree} {box.cache}",
+        f"ReadWritePaths={written}",
         f"MemoryMax={box.memory_max}",
         f"RuntimeMaxSec={box.timeout}",
         *([f"BindsTo={box.bound_to}", f"After={box.bound_to}"] if box.bound_to else []),
@@ -215,10 +242,29 @@ def run(
     :param said: variables of the site, with secrets if the command may have them: they go by a file of root's.
     :raises EngineError: when systemd cannot run it at all.
     """
-    place = box.tree.parent / ".build.env"
-    write_file(place, serialize(variables(box, said)), 0o600)
+    return run_with(box, command, directory, variables(box, said), network=network, start=start)
+
+
+def run_with(
+    box: Sandbox,
+    command: str,
+    directory: str,
+    environment: Mapping[str, str],
+    *,
+    network: bool,
+    start: runner.Runner = runner.run,
+    on_line: Callable[[str], None] | None = None,
+) -> Ended:
+    """As `run`, in exactly this environment.
+
+    :param on_line: gets what the command says, line by line.
+    :raises EngineError: when systemd cannot run it at all.
+    """
+    place = box.tree.parent / BUILD_ENV
+    write_file(place, serialize(environment), 0o600)
     try:
-        done = start(words(box, command, directory, place, network=network), timeout=box.timeout + LATE)
+        asked = words(box, command, directory, place, network=network)
+        done = start(asked, timeout=box.timeout + LATE, on_stdout=on_line)
     finally:
         place.unlink(missing_ok=True)
     result = parse_result(done.stderr)
@@ -229,3 +275,221 @@ def run(
             done.stderr,
         )
     return Ended(done.returncode, done.stdout, result or "success")
+
+
+# -- as the site's user ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SiteBox:
+    """Where work of a site runs that is no unit of a release: checks, migrations, its release command.
+
+    :param paths: the site's.
+    :param writes: what it may write besides `shared`: where static files are collected. What is not there is left out.
+    """
+
+    paths: SitePaths
+    writes: tuple[Path, ...] = ()
+
+
+def site_view(box: SiteBox) -> list[str]:
+    """What of the host it sees, as systemd's properties: of all sites its own, as the units of a release do."""
+    written = " ".join([str(box.paths.shared), *(f"-{path}" for path in box.writes)])
+    reads = (PYTHONS, CONFIG_ROOT / "database-ca", box.paths.secret_files)
+    return [
+        "TemporaryFileSystem=" + " ".join(f"{path}:ro" for path in OURS),
+        " ".join([f"BindReadOnlyPaths={box.paths.root}", *(f"-{path}" for path in reads)]),
+        f"BindPaths={written}",
+        f"ReadWritePaths={written}",
+        "UMask=0027",
+    ]
+
+
+def site_properties(box: SiteBox) -> list[str]:
+    """What such work is allowed: what the processes of a release are."""
+    return [*CONFINED, "PrivateTmp=yes", "ProtectSystem=strict", "ProtectHome=yes", *site_view(box)]
+
+
+def site_words(
+    box: SiteBox,
+    argv: Sequence[str | Path],
+    *,
+    unit: str,
+    cwd: str | Path,
+    variables: Path,
+    timeout: float | None,
+    bound_to: str,
+) -> list[str]:
+    """The words that run a program as the site's user.
+
+    :param timeout: seconds; None: none.
+    :param bound_to: as `Sandbox.bound_to`.
+    """
+    limits = [f"RuntimeMaxSec={timeout:g}"] if timeout else []
+    limits += [f"BindsTo={bound_to}", f"After={bound_to}"] if bound_to else []
+    return [
+        *("systemd-run", "--pipe", "--wait", "--collect", "--service-type=exec"),
+        f"--unit={unit}",
+        f"--description=Work of {box.paths.site}",
+        f"--uid={box.paths.user}",
+        f"--gid={box.paths.user}",
+        f"--working-directory={cwd}",
+        *(f"--property={said}" for said in (*site_properties(box), UNSET, *limits)),
+        f"--property=EnvironmentFile={variables}",
+        "--",
+        # systemd would put variables of its own in the place of $NAME.
+        *(str(word).replace("$", "$$") for word in argv),
+    ]
+
+
+#: What systemd tells each process anew (systemd.exec(5)): settings that hold their environment would never be equal.
+UNSET = "UnsetEnvironment=INVOCATION_ID SYSTEMD_EXEC_PID JOURNAL_STREAM MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE"
+#: systemd-run's own lines, which come by the standard error of the program it runs.
+_SAID = re.compile(
+    r"Running as unit: |Finished with result: |Main processes terminated with: |Service runtime: |CPU time consumed: "
+    r"|Memory (?:swap )?peak: |IP traffic |IO bytes "
+)
+
+
+def parse_status(returncode: int, said: str) -> int:
+    """The status of a program as its parent would have it, a signal as a negative number.
+
+    :param said: what systemd-run says beside it: "code=killed/status=KILL", since systemd 254 with a comma.
+    """
+    found = re.findall(r"^Main processes terminated with: code=(\w+)[/,] ?status=(?:\d+/)?(\w+)", said, re.MULTILINE)
+    if not found or found[-1][0] not in ("killed", "dumped"):
+        return returncode
+    name = found[-1][1]
+    try:
+        return -(int(name) if name.isdecimal() else signal.Signals[f"SIG{name}"])
+    except KeyError:
+        return returncode
+
+
+def bound_unit(cgroup: str) -> str:
+    """The deployer that asks, for what is to end with it. No other unit: one that is being started is waited for."""
+    unit = own_unit(cgroup)
+    return unit if unit.startswith(f"{DEPLOYER_UNIT}@") else ""
+
+
+def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Runner:
+    """A `Runner` whose programs run in units of the site, always as its user.
+
+    :raises EngineError: (the runner) when systemd cannot run it, or it runs out of time.
+    """
+
+    def run(
+        argv: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        stdin: str | None = None,
+        timeout: float | None = None,
+        on_stdout: Callable[[str], None] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> runner.Completed:
+        def hear(line: str) -> None:
+            if on_stderr is not None and not _SAID.match(line):
+                on_stderr(line)
+
+        bound = bound_unit(Path("/proc/self/cgroup").read_text())
+        kind = WORK if bound else "run"
+        unit = f"{box.paths.unit_prefix}.{kind}-{secrets.token_hex(6)}.service"
+        place = RUN_ROOT / f".{unit}.env"
+        write_file(place, serialize({**runner.BASE_ENVIRONMENT, **(env or {})}), 0o600)
+        asked = site_words(box, argv, unit=unit, cwd=cwd or "/", variables=place, timeout=timeout, bound_to=bound)
+        try:
+            done = start(
+                asked,
+                stdin=stdin,
+                timeout=timeout + LATE if timeout else None,
+                on_stdout=on_stdout,
+                on_stderr=hear,
+            )
+        finally:
+            place.unlink(missing_ok=True)
+        result = parse_result(done.stderr)
+        said = "".join(line for line in done.stderr.splitlines(keepends=True) if not _SAID.match(line))
+        if done.returncode and not result:
+            raise EngineError(
+                f"systemd could not run {argv[0]} as {box.paths.user}",
+                "see the detail; it needs the Debian package dbus, which site.yml installs",
+                done.stderr,
+            )
+        if result == "timeout":
+            raise EngineError(f"{argv[0]} did not end within {timeout:g} s and was killed", detail=said)
+        status = parse_status(done.returncode, done.stderr)
+        return runner.Completed(tuple(map(str, argv)), status, done.stdout, said)
+
+    return run
+
+
+def manage(paths: SitePaths, argv: Sequence[str | Path], *, cwd: Path, files: Sequence[Path]) -> int:
+    """Run manage.py for a person at a terminal; returns its exit status.
+
+    :param files: as for `manage_words`.
+    """
+    unit = f"{paths.unit_prefix}.manage-{secrets.token_hex(6)}.service"
+    terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ}
+    given = {**runner.BASE_ENVIRONMENT, **terminal}
+    # systemd 256 and newer would colour the terminal and rename its window (run0(1), "ENVIRONMENT").
+    plain = {"SYSTEMD_TINT_BACKGROUND": "0", "SYSTEMD_ADJUST_TERMINAL_TITLE": "0"}
+    try:
+        return runner.foreground(
+            manage_words(paths, argv, unit=unit, cwd=cwd, files=files, variables=given), {**terminal, **plain}
+        )
+    except KeyboardInterrupt:  # without a terminal of its own it did not hear that
+        runner.run(["systemctl", "stop", unit])
+        return 128 + signal.SIGINT
+
+
+def end_left(paths: SitePaths, run: runner.Runner = runner.run) -> list[str]:
+    """End what a deployer that was killed left at work, and remove what it had written for it. Needs the site's lock.
+
+    systemd ends it, too (BindsTo=), but does not wait for that before it starts who mends.
+
+    :returns: the units that were to be ended.
+    """
+    notes = sorted(RUN_ROOT.glob(f".{paths.unit_prefix}.{WORK}-*.env"))
+    builds = [*paths.releases.glob(f"*/{BUILD_ENV}"), *paths.environments.glob(BUILD_ENV)]
+    found = [note.name.removeprefix(".").removesuffix(".env") for note in notes]
+    found += [paths.build_unit] if builds else []
+    if found:
+        run(["systemctl", "stop", *found], timeout=LATE)
+    for note in (*notes, *builds):
+        note.unlink(missing_ok=True)
+    return found
+
+
+def manage_words(
+    paths: SitePaths,
+    argv: Sequence[str | Path],
+    *,
+    unit: str,
+    cwd: Path,
+    files: Sequence[Path],
+    variables: Mapping[str, str],
+) -> list[str]:
+    """The words that run manage.py for a person at a terminal.
+
+    systemd-run gives it a terminal of its own when it has one itself, and else its files (systemd-run(1), "--pty"): so
+    nothing can be typed into root's (ioctl_tty(2), TIOCSTI). /tmp and what may be written are as for any program of the
+    site's user, for `dumpdata -o` and `loaddata`.
+
+    :param files: EnvironmentFile= of the site and its release, the last wins; they hold the secrets.
+    :param variables: what else its environment has; everybody may read it.
+    """
+    return [
+        *("systemd-run", "--pty", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec"),
+        f"--unit={unit}",
+        f"--description=manage.py of {paths.site}",
+        f"--uid={paths.user}",
+        f"--gid={paths.user}",
+        f"--working-directory={cwd}",
+        *(f"--setenv={name}={value}" for name, value in variables.items()),
+        *(f"--property={said}" for said in (*CONFINED, "ProtectSystem=full", *site_view(SiteBox(paths)))),
+        *(f"--property=EnvironmentFile={path}" for path in files),
+        "--",
+        *(str(word).replace("$", "$$") for word in argv),
+    ]

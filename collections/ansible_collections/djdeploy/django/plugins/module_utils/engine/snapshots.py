@@ -44,7 +44,8 @@ GRANT USAGE ON SCHEMA public TO PUBLIC;
 """
 
 # SQLite's backup gives a whole copy while others write (sqlite.org, Online Backup API). The copy is
-# written to standard output, so that nothing has to be writable for the site's user.
+# written to standard output, so that nothing has to be writable for the site's user. Both programs run without `site`
+# (-S), which would run what the project's packages say in their .pth files.
 COPY_SQLITE = """\
 import os, shutil, sqlite3, sys, tempfile
 with tempfile.TemporaryDirectory() as folder:
@@ -285,7 +286,7 @@ def dump_words(facts: dict[str, Any], target: Target) -> list[str | Path]:
     if facts["vendor"] == MYSQL:
         return snapshots_mysql.dump_words(facts["mysql"])
     if facts["vendor"] == SQLITE:
-        return [target.python, "-I", "-c", COPY_SQLITE, facts["file"]]
+        return [target.python, "-I", "-S", "-c", COPY_SQLITE, facts["file"]]
     return ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
 
 
@@ -370,7 +371,7 @@ def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress)
         )
     with progress.phase("restore") as note, open(file_of(site, snapshot), "rb") as file:
         if snapshot.kind == SQLITE:
-            words: list[str | Path] = [target.python, "-I", "-c", PUT_SQLITE, facts["file"]]
+            words: list[str | Path] = [target.python, "-I", "-S", "-c", PUT_SQLITE, facts["file"]]
             runner.load(words, file, user=target.user, env={}, timeout=LONGEST)
         elif snapshot.kind == MYSQL:
             snapshots_mysql.put_back(facts["mysql"], file_of(site, snapshot), user=target.user, timeout=LONGEST)

@@ -12,13 +12,13 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import runner
+from . import media_access, runner
 from .errors import EngineError
 from .events import Progress
 from .paths import ReleasePaths
@@ -36,7 +36,6 @@ WORTH = 0.95  # of the size, above which the compressed form is not kept
 FORMS = (".gz", ".br")  # as nginx's gzip_static and brotli_static look for them
 BROTLI_QUALITY = 9  # of 11, which takes ten times as long for some percent
 ARGUMENTS = 200  # files for one start of brotli
-NGINX_GROUP = "www-data"
 SEND_TIMEOUT = 1800.0  # seconds
 
 
@@ -176,41 +175,10 @@ def refuse_public(protected: dict[str, str], media_root: str | None, shared: Pat
 def protect(site: Site) -> None:
     """Make the directories of the site's `protected_media`; done when a release goes live.
 
-    :raises EngineError: as `make_protected`.
+    :raises EngineError: as `media_access.open_up`.
     """
     if directories := site.config.get("protected_media"):
-        owner, reader = pwd.getpwnam(site.paths.user).pw_uid, grp.getgrnam(NGINX_GROUP).gr_gid
-        make_protected(site.paths.shared, directories.values(), owner, reader)
-
-
-def make_protected(shared: Path, directories: Collection[str], uid: int, group: int) -> None:
-    """Make directories that the site's user writes and only nginx reads besides.
-
-    The site's user owns `shared`: so each step is taken from an open directory, and no link of that user is followed.
-
-    :param group: of nginx.
-    :raises EngineError: where something else than a directory is in the way.
-    """
-    for directory in directories:
-        handle = os.open(shared, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for part in Path(directory).parts:
-                try:
-                    os.mkdir(part, 0o750, dir_fd=handle)
-                except FileExistsError:
-                    pass
-                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
-                os.close(handle)
-                handle = inner
-                os.fchown(handle, uid, group)
-                os.fchmod(handle, 0o750)
-        except OSError as error:
-            raise EngineError(
-                f"protected_media: {shared / directory} cannot be made a directory: {error.strerror}",
-                "move away what is there, or name another directory",
-            ) from error
-        finally:
-            os.close(handle)
+        media_access.open_up(site.paths, directories.values())
 
 
 # --- kept elsewhere -----------------------------------------------------------------------------------

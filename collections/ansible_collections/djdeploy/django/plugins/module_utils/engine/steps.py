@@ -19,7 +19,8 @@ from .agent_secrets import forms, hidden, of_environment, of_options, of_steps
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
-from .runner import Runner, run
+from .runner import Runner
+from .runner import run as run_child
 
 if TYPE_CHECKING:
     # Never executed: AnsiballZ reads these lines to know which files travel with a module. Nor do the files
@@ -91,12 +92,14 @@ class Target:
 
     :param env: holds the secrets of the site; it is given to the process and to nothing else.
     :param user: unix user to become; None is the present one.
+    :param start: starts its processes; None: they are children of this one.
     """
 
     python: Path
     cwd: Path
     env: Mapping[str, str] = field(repr=False)
     user: str | None = None
+    start: Runner | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def for_site(cls, site: str, release: str | None = None) -> Target:
@@ -229,7 +232,7 @@ def run_steps(
     target: Target,
     steps: Sequence[Mapping[str, Any]],
     *,
-    run: Runner = run,
+    run: Runner | None = None,
     check: bool = False,
     on_event: Callable[[Event], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
@@ -239,6 +242,7 @@ def run_steps(
     """Run steps in one Django process, in order, up to the first that fails.
 
     :param steps: requests as `agent.py` knows them, for example `{"name": "migrate"}`.
+    :param run: starts the process; None: as the target says.
     :param check: change nothing, predict.
     :param on_event: called with each event of the agent as it comes.
     :param on_stderr: called with each line of standard error as it comes.
@@ -270,7 +274,7 @@ def run_steps(
 
     began = time.monotonic()
     try:
-        ended = run(
+        ended = (run or target.start or run_child)(
             [target.python, "-c", BOOTSTRAP],
             user=target.user,
             env=env,

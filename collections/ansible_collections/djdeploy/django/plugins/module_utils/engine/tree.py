@@ -118,7 +118,9 @@ def keep_links(source: Path, kept: Path) -> int:
         place = kept / Path(folder).relative_to(source)
         if place.is_symlink() or place.is_file():
             place.unlink()
-        place.mkdir(parents=True, exist_ok=True)
+        if not place.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(0o755)  # nginx's to read, whatever our umask
         for name in files:
             origin, link = Path(folder, name), place / name
             if os.path.lexists(link):

@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import mock_open
 
 import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import sandbox
 
 from .conftest import ROLES, Render, defaults
 
@@ -572,6 +573,42 @@ def test_processes_are_as_confined_as_the_web_server(render: Render, template: s
     assert found["User"] == ["shop"]
     assert found["ExecStart"] == ["/srv/shop/releases/%I/run"]
     assert found["KillMode"] == ["mixed"]
+
+
+OF_A_SITE = ["gunicorn/release.service.j2", "processes/process.service.j2", "processes/job.service.j2"]
+
+
+@pytest.mark.parametrize("template", OF_A_SITE)
+def test_units_of_a_site_see_its_own_part_of_the_host(render: Render, template: str) -> None:
+    service = unit(render(template))["Service"]
+    hidden = service["TemporaryFileSystem"][0].split()
+    assert {f"{path}:ro" for path in ("/srv", "/etc/djdeploy", "/var/lib/djdeploy", "/run/djdeploy")} <= set(hidden)
+    reads = " ".join(service["BindReadOnlyPaths"]).split()
+    assert "/srv/shop" in reads and "-/etc/djdeploy/sites/shop.secrets" in reads
+    assert not [path for path in reads if path.endswith((".env", "sites", "/srv"))]
+    assert service["BindPaths"] == service["ReadWritePaths"] == ["/srv/shop/shared"]
+    assert service["UMask"] == ["0027"]
+
+
+@pytest.mark.parametrize("template", OF_A_SITE)
+def test_units_of_a_release_and_work_beside_it_are_confined_alike(render: Render, template: str) -> None:
+    service = unit(render(template))["Service"]
+    said = {f"{name}={value}" for name, values in service.items() for value in values}
+    left = {each for each in sandbox.CONFINED if not each.startswith(("Kill", "TimeoutStop"))} - said
+    assert left == set()
+
+
+@pytest.mark.parametrize("name", ["nginx", "postgres"])
+def test_drop_ins_change_nothing_but_what_a_server_may(render: Render, name: str) -> None:
+    found = unit(render(f"{name}/sandbox.conf.j2"))
+    assert list(found) == ["Service"]
+    assert not {"ExecStart", "User", "Type", "PIDFile"} & set(found["Service"])
+    assert "CAP_SYS_ADMIN" not in found["Service"]["CapabilityBoundingSet"][0]
+
+
+def test_nginx_sees_no_secret_of_a_site(render: Render) -> None:
+    hidden = " ".join(unit(render("nginx/sandbox.conf.j2"))["Service"]["InaccessiblePaths"]).split()
+    assert {"-/etc/djdeploy", "-/var/lib/djdeploy"} <= set(hidden)
 
 
 def test_a_process_is_started_again_and_a_job_is_not(render: Render) -> None:

@@ -723,6 +723,24 @@ def test_build_environment(site: SitePaths, tmp_path: Path) -> None:
     assert again.calls == []
 
 
+def test_packages_are_installed_in_one_sandbox(site: SitePaths, tmp_path: Path) -> None:
+    """What a package runs while it is built ends with the unit, and before root goes on."""
+    planned = plan({"requirements.txt": "Django"})
+    asked: list[list[str]] = []
+
+    def run(words: Sequence[Any], **_more: Any) -> Completed:
+        asked.append([str(word) for word in words])
+        return Completed(tuple(words), 0, "", "Finished with result: success\n")
+
+    build_environment(planned, site, tmp_path, python="/py", run=run, uv=UV, boxed=True)
+    (words,) = asked
+    venv = site.environments / planned.fingerprint
+    assert words[0] == "systemd-run" and "--uid=shop-build" in words
+    assert words[-1].count(str(UV)) == 2, "made and filled by one"
+    assert any(word.startswith("--property=BindPaths=") and str(venv) in word for word in words)
+    assert is_complete(venv)
+
+
 def test_build_environment_that_fails_leaves_nothing(site: SitePaths, tmp_path: Path) -> None:
     planned = plan({"requirements.txt": "Django"})
     with pytest.raises(EngineError, match="broken"):

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import sandbox
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.environment import parse
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sandbox import Sandbox
 
@@ -98,3 +99,169 @@ def test_run(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="systemd could not run") as caught:
         sandbox.run(box, "make", ".", {}, network=True, start=run_as(1, "Failed to start transient unit", []))
     assert "transient" in caught.value.detail
+
+
+def test_a_filled_environment_is_written_and_not_read_only() -> None:
+    venv = Path("/srv/shop/venvs/abc")
+    box = Sandbox("u", "b", Path("/srv/shop/venvs/.abc.inputs"), Path("/cache"), venv, writes=(venv,))
+    found = sandbox.properties(box, network=True)
+    assert f"BindPaths=/srv/shop/venvs/.abc.inputs /cache {venv}" in found
+    assert not any(each.startswith("BindReadOnlyPaths") and str(venv) in each for each in found)
+
+
+def test_nothing_outlives_a_unit() -> None:
+    for found in (sandbox.properties(BOX, network=True), sandbox.site_properties(sandbox.SiteBox(SitePaths("shop")))):
+        assert {"KillMode=control-group", "KillSignal=SIGKILL"} <= set(found)
+
+
+# --- as the site's user ---------------------------------------------------------------------------
+
+
+def test_a_site_sees_its_own_part_of_the_host() -> None:
+    found = sandbox.site_properties(sandbox.SiteBox(SitePaths("shop"), (Path("/srv/shop/releases/1/static"),)))
+    assert (
+        "TemporaryFileSystem=/srv:ro /etc/djdeploy:ro /var/lib/djdeploy:ro /var/cache/djdeploy:ro /run/djdeploy:ro"
+        in found
+    )
+    (reads,) = (each for each in found if each.startswith("BindReadOnlyPaths="))
+    assert reads.startswith("BindReadOnlyPaths=/srv/shop ") and "-/etc/djdeploy/sites/shop.secrets" in reads
+    assert "ReadWritePaths=/srv/shop/shared -/srv/shop/releases/1/static" in found
+    assert "UMask=0027" in found and "UMask=0022" not in found
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "expected"),
+    [
+        ("Finished with result: success\nMain processes terminated with: code=exited/status=0\n", 0, 0),
+        ("Finished with result: exit-code\nMain processes terminated with: code=exited, status=3/3\n", 3, 3),
+        ("Finished with result: signal\nMain processes terminated with: code=killed/status=SEGV\n", 255, -11),
+        ("Finished with result: oom-kill\nMain processes terminated with: code=killed, status=9/KILL\n", 1, -9),
+        ("Finished with result: core-dump\nMain processes terminated with: code=dumped/status=ABRT\n", 255, -6),
+        (
+            "Main processes terminated with: code=killed/status=KILL\n"
+            "Main processes terminated with: code=exited/status=0",
+            0,
+            0,
+        ),
+        ("", 1, 1),
+    ],
+)
+def test_parse_status(said: str, status: int, expected: int) -> None:
+    assert sandbox.parse_status(status, said) == expected
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "unit"),
+    [
+        ("0::/system.slice/system-djdeploy.slice/djdeploy-deployer@3-9-0.service\n", "djdeploy-deployer@3-9-0.service"),
+        ("0::/system.slice/djdeploy-shop.service\n", ""),
+        ("0::/system.slice/ssh.service\n", ""),
+    ],
+)
+def test_only_a_deployer_takes_its_work_with_it(cgroup: str, unit: str) -> None:
+    assert sandbox.bound_unit(cgroup) == unit
+
+
+@pytest.fixture
+def run_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sandbox, "RUN_ROOT", tmp_path)
+    return tmp_path
+
+
+def test_site_runner(run_root: Path) -> None:
+    heard: list[str] = []
+    seen: list[Any] = []
+
+    def start(words: Sequence[str], *, on_stderr: Any, **more: Any) -> Completed:
+        place = Path(next(word for word in words if "EnvironmentFile=" in word).partition("EnvironmentFile=")[2])
+        seen.append((list(words), parse(place.read_text()), place.stat().st_mode & 0o777, more["stdin"]))
+        said = "Running as unit: x\na warning\nFinished with result: signal\n"
+        said += "Main processes terminated with: code=killed/status=KILL\nCPU time consumed: 1s\n"
+        for line in said.splitlines():
+            on_stderr(line)
+        return Completed(tuple(words), 255, "{}", said)
+
+    run = sandbox.site_runner(sandbox.SiteBox(SitePaths("shop")), start=start)
+    done = run(
+        ["/venv/python", "-c", "$x"],
+        user="shop",
+        env={"TOKEN": "hidden"},
+        cwd="/code",
+        stdin="asked",
+        timeout=9,
+        on_stderr=heard.append,
+    )
+    assert (done.returncode, done.stdout, done.stderr, heard) == (-9, "{}", "a warning\n", ["a warning"])
+    words, environment, mode, stdin = seen[0]
+    assert words[-3:] == ["/venv/python", "-c", "$$x"] and "hidden" not in " ".join(words)
+    assert environment["TOKEN"] == "hidden" and environment["PATH"] and mode == 0o600 and stdin == "asked"
+    assert {"--uid=shop", "--working-directory=/code", "--property=RuntimeMaxSec=9"} <= set(words)
+    assert list(run_root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("Failed to start transient unit", "systemd could not run /x as shop"),
+        ("Finished with result: timeout\n", "/x did not end within 9 s and was killed"),
+    ],
+)
+def test_site_runner_that_fails(run_root: Path, said: str, message: str) -> None:
+    def start(words: Sequence[str], **_more: Any) -> Completed:
+        return Completed(tuple(words), 1, "", said)
+
+    with pytest.raises(EngineError, match=message):
+        sandbox.site_runner(sandbox.SiteBox(SitePaths("shop")), start=start)(["/x"], timeout=9)
+
+
+def test_what_a_killed_deployer_left_is_ended(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SitePaths, "root", run_root / "shop")
+    (run_root / "shop/releases/1").mkdir(parents=True)
+    (run_root / "shop/venvs").mkdir()
+    asked: list[list[str]] = []
+
+    def run(words: Sequence[str], **_more: Any) -> Completed:
+        asked.append(list(words))
+        return Completed(tuple(words), 0, "", "")
+
+    assert sandbox.end_left(SitePaths("shop"), run) == [] and not asked
+    notes = [run_root / ".djdeploy-shop.work-1.service.env", run_root / "shop/venvs/.build.env"]
+    others = [run_root / ".djdeploy-shop.run-2.service.env", run_root / ".djdeploy-shop-eu.work-3.service.env"]
+    for path in (*notes, *others):
+        path.touch()
+    assert sandbox.end_left(SitePaths("shop"), run)
+    assert asked == [["systemctl", "stop", "djdeploy-shop.work-1.service", "djdeploy-shop.build.service"]]
+    assert [path.exists() for path in (*notes, *others)] == [False, False, True, True]
+
+
+def test_manage_has_a_terminal_of_its_own() -> None:
+    paths = SitePaths("shop")
+    words = sandbox.manage_words(
+        paths,
+        ["python", "-c", "$x"],
+        unit="u.service",
+        cwd=Path("/c"),
+        files=[paths.env_file],
+        variables={"TERM": "xterm"},
+    )
+    assert {"--pty", "--pipe", "--uid=shop", "--setenv=TERM=xterm", "--property=UMask=0027"} <= set(words)
+    assert "--property=EnvironmentFile=/etc/djdeploy/sites/shop.env" in words
+    assert words[-1] == "$$x"
+
+
+def test_manage_that_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def foreground(words: Sequence[str], _env: Any) -> int:
+        asked.append(words)
+        raise KeyboardInterrupt
+
+    def run(words: Sequence[str], **_more: Any) -> Completed:
+        asked.append(words)
+        return Completed(tuple(words), 0, "", "")
+
+    monkeypatch.setattr(sandbox.runner, "foreground", foreground)
+    monkeypatch.setattr(sandbox.runner, "run", run)
+    assert sandbox.manage(SitePaths("shop"), ["python"], cwd=Path("/c"), files=[]) == 130
+    unit = next(word for word in asked[0] if word.startswith("--unit=")).removeprefix("--unit=")
+    assert asked[1] == ["systemctl", "stop", unit]

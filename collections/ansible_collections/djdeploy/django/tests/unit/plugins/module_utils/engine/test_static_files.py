@@ -146,21 +146,6 @@ def test_refuse_public(directory: str, media_root: str | None, refused: bool) ->
         static_files.refuse_public(*arguments)
 
 
-def test_make_protected(tmp_path: Path) -> None:
-    for _twice in range(2):
-        static_files.make_protected(tmp_path, ["private", "a/b"], os.getuid(), os.getgid())
-    for name in ("private", "a", "a/b"):
-        assert (tmp_path / name).stat().st_mode & 0o777 == 0o750
-
-
-def test_make_protected_follows_no_link(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
-    (tmp_path / "private").symlink_to("elsewhere")
-    with pytest.raises(EngineError, match="private cannot be made a directory"):
-        static_files.make_protected(tmp_path, ["private"], os.getuid(), os.getgid())
-    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o700
-
-
 # --- kept elsewhere -----------------------------------------------------------------------------------
 
 

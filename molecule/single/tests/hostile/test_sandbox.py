@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A site looks for what another one has, from everywhere its code runs, and finds nothing.
+
+Its project looks from its settings while it is checked, from its build command, from the setup.py of a package it
+wants, from its web server, its worker, its job, its release command and from manage.py; what each saw lies in the home
+of its user. By name: `script/test molecule single/hostile`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hosts import eventually
+
+PROBE = (Path(__file__).resolve().parent / "sandbox_probe.py").read_text()
+SETTINGS = """
+import sys
+
+import probe
+
+if "gunicorn" in sys.modules:
+    probe.look("web")
+elif sys.argv[0] == "-c":
+    probe.look("checks")
+    probe.stay(97702)
+"""
+SETUP = """
+from setuptools import setup
+
+said = {probe!r}
+names = {{"__name__": "probe"}}
+exec(said, names)
+names["look"]("install")
+names["stay"](97701)
+setup(name="djdeploy-evil", version="1", py_modules=[])
+"""
+HOMES = {"build": "/var/cache/djdeploy/fenced", "install": "/var/cache/djdeploy/fenced"}
+WHERE = ["checks", "build", "install", "release", "web", "worker", "job", "manage"]
+BOUNDS = {
+    "djdeploy-fenced@1.service": 1.3,
+    "djdeploy-fenced.process@1.service": 1.3,
+    "djdeploy-fenced.job@1.service": 1.3,
+    "djdeploy-deployer@1.service": 2.6,
+    "djdeploy-recover.service": 2.6,
+    "djdeploy-fenced.service": 2.6,
+    "djdeploy-fenced.look.service": 2.6,
+    "nginx.service": 4.0,
+}
+# Units that are made for one piece of work, written down to be looked at.
+MADE = {
+    "build": ("sandbox.properties(box, network=True)", 2.6),
+    "checks": ("sandbox.site_properties(sandbox.SiteBox(paths))", 1.3),
+    "media_access": ("media_access.PROPERTIES", 2.6),
+}
+WRITTEN = """\
+from pathlib import Path
+from djdeploy_engine import media_access, sandbox
+from djdeploy_engine.paths import SitePaths
+paths = SitePaths("fenced")
+box = sandbox.Sandbox("u", paths.build_user, Path("/srv/fenced"), paths.cache, Path("/usr"))
+print("[Service]\\nExecStart=/bin/true\\nUser={user}", *{properties}, sep="\\n")
+"""
+ENGINE = "PYTHONPATH=/usr/local/lib/djdeploy/engine python3 -sP -c"
+MEDIA = """
+import os
+from django.conf import settings
+place = os.path.join(settings.MEDIA_ROOT, "made", "deep")
+os.makedirs(place, exist_ok=True)
+open(os.path.join(place, "by-open.txt"), "w").write("made by open")
+os.makedirs(os.path.join(os.path.dirname(settings.MEDIA_ROOT), "private", "deep"), exist_ok=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def treasure(site):
+    """A site with something to find: rows, an upload, a release."""
+    own = site("treasure")
+    pushed = own.push()
+    assert pushed.status == 0, pushed.output
+    assert own.post("/add", {"text": "kept"}).status == 302
+    assert own.upload("/upload", "upload.txt", b"for everybody").status == 200
+    return own
+
+
+@pytest.fixture(scope="module")
+def fenced(site, treasure):
+    """The site that looks around, live."""
+    own = site("fenced")
+    own.change("probe.py", PROBE)
+    own.change("evil/setup.py", SETUP.format(probe=PROBE))
+    own.change("requirements.txt", "Django~=5.2\n./evil\n")
+    own.change("Procfile", "release: python probe.py release\n")
+    own.change("mysite/settings.py", SETTINGS, append=True)
+    pushed = own.push()
+    assert pushed.status == 0, pushed.output
+    return own
+
+
+@pytest.fixture(scope="module")
+def seen(fenced, server):
+    """What was seen from somewhere, when it has looked."""
+    server.check_output("systemctl start djdeploy-fenced.look.service")
+    server.check_output("djdeploy manage fenced shell -c 'import probe; probe.look(\"manage\")'")
+
+    def of(where: str) -> dict:
+        path = f"{HOMES.get(where, '/srv/fenced/shared')}/probe-{where}.json"
+        eventually(lambda: server.run("test -s %s", path).rc == 0, 60, f"{where} has looked")
+        return json.loads(server.check_output("cat %s", path))
+
+    return of
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_another_site_is_not_there(seen, where):
+    found = seen(where)
+    assert (found["there"], found["opened"]) == ([], []), where
+    assert found["sites"] == ["fenced"], where
+    assert set(found["caches"]) <= {"fenced"}, where
+    if where not in HOMES:
+        assert oct(found["umask"]) == "0o27", where
+
+
+def test_what_a_build_or_a_check_leaves_is_gone(fenced, server):
+    """It ignores SIGTERM, and has left its session; when the push is at its end nothing of it runs."""
+    assert server.run("pgrep --list-full --full 'sleep 9770[12]'").stdout == ""
+    assert server.run("pgrep --list-full --uid fenced-build").stdout == ""
+
+
+def test_shared_is_closed_to_others(treasure, server):
+    """Also without a sandbox: to a process of another user, and to nginx's but for the uploads."""
+    for user in ("fenced", "fenced-build", "www-data"):
+        for path in ("/srv/treasure/shared/db.sqlite3", "/srv/treasure/shared"):
+            assert server.run("runuser -u %s -- sh -c 'cat %s || ls %s'", user, path, path).rc != 0, (user, path)
+    assert server.run("runuser -u fenced -- ls /srv/treasure/shared/media").rc != 0
+    told = server.check_output("stat --format='%a %U:%G' /srv/treasure/shared /srv/treasure/shared/media")
+    assert told.splitlines() == ["710 treasure:www-data", "2750 treasure:www-data"]
+
+
+def test_uploads_are_served_however_they_were_written(treasure, server):
+    """By Django, which says a mode, and by open(), which leaves it to the umask of the unit."""
+    assert treasure.get("/media/attachments/upload.txt").text == "for everybody"
+    server.check_output("djdeploy manage treasure shell -c %s", MEDIA)
+    made = "/srv/treasure/shared/media/made/deep"
+    told = server.check_output("stat --format='%%a %%G' %s %s/by-open.txt", made, made)
+    assert told.splitlines() == ["2750 www-data", "640 www-data"]
+    assert treasure.get("/media/made/deep/by-open.txt").text == "made by open"
+    assert "www-data" in server.check_output("stat --format=%G /srv/treasure/shared/private/deep")
+
+
+def test_static_files_are_served(treasure):
+    front = treasure.get("/").text
+    (name,) = re.findall(r'href="(/static/[^"]+\.css)"', front)[:1]
+    assert treasure.get(name).status == 200
+
+
+def test_manage_has_a_terminal_of_its_own(fenced, server):
+    """What types into its terminal (TIOCSTI) types into its own, and root's shell never reads it."""
+    inner = 'djdeploy manage fenced shell -c "import os; print(os.ttyname(0))"'
+    said = server.check_output("TERM=dumb script --quiet --return --command %s /dev/null", f"tty; {inner}")
+    names = re.findall(r"/dev/pts/\d+", said)
+    assert len(names) == 2 and names[0] != names[1], said
+
+
+def test_manage_is_a_program_like_any_other(fenced, server):
+    """Standard input, output and the status go through where there is no terminal."""
+    code = "import sys; print(sys.stdin.read().upper()); sys.exit(7)"
+    done = server.run("printf 'said\\n' | djdeploy manage fenced shell -c %s", code)
+    assert done.rc == 7 and "SAID" in done.stdout.split(), (done.stdout, done.stderr)
+
+
+def exposure(server, unit: str) -> float:
+    said = server.check_output("systemd-analyze security --no-pager %s", unit)
+    found = re.search(r"Overall exposure level for \S+: (\d+\.\d)", said)
+    assert found, said
+    print(f"{unit}: {found[1]}")
+    return float(found[1])
+
+
+@pytest.mark.parametrize("unit", BOUNDS)
+def test_exposure(fenced, server, unit):
+    assert exposure(server, unit) <= BOUNDS[unit]
+
+
+def test_exposure_of_the_database(fenced, server):
+    unit = server.check_output("systemctl list-units --plain --no-legend 'postgresql@*'").split()[0]
+    assert exposure(server, unit) <= 4.0
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_exposure_of_what_is_made_for_one_piece_of_work(fenced, server, kind):
+    properties, bound = MADE[kind]
+    code = WRITTEN.format(properties=properties, user="root" if kind == "media_access" else "fenced")
+    unit = f"/run/systemd/system/djdeploy-figure-{kind}.service"
+    server.check_output(f"{ENGINE} %s > {unit} && systemctl daemon-reload", code)
+    try:
+        assert exposure(server, Path(unit).name) <= bound
+    finally:
+        server.check_output("rm %s && systemctl daemon-reload", unit)
+
+
+@pytest.mark.full
+def test_a_site_from_before_is_mended_by_the_next_run(treasure, server, playbooks):
+    """Its `shared` was open, its database everybody's to read, its uploads in directories of the site's own group."""
+    shared = "/srv/treasure/shared"
+    server.check_output(
+        f"install -d -o treasure -g treasure -m 0755 {shared}/media/old && "
+        f"install -o treasure -g treasure -m 0644 /dev/null {shared}/media/old/empty.txt && "
+        f"chown treasure:treasure {shared} {shared}/media && chmod 0751 {shared} && chmod 0755 {shared}/media && "
+        f"chmod 0644 {shared}/db.sqlite3 && rm /var/lib/djdeploy/treasure/media_access.json"
+    )
+    predicted = playbooks.run("site.yml", check=True)
+    assert re.search(r"/srv/treasure/shared\b", predicted.output), predicted.output
+    assert server.check_output("stat --format=%%a %s", shared) == "751", "check mode changed something"
+    assert playbooks.run("site.yml").status == 0
+    assert treasure.get("/media/old/empty.txt").status == 200
+    treasure.change("notes/templates/notes/front.html", "<!-- once more -->\n", append=True)
+    pushed = treasure.push()
+    assert pushed.status == 0, pushed.output
+    names = (shared, f"{shared}/media", f"{shared}/media/old", f"{shared}/db.sqlite3")
+    told = server.check_output(f"stat --format='%a %G' {' '.join(names)}").splitlines()
+    assert told == ["710 www-data", "2750 www-data", "2755 www-data", "640 treasure"]
+    assert treasure.get("/media/old/empty.txt").status == 200
+
+
+def test_nginx_cannot_reach_what_is_ours(treasure, server):
+    """Its own view of the host: nothing of the sites' settings and secrets, whatever a link points at."""
+    pid = server.check_output("systemctl show nginx.service --property MainPID --value")
+    for path in ("/etc/djdeploy/sites/treasure.env", "/var/lib/djdeploy/treasure"):
+        assert server.run("ls %s", path).rc == 0
+        assert server.run("ls %s", f"/proc/{pid}/root{path}").rc != 0, path
