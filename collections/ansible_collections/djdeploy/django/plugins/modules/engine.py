@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ansible_collections.djdeploy.django.plugins.module_utils.engine import (  # noqa: F401
         __main__,
         activate,
+        admission,
         agent,
         agent_bucket,
         agent_checks,
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
         history,
         journal,
         journald,
+        limits,
         lists,
         lock,
         locks,

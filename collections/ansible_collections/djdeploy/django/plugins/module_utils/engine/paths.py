@@ -24,8 +24,11 @@ UV = LIBRARY_ROOT / "uv" / "bin" / "uv"
 COMMAND = Path("/usr/local/bin/djdeploy")
 PYTHONS = STATE_ROOT / "pythons"  # those uv brought, for all sites; root's
 
-DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"
+DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"  # root's own: whatever pushes there are, root is always heard
 DEPLOYER_UNIT = "djdeploy-deployer"
+PUSH_SOCKET = RUN_ROOT / "push.sock"  # the git user's; no name of a site holds a dot
+PUSH_UNIT = "djdeploy-deployer.push"
+PUSHES_AT_WORK = RUN_ROOT / ".pushes"  # a file for each push that is served; root's alone
 
 GIT_USER = "git"
 GIT_HOME = STATE_ROOT / "git"
@@ -81,6 +84,11 @@ class SitePaths:
     @property
     def repository(self) -> Path:
         return self.root / "repo.git"
+
+    @property
+    def receive_config(self) -> Path:
+        """What git takes for the site when it receives (`limits.push_size`). Root's: the repository's own is git's."""
+        return CONFIG_ROOT / "git" / f"{self.site}.conf"
 
     @property
     def reserve(self) -> Path:
@@ -140,9 +148,14 @@ class SitePaths:
         return STATE_ROOT / self.site
 
     @property
+    def locks(self) -> Path:
+        """What only root may open: whoever can open a file may keep a lock on it, and all others waiting (flock(2))."""
+        return self.run / "locks"
+
+    @property
     def lock(self) -> Path:
         """In memory and gone after a boot, like whoever held it: no full disk stands in the way of going back."""
-        return self.run / "lock"
+        return self.locks / "deploy"
 
     @property
     def journal(self) -> Path:
@@ -169,6 +182,20 @@ class SitePaths:
     @property
     def unit_prefix(self) -> str:
         return f"djdeploy-{self.site}"
+
+    @property
+    def slice(self) -> str:
+        """The slice all units of the site are in: what they may use together (`limits`).
+
+        A dash in a slice's name means a slice inside another one (systemd.slice(5)), so those of the site's name are
+        escaped as systemd-escape(1) does it: else the limits of `shop` would hold for `shop-eu`, too.
+        """
+        escaped = self.site.replace("-", "\\x2d")
+        return f"djdeploy-{escaped}.slice"
+
+    @property
+    def slice_file(self) -> Path:
+        return SYSTEMD_UNITS / self.slice
 
     @property
     def boot_unit(self) -> str:
@@ -205,7 +232,7 @@ class SitePaths:
     @property
     def hold(self) -> Path:
         """While it says something, no job begins: a migration needs the database for itself."""
-        return self.run / "hold"
+        return self.locks / "hold"
 
     @property
     def job_results(self) -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 from . import runner, units
 from .errors import EngineError
 from .events import Note, Progress
+from .lock import make_private, private
 from .paths import SitePaths
 from .processes import Process
 from .releases import Release, live_release, note_release, read_release
@@ -447,7 +448,8 @@ def go_on(site: Site, run: runner.Runner = runner.run) -> None:
 
 def hold_jobs(site: Site) -> None:
     """Let no job begin; one that is just being started is waited for."""
-    with open(site.paths.hold, "a") as file:
+    make_private(site.paths.hold.parent)
+    with open(site.paths.hold, "a", opener=private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write("a migration\n")
 

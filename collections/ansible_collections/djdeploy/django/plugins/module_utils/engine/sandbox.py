@@ -71,6 +71,7 @@ class Sandbox:
     :param memory_max: as systemd's MemoryMax=.
     :param timeout: seconds for each command.
     :param bound_to: the unit with which a command ends; empty: none.
+    :param slice: that of the site, whose limits hold for its builds, too; empty: none.
     """
 
     unit: str
@@ -82,6 +83,7 @@ class Sandbox:
     memory_max: str = "75%"
     timeout: int = 900
     bound_to: str = ""
+    slice: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def words(box: Sandbox, command: str, directory: str, variables: Path, *, networ
     return [
         *("systemd-run", "--pipe", "--wait", "--collect", "--service-type=exec"),
         f"--unit={box.unit}",
+        *([f"--slice={box.slice}"] if box.slice else []),
         f"--description=Build command of {box.tree.parent.name}",
         f"--uid={box.user}",
         f"--working-directory={box.tree / directory}",
