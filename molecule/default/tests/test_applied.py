@@ -138,7 +138,8 @@ def test_build_user_sees_no_secret(server):
         ("/etc/djdeploy/sites/notes.json", "root", "root", 0o640),
         ("/srv/notes/shared", "notes", "notes", 0o751),
         ("/srv/notes/repo.git", "git", "git", 0o700),
-        ("/run/djdeploy/deployer.sock", "root", "git", 0o660),
+        ("/run/djdeploy/deployer.sock", "root", "root", 0o600),
+        ("/run/djdeploy/push.sock", "root", "git", 0o660),
     ],
 )
 def test_owner_and_mode(server, path, owner, group, mode):
