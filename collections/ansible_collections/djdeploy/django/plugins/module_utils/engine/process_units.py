@@ -289,7 +289,12 @@ class Vigil:
                 copy = dict(zip(self.wanted, self.copies, strict=True)).get(name, name)
                 said = units.journal_tail(name, run=self.run)
                 told = f"its process {copy.rsplit('.', 1)[0]} {wrong}{last_words(said)}"
-                raise EngineError(told, f"see: journalctl -u '{name}'", said)
+                more = (
+                    "raise its memory_max or limits.memory_max of the site in djdeploy_sites; "
+                    if "memory" in wrong
+                    else ""
+                )
+                raise EngineError(told, f"{more}see: journalctl -u '{name}'", said)
 
     def youngest(self) -> float | None:
         """When the last of them began, by the clock of `time.monotonic`; None while one has not."""
