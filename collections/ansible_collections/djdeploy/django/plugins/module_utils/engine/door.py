@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import socket
 import sys
 import threading
@@ -34,11 +35,17 @@ GIT_SETTINGS = {
     "receive.autogc": "true",
     "receive.advertisePushOptions": "true",
     "transfer.hideRefs": "refs/djdeploy",
+    # What a push holds may be far larger than the push (git-config(1)): of large files only a part is in memory.
+    "core.bigFileThreshold": "64m",
+    "pack.windowMemory": "256m",
+    "pack.threads": "2",
     "safe.directory": "*",  # the path is ours, looked up by name; the repository belongs to this very user
 }
 HOOK_OPERATIONS = {"pre-receive": RECEIVE, "post-receive": PUSHED}
 CONNECTION_VARIABLE, CALL_VARIABLE = "DJDEPLOY_CONNECTION_FD", "DJDEPLOY_CALL_FD"
 OPEN_AT_ONCE = 16  # pushes one key may have open, whether or not they send anything
+GIT_MEMORY = 2 << 30  # bytes one program of git may take for what it unpacks: a delta of few bytes may make gigabytes
+FIRST_TO_GO = 500  # of a push when the host's memory runs out (proc(5), oom_score_adj): before any site and database
 
 
 def receive(key: str, sites: Sequence[str]) -> int:
@@ -68,6 +75,7 @@ def receive(key: str, sites: Sequence[str]) -> int:
     read_before = bytes_read()
     child = os.fork()
     if child == 0:
+        bound_memory()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_CONFIG")}
         environment |= {SITE_VARIABLE: site, KEY_VARIABLE: key, OUTCOME_VARIABLE: str(writer)}
         environment |= {CONNECTION_VARIABLE: str(connection.fileno()), CALL_VARIABLE: str(rings)}
@@ -88,6 +96,15 @@ def receive(key: str, sites: Sequence[str]) -> int:
         for _event in client.ask(Request(op=PUSHED, site=site, door="push", who=key, updates=orphaned)):
             pass  # nobody is there to read it; the journal has it
     return status or (1 if FAILED in told else 0)
+
+
+def bound_memory() -> None:
+    """Let this program and what it starts take no more than GIT_MEMORY each, and be ended before what serves."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = GIT_MEMORY if hard == resource.RLIM_INFINITY else min(hard, GIT_MEMORY)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    with suppress(OSError):  # it is less than what whoever started us wanted already
+        Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_GO))
 
 
 def call_when_rung(bell: int, connection: socket.socket) -> None:

@@ -361,6 +361,13 @@ def test_receive_gives_git_the_site_and_none_of_the_callers_settings(pushes: Doo
     assert not [line for line in variables if line.startswith("GIT_CONFIG")]
 
 
+def test_receive_bounds_the_memory_of_git(pushes: Door, host: Path) -> None:
+    script = f"ulimit -d > {host}/most; cat /proc/self/oom_score_adj > {host}/order"
+    pushes.program("receive", "--key=laptop", "shop", path=odd_git(host, script), command=PUSH)
+    assert int((host / "most").read_text()) == door.GIT_MEMORY >> 10
+    assert int((host / "order").read_text()) >= door.FIRST_TO_GO
+
+
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
