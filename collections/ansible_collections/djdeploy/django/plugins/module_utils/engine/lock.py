@@ -51,7 +51,8 @@ def make_private(directory: Path) -> None:
 
     Whoever can open a file may lock it for ever, whether or not they may write it (flock(2)).
     """
-    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.parent.chmod(0o755)  # nginx goes through to the sockets of releases, whatever our umask
     directory.mkdir(mode=0o700, exist_ok=True)
 
 

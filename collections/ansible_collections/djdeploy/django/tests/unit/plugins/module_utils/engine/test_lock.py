@@ -165,10 +165,11 @@ def test_lock_is_held_without_room_to_name_its_holder(tmp_path: Path, monkeypatc
         pass
 
 
-def test_lock_can_be_opened_by_nobody_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", [0, 0o077], ids=["all", "nothing"])
+def test_lock_can_be_opened_by_nobody_else(tmp_path: Path, mask: int) -> None:
     """Who can open a file can keep a lock on it, and everybody waiting."""
     path = tmp_path / "shop" / "locks" / "deploy"
-    before = os.umask(0)
+    before = os.umask(mask)
     try:
         with lock.site_lock(path, who="ada", what="deploy", say=print):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
