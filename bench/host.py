@@ -189,7 +189,7 @@ class Host:
         """Wait until no deploy works any more and one release is left running."""
         units = "systemctl list-units --plain --no-legend"
         running = f"{units} --state=active,activating,deactivating 'djdeploy-{SITE}@*.service'"
-        rest = f"[ -z \"$({units} 'djdeploy-deployer@*')\" ] && [ $({running} | wc -l) -le 1 ]"
+        rest = f"[ -z \"$({units} 'djdeploy-deployer*@*')\" ] && [ $({running} | wc -l) -le 1 ]"
         script = f"for i in $(seq 600); do {rest} && exit 0; sleep 0.1; done; exit 1"
         self.on_host(script)
 

@@ -42,7 +42,7 @@ def kind(pid):
         return "release " + release[1]
     if "djdeploy_engine" in command or "/usr/local/bin/djdeploy" in command:
         return "engine"
-    if "djdeploy-deployer@" in unit:
+    if re.search(r"djdeploy-deployer(\.push)?@", unit):
         return "programs"
     if re.match(r"git(-receive-pack)?\b|sshd.*git", command):
         return "git"

@@ -33,8 +33,10 @@ ExecStart=/bin/sh /run/killing/deployer
 ReadWritePaths=/run/killing
 SystemCallFilter=
 """
-UNIT = Path("/run/systemd/system/djdeploy-deployer@.service.d/killing.conf")
-WORKING = ("djdeploy-deployer@*.service", "djdeploy-recover.service")
+UNITS = [  # of root's requests, and of pushes
+    Path(f"/run/systemd/system/djdeploy-deployer{of}@.service.d/killing.conf") for of in ("", ".push")
+]
+WORKING = ("djdeploy-deployer*@*.service", "djdeploy-recover.service")
 PATIENCE = 300.0  # seconds for anything that is waited for; a busy machine takes long
 
 
@@ -52,14 +54,16 @@ def set_up() -> dict:
     """Let the next deployers be started by our wrapper."""
     PLACE.mkdir(exist_ok=True)
     (PLACE / "deployer").write_text(WRAPPER)
-    UNIT.parent.mkdir(parents=True, exist_ok=True)
-    UNIT.write_text(DROP_IN)
+    for path in UNITS:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(DROP_IN)
     run("systemctl", "daemon-reload")
     return {}
 
 
 def take_down() -> dict:
-    UNIT.unlink(missing_ok=True)
+    for path in UNITS:
+        path.unlink(missing_ok=True)
     run("systemctl", "daemon-reload")
     return {}
 
@@ -145,10 +149,10 @@ def stray(site: str, root: Path, current: str, records: dict) -> list[str]:
     found += [f"unit {unit}" for unit in sorted(units - ours)] + [f"no unit {unit}" for unit in sorted(ours - units)]
     found += [f"failed {unit}" for unit in run("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
     running = Path("/run/djdeploy", site)
-    expected = {running / name for name in ("lock", "queue", f"{current}.sock")}
+    expected = {running / name for name in ("locks", "locks/deploy", "queue", f"{current}.sock")}
     found += [str(path) for path in running.rglob("*") if path not in expected]
-    if (running / "lock").read_text():
-        found.append(f"lock held: {(running / 'lock').read_text()}")
+    if held := (running / "locks" / "deploy").read_text():
+        found.append(f"lock held: {held}")
     if (root / "maintenance").exists():
         found.append("the maintenance page is up")
     states = {"live": [], "preparing": [], "none": []}

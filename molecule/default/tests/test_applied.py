@@ -139,7 +139,8 @@ def test_build_user_sees_no_secret(server):
         ("/srv/notes/shared", "notes", "www-data", 0o710),
         ("/srv/notes/shared/media", "notes", "www-data", 0o2750),
         ("/srv/notes/repo.git", "git", "git", 0o700),
-        ("/run/djdeploy/deployer.sock", "root", "git", 0o660),
+        ("/run/djdeploy/deployer.sock", "root", "root", 0o600),
+        ("/run/djdeploy/push.sock", "root", "git", 0o660),
     ],
 )
 def test_owner_and_mode(server, path, owner, group, mode):

@@ -149,7 +149,7 @@ def clean(notes, host, status, branch):
     """What must be so after a fault, and is looked at after each test: nothing is left, and the next push goes live."""
 
     def at_rest() -> bool:
-        return not host("systemctl list-units --plain --no-legend 'djdeploy-deployer@*.service'").strip()
+        return not host("systemctl list-units --plain --no-legend 'djdeploy-deployer*@*.service'").strip()
 
     def only_live_runs() -> bool:
         units = host("systemctl list-units --plain --no-legend --all 'djdeploy-notes@*' | cut -d' ' -f1").split()
@@ -162,7 +162,7 @@ def clean(notes, host, status, branch):
         live = status("notes")["live"]
         assert status("notes")["state"] == "serving"
         assert host("systemctl --failed --plain --no-legend").strip() == ""
-        assert host("ls /run/djdeploy/notes").split() == [f"{live['id']}.sock", "lock", "queue"]
+        assert host("ls /run/djdeploy/notes").split() == [f"{live['id']}.sock", "locks", "queue"]
         assert host("ls /run/djdeploy/notes/queue") == "", "nobody works or waits, so nobody has a ticket"
         stray = host(
             "cd /srv/notes; find . releases venvs -maxdepth 1 -name '.*' ! -name . ! -name .reserve;"

@@ -33,10 +33,12 @@ entry() {
     "url": "%s/cpython-3.%s.%s.tar.gz", "sha256": "%s"}' "$1" "$2" "$(uname -m)" "$1" "$2" $home "$1" "$2" "$digest"
 }
 echo "{$(entry 11 2), $(entry 12 1)}" > list.json
-mkdir -p /etc/systemd/system/djdeploy-deployer@.service.d
-cat > /etc/systemd/system/djdeploy-deployer@.service.d/pythons.conf <<'UNIT'
+for unit in djdeploy-deployer djdeploy-deployer.push; do
+  mkdir -p /etc/systemd/system/$unit@.service.d
+  cat > /etc/systemd/system/$unit@.service.d/pythons.conf <<'UNIT'
 [Service]
 Environment=UV_PYTHON_DOWNLOADS_JSON_URL=file:///opt/pythons/list.json
 UNIT
+done
 systemctl daemon-reload
 touch ready

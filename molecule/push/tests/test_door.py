@@ -127,7 +127,7 @@ def test_no_terminal(ssh):
 def test_git_user_is_nobody_special(server):
     assert server.user("git").groups == ["git"]
     assert server.run("runuser -u git -- cat /etc/djdeploy/sites/notes.env").rc != 0
-    asked = 'import json,socket; s=socket.socket(socket.AF_UNIX); s.connect("/run/djdeploy/deployer.sock"); '
+    asked = 'import json,socket; s=socket.socket(socket.AF_UNIX); s.connect("/run/djdeploy/push.sock"); '
     asked += (
         's.sendall(json.dumps({"op": "rollback", "site": "notes", "door": "host", "who": "git"}).encode() + b"\\n"); '
     )

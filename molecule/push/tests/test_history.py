@@ -88,7 +88,7 @@ def test_what_was_killed_is_told_as_interrupted(pushed_notes, server, history, s
     push = pushed_notes.pushing()
     assert any("start " in line for line in push.stdout), "the push ended before the deployer could be killed"
     assert history("notes")["result"] == "running"
-    server.check_output("systemctl kill --signal=KILL 'djdeploy-deployer@*'")
+    server.check_output("systemctl kill --signal=KILL 'djdeploy-deployer*@*'")
     push.communicate(timeout=300)
     assert push.returncode != 0
     eventually(lambda: history("notes")["result"] == "interrupted", 300, "it is told as interrupted")

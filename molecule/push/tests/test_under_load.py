@@ -61,7 +61,7 @@ def test_deploy_ends_without_its_pusher(pushed_notes, status, branch, server, sa
     push.wait()
 
     def at_rest() -> bool:
-        return server.run("systemctl list-units --plain --no-legend 'djdeploy-deployer@*'").stdout.strip() == ""
+        return server.run("systemctl list-units --plain --no-legend 'djdeploy-deployer*@*'").stdout.strip() == ""
 
     eventually(at_rest, PATIENCE, "the deploy ends")
     live = status("notes")["live"]["revision"]

@@ -54,7 +54,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "sshd by network": lambda: connect(socket.AF_INET, ("127.0.0.1", 22)),
     "an interface that leads out": lambda: next(name for _n, name in socket.if_nameindex() if name != "lo"),
     "the database's socket": lambda: connect(socket.AF_UNIX, "/run/postgresql/.s.PGSQL.5432"),
-    "the deployer's socket": lambda: connect(socket.AF_UNIX, "/run/djdeploy/deployer.sock"),
+    "the deployer's socket": lambda: connect(socket.AF_UNIX, "/run/djdeploy/push.sock"),
     "the bus": lambda: connect(socket.AF_UNIX, "/run/dbus/system_bus_socket"),
     "a file in current": lambda: write(ROOT / "current/written"),
     "a file in the release": lambda: write(HERE.parent.parent / "written"),

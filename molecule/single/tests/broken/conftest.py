@@ -23,7 +23,7 @@ def at_rest(server):
     """Wait until no deployer works any more."""
 
     def wait() -> None:
-        pattern = "systemctl list-units --plain --no-legend 'djdeploy-deployer@*' 'djdeploy-recover*'"
+        pattern = "systemctl list-units --plain --no-legend 'djdeploy-deployer*@*' 'djdeploy-recover*'"
         eventually(lambda: server.run(pattern).stdout.strip() == "", 600, "the deploys end")
 
     return wait

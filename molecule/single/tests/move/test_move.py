@@ -24,7 +24,7 @@ asked=$!
 while kill -0 $asked 2>/dev/null; do
   tail -n +$((began + 1)) {journal} | grep -q {moment} && break; sleep 0.01
 done
-systemctl kill --signal=KILL 'djdeploy-deployer@*'; wait; cat /tmp/told
+systemctl kill --signal=KILL 'djdeploy-deployer*@*'; wait; cat /tmp/told
 """
 
 

@@ -252,7 +252,7 @@ def test_deployer_killed_while_work_is_handed_over(works, server, status, done, 
             lambda: any(live[:15] not in unit for unit in units(server)), PATIENCE, "a process of the new release runs"
         )
         time.sleep(delay)
-        server.check_output("systemctl kill --signal KILL 'djdeploy-deployer@*'")
+        server.check_output("systemctl kill --signal KILL 'djdeploy-deployer*@*'")
         push.communicate(timeout=PATIENCE)
 
     def goes_live() -> bool:

@@ -15,7 +15,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import data
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import authorized_keys as keys
-from ansible_collections.djdeploy.django.plugins.module_utils.provision import pooler
+from ansible_collections.djdeploy.django.plugins.module_utils.provision import connections, pooler
 
 Sites = Mapping[str, Mapping[str, Any]]
 TLS = "sslmode=verify-ca&sslrootcert="
@@ -192,9 +192,9 @@ def database_access(
 # Whatever these roles take holds for the whole host, but for what is of single sites or found out.
 HOST_ROLES = {"web": ("engine", "nginx"), "database": ("mariadb", "pgbouncer", "postgres")}
 OF_SITES = {
-    *("nginx_sites", "nginx_brotli", "mariadb_sites", "mariadb_databases"),
+    *("nginx_sites", "nginx_brotli", "mariadb_sites", "mariadb_databases", "mariadb_connections"),
     *("pgbouncer_databases", "pgbouncer_max_connections"),
-    *("postgres_sites", "postgres_databases", "postgres_granted", "postgres_pooler"),
+    *("postgres_sites", "postgres_databases", "postgres_connections", "postgres_granted", "postgres_pooler"),
 }
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -254,6 +254,28 @@ def pool_size(databases: Mapping[str, str], max_connections: int | str = 100) ->
     return pooler.pool_size(len(databases), int(max_connections))
 
 
+def database_connections(
+    hostvars: Mapping[str, Any],
+    web_hosts: Sequence[str],
+    sites: Sites,
+    max_connections: int | str = 100,
+    kind: str = databases_said.POSTGRESQL,
+) -> dict[str, int]:
+    """Connections each site may have to its database server; see database_connections.yml."""
+    served: dict[str, list[Mapping[str, Any]]] = {}
+    for host in web_hosts:
+        variables = hostvars[host]
+        for name, site in schema.resolve_for_host(
+            sites, variables.get("djdeploy_host_sites"), host, variables.get("group_names") or []
+        ).items():
+            if connections.of_kind(site, name, kind):
+                served.setdefault(name, []).append(site)
+    return {
+        name: connections.limit(each, connections.of_kind(each[0], name, kind), int(max_connections))
+        for name, each in served.items()
+    }
+
+
 def site_hosts(hostvars: Mapping[str, Any], web_hosts: Sequence[str], sites: Sites) -> dict[str, list[str]]:
     """The hosts that serve each site, in the order of the inventory; see site_hosts.yml."""
     found: dict[str, list[str]] = {}
@@ -283,5 +305,6 @@ class FilterModule:
             "served_sites": served_sites,
             "pooled_databases": pooled_databases,
             "pool_size": pool_size,
+            "database_connections": database_connections,
             "site_hosts": site_hosts,
         }

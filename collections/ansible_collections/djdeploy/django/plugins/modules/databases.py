@@ -32,6 +32,12 @@ options:
     description: Names of sites to the names of their databases. A site that is not in it has one of its own name.
     type: dict
     default: {}
+  connections:
+    description:
+      - Names of sites to the number of connections their roles may have at once (C(CONNECTION LIMIT)). The limit of
+        a site that is not in it stays as it is.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -74,6 +80,7 @@ ARGUMENTS = {
     "sites": {"type": "list", "elements": "str", "required": True},
     "remote_sites": {"type": "list", "elements": "str", "default": []},
     "databases": {"type": "dict", "default": {}},
+    "connections": {"type": "dict", "default": {}},
 }
 SALT_BYTES = 16
 TO_BE_MADE = "made when the playbook runs"
@@ -95,6 +102,7 @@ def main() -> None:
                 site,
                 password(site, module.check_mode) if site in remote else "",
                 tuple(module.params["databases"].get(site, ())),
+                int(module.params["connections"][site]) if site in module.params["connections"] else None,
             )
             for site in module.params["sites"]
         ]

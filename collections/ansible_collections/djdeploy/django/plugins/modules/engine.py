@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from ansible_collections.djdeploy.django.plugins.module_utils.engine import (  # noqa: F401
         __main__,
         activate,
+        admission,
         agent,
         agent_bucket,
         agent_checks,
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
         history,
         journal,
         journald,
+        limits,
         lists,
         lock,
         locks,

@@ -25,6 +25,12 @@ options:
     description: Names of sites to the names of their databases. A site that is not in it has one of its own name.
     type: dict
     default: {}
+  connections:
+    description:
+      - Names of sites to the number of connections their accounts may have at once (C(MAX_USER_CONNECTIONS)). The
+        limit of a site that is not in it stays as it is.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -57,13 +63,16 @@ from ansible_collections.djdeploy.django.plugins.module_utils.provision import m
 ARGUMENTS = {
     "sites": {"type": "list", "elements": "str", "required": True},
     "databases": {"type": "dict", "default": {}},
+    "connections": {"type": "dict", "default": {}},
 }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        statements = mariadb.plan(module.params["sites"], mariadb.look(run), module.params["databases"])
+        statements = mariadb.plan(
+            module.params["sites"], mariadb.look(run), module.params["databases"], module.params["connections"]
+        )
         if not module.check_mode:
             mariadb.apply(statements, run)
     except EngineError as error:

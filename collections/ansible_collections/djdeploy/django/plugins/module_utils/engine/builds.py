@@ -310,7 +310,8 @@ def explain(step: Step, ended: sandbox.Ended, box: sandbox.Sandbox) -> EngineErr
     if ended.result == "oom-kill" or re.search(r"JavaScript heap out of memory|\bENOMEM\b", output):
         return EngineError(
             f"{failed}: it had no memory left (limit {box.memory_max})",
-            "raise build_memory_max, or give the host memory or swap",
+            "raise build_memory_max (and limits.memory_max, which holds for all of the site),"
+            " or give the host memory or swap",
             detail,
         )
     if re.search(r"ENOSPC|EDQUOT", output):
@@ -396,6 +397,7 @@ def box_of(
         memory_max=config.get("build_memory_max") or sandbox.Sandbox.memory_max,
         timeout=config.get("build_timeout") or sandbox.Sandbox.timeout,
         bound_to=sandbox.bound_unit(Path("/proc/self/cgroup").read_text()),
+        slice=paths.slice,
     )
 
 

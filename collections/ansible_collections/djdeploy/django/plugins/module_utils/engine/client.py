@@ -3,32 +3,44 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import EngineError
 from .events import Event
-from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT
+from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, PUSH_SOCKET, PUSH_UNIT
 from .request import Request
 
 
-def connect(path: Path = DEPLOYER_SOCKET) -> socket.socket:
+def own_socket(uid: int) -> tuple[Path, str]:
+    """Where a unix user asks, and the unit of systemd that listens there without its suffix."""
+    return (DEPLOYER_SOCKET, DEPLOYER_UNIT) if uid == 0 else (PUSH_SOCKET, PUSH_UNIT)
+
+
+def connect(path: Path | None = None, *, connection: socket.socket | None = None) -> socket.socket:
     """Call a deployer: systemd starts one for the connection, and it waits for the request.
 
+    :param path: where; None: at root's socket, or at that of pushes for everybody else.
+    :param connection: a socket to do it with, that others of the same push hold, too; it may be connected already.
     :raises EngineError: when it cannot be reached.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path = path or own_socket(os.geteuid())[0]
+    connection = connection or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(str(path))
     except OSError as error:
+        if error.errno == errno.EISCONN:
+            return connection
         connection.close()
         if isinstance(error, PermissionError):
             raise EngineError("only root may ask the deployer", "run it again with sudo") from None
         raise EngineError(
             f"the deployer does not answer ({path}: {error.strerror})",
-            f"see: systemctl status {DEPLOYER_UNIT}.socket; site.yml sets it up",
+            f"see: systemctl status {own_socket(os.geteuid())[1]}.socket; site.yml sets it up",
         ) from None
     return connection
 
@@ -41,14 +53,19 @@ def ask(request: Request, connection: socket.socket | None = None) -> Iterator[E
     :param connection: one made before; it is closed in the end.
     :raises EngineError: when the deployer cannot be reached or went away before the result.
     """
+    heard = False
     with connection or connect() as connection:
         for event in conversation(connection, request):
+            heard = True
             yield event
             if event["event"] == "result":
                 return
+    unit = own_socket(os.geteuid())[1]
     raise EngineError(
         "the deployer stopped before it had a result",
-        f"see: journalctl -u '{DEPLOYER_UNIT}@*' -n 50; then: djdeploy status {request.site}",
+        f"see: journalctl -u '{unit}@*' -n 50; then: djdeploy status {request.site}"
+        # systemd closes a connection it has no place for without a word (systemd.socket(5), MaxConnections=).
+        + ("" if heard else f"; or all places of {unit}.socket were taken (MaxConnections=): try again in a while"),
     )
 
 

@@ -14,6 +14,7 @@ from . import (
     activate,
     aliases,
     database,
+    limits,
     maintenance,
     migrations,
     move,
@@ -259,7 +260,8 @@ def failed(site: Site, what: str, error: Exception) -> EngineError:
     """What did not work, what serves instead, and why: one line, with the rest behind it."""
     told, live = in_words(error), live_release(site.name)
     stays = f"{site.name} stays at {live.short}" if live else f"{site.name} has no live release yet"
-    return EngineError(f"{what}, {stays}: {told.message}", told.hint, told.detail)
+    limit = limits.hint(f"{told.message}\n{told.detail}", site.name)
+    return EngineError(f"{what}, {stays}: {told.message}", told.hint, told.detail).with_hint(limit)
 
 
 def rollback(site: Site, request: Request, progress: Progress) -> bool:

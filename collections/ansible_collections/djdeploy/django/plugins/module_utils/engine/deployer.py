@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import databases_said, deploy
+from . import admission, databases_said, deploy
 from .errors import EngineError, in_words
 from .events import Event, Progress, Sink
 from .journal import Operation, journal_sink, operation_id, this_process
@@ -136,10 +136,11 @@ def answer(connection: socket.socket, line: bytes, before: Operation | None = No
         site = load_site(request.site)
         if request.check and request.config is not None:
             site = foreseen(Site(site.name, request.config, frozenset(request.changed_files)), progress)
-        operation = before if before and before.again(request) else begun(site, request)
-        # First the journal of the site: it tells the operation of each event. The caller may ask for it at once.
-        progress.sinks[:1] = [journal_sink(site.paths.journal, operation), unit_journal_sink(operation)]
-        deploy.carry_out(site, request, progress)
+        with admission.place(request, pushes=uid != 0):
+            operation = before if before and before.again(request) else begun(site, request)
+            # First the journal of the site: it tells the operation of each event. The caller may ask for it at once.
+            progress.sinks[:1] = [journal_sink(site.paths.journal, operation), unit_journal_sink(operation)]
+            deploy.carry_out(site, request, progress)
     except Exception as error:  # the caller must get a result, whatever happened
         progress.emit(failure(request, error, progress))
         return None
@@ -147,7 +148,7 @@ def answer(connection: socket.socket, line: bytes, before: Operation | None = No
 
 
 def main() -> int:
-    """Entry of the unit `djdeploy-deployer@.service`: the connection is standard input."""
+    """Entry of `djdeploy-deployer@.service` and `djdeploy-deployer.push@.service`: the connection is standard input."""
     with socket.socket(fileno=0) as connection:
         serve(connection)
     sys.stdin = None  # the descriptor is closed with the socket; Python must not close it again

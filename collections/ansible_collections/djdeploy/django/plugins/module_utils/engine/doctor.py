@@ -9,13 +9,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import aliases, health, move, preflight, process_units, records, snapshots, units
+from . import (
+    aliases,
+    databases_said,
+    health,
+    limits,
+    move,
+    preflight,
+    process_units,
+    records,
+    runner,
+    snapshots,
+    units,
+)
 from .errors import EngineError
 from .paths import (
     DEPLOYER_SOCKET,
     DEPLOYER_UNIT,
     ENGINE_LINK,
     PGBOUNCER_CONFIG,
+    PUSH_SOCKET,
+    PUSH_UNIT,
     REDIS_SERVER_CONFIG,
     REDIS_SERVER_UNIT,
     UV,
@@ -61,11 +75,12 @@ def host_findings() -> Iterator[Finding]:
     disk, inodes = shutil.disk_usage("/srv"), os.statvfs("/srv")
     yield room(disk.free, inodes.f_favail if inodes.f_files else LEAST_FREE_INODES)  # btrfs counts none
     yield Finding("engine", ENGINE_LINK.exists(), f"{ENGINE_LINK} -> {os.path.realpath(ENGINE_LINK)}", "run site.yml")
-    listens = units.state(f"{DEPLOYER_UNIT}.socket").active == "active" and DEPLOYER_SOCKET.exists()
-    yield Finding(
-        "deployer", listens, f"{DEPLOYER_SOCKET} {'listens' if listens else 'does not listen'}",
-        f"systemctl start {DEPLOYER_UNIT}.socket",
-    )  # fmt: skip
+    for unit, path in ((DEPLOYER_UNIT, DEPLOYER_SOCKET), (PUSH_UNIT, PUSH_SOCKET)):
+        listens = units.state(f"{unit}.socket").active == "active" and path.exists()
+        yield Finding(
+            "deployer", listens, f"{path} {'listens' if listens else 'does not listen'}",
+            f"systemctl start {unit}.socket",
+        )  # fmt: skip
     yield Finding("uv", UV.exists(), f"{UV} {'is there' if UV.exists() else 'is missing'}", "run site.yml")
     nginx = units.state("nginx.service")
     if PGBOUNCER_CONFIG.exists():
@@ -159,6 +174,7 @@ def site_findings(site: Site) -> Iterator[Finding]:
         except EngineError as error:
             yield Finding(site.name, False, f"{about}: {error.message}", error.hint)
     yield from database_findings(site, live)
+    yield from limit_findings(site)
     short = preflight.missing(preflight.release_needs(site, live.id))
     yield Finding(
         site.name, not short, f"not enough room on {short}" if short else "there is room for another release",
@@ -169,6 +185,15 @@ def site_findings(site: Site) -> Iterator[Finding]:
         site.name, same, "configuration is live" if same else "configuration changed since the release was made",
         f"djdeploy deploy {site.name}",
     )  # fmt: skip
+
+
+def limit_findings(site: Site, run: runner.Runner = runner.run) -> Iterator[Finding]:
+    """How near a site is to what it may take of the host and of the database servers that are here."""
+    told = [*limits.judged(limits.use(site.paths.slice, run), site.name)]
+    for kind in sorted({each.kind for each in databases_said.wanted(site.config, site.name) if each.served}):
+        if found := limits.connections(kind, site.name, run):
+            told.append(limits.connections_judged(*found, site.name))
+    yield from (Finding(site.name, each.ok, each.said, each.cure) for each in told)
 
 
 def database_findings(site: Site, live: Release) -> Iterator[Finding]:

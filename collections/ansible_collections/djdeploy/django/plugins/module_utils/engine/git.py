@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from . import runner
@@ -13,6 +15,31 @@ from .push import NO_COMMIT, QUARANTINE_VARIABLES
 from .runner import Completed, pipe
 
 COMMITS_TOLD = 20
+LISTED_WITHIN = 600.0  # seconds for git to list a tree
+BLOCK = 4096  # bytes; what the smallest file, link or directory takes on a disk
+MARGIN = 1 << 20  # bytes an archive may be larger than what is in it
+# As many bytes as are agreed on, and no more: attributes in the tree (export-subst, working-tree-encoding, see
+# gitattributes(5)) let a file become larger than git lists it.
+UNPACK = 'head -c "$1" | tar -x -C "$2" --no-same-owner --no-same-permissions'
+CUT_OFF = "Unexpected EOF in archive"  # tar's word for it
+
+
+class Larger(EngineError):
+    """A tree takes more room than it may."""
+
+
+def taken(sizes: Iterable[bytes], most: int) -> int:
+    """Bytes that files, links and directories of these sizes take, counted only until it is more than `most`.
+
+    :param sizes: a line each; what is no file has none (`-`).
+    """
+    total = 0
+    for line in sizes:
+        blocks = -(-int(line) // BLOCK) if line.strip().isdigit() else 1
+        total += max(blocks, 1) * BLOCK
+        if total > most:
+            break
+    return total
 
 
 class Repository:
@@ -47,18 +74,44 @@ class Repository:
     def is_ancestor(self, old: str, new: str) -> bool:
         return self.git("merge-base", "--is-ancestor", old, new).returncode == 0
 
-    def export(self, revision: str, target: Path, *, user: str) -> None:
+    def exceeds(self, revision: str, most: int) -> bool:
+        """Whether the tree of a revision takes more than `most` bytes when it is unpacked, by git's own listing.
+
+        What is small when it is pushed can be large, and can hold one tree a thousand times: nothing is unpacked to
+        know it, and nobody waits for the end of the list.
+
+        :raises EngineError: when git cannot list it.
+        """
+        words = ["git", f"--git-dir={self.path}", "ls-tree", "-r", "-t", "--format=%(objectsize)", revision]
+        null, pipe_end = subprocess.DEVNULL, subprocess.PIPE
+        with (
+            tempfile.TemporaryFile() as said,
+            runner.started(words, null, pipe_end, said, GIT_USER, self.env, LISTED_WITHIN) as process,
+        ):
+            if taken(process.stdout or (), most) > most:
+                return True
+            process.wait()
+            runner.require_success(words, process, said)
+        return False
+
+    def export(self, revision: str, target: Path, *, user: str, most: int = 1 << 62) -> None:
         """Write the tree of a revision into an existing directory that `user` owns.
 
         Unpacked by that user and not by root: a tree somebody pushed is input, not ours.
+
+        :param most: bytes it may take, for what git does not list: see `exceeds`, which is asked first.
+        :raises Larger: when it becomes more than that.
         """
-        pipe(
-            ["git", f"--git-dir={self.path}", "archive", "--format=tar", revision],
-            ["tar", "-x", "-C", target, "--no-same-owner", "--no-same-permissions"],
-            producer_user=GIT_USER,
-            consumer_user=user,
-            producer_env=self.env,
-        )
+        try:
+            pipe(
+                ["git", f"--git-dir={self.path}", "archive", "--format=tar", revision],
+                ["/bin/sh", "-c", UNPACK, "unpack", str(most + MARGIN), target],
+                producer_user=GIT_USER,
+                consumer_user=user,
+                producer_env=self.env,
+            )
+        except EngineError as error:
+            raise (Larger(error.message) if CUT_OFF in error.detail else error) from error
 
     def fetch(self, url: str, ref: str) -> str:
         """Fetch one branch, tag or commit from elsewhere; the local branches do not move.

@@ -272,7 +272,8 @@ def mend(wrong: str, unit: str) -> str:
     """What to do about a trouble."""
     if "memory" in wrong:
         return (
-            f"raise web.memory_max of the site, lower web.workers, or give the host memory; see: journalctl -u {unit}"
+            "raise web.memory_max or limits.memory_max of the site in djdeploy_sites (djdeploy doctor tells which),"
+            f" lower web.workers, or give the host memory; see: journalctl -u {unit}"
         )
     return f"see: journalctl -u {unit}"
 

@@ -46,6 +46,21 @@ def held_by(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory for locks that nobody but root may enter, in the site's directory below /run.
+
+    Whoever can open a file may lock it for ever, whether or not they may write it (flock(2)).
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.parent.chmod(0o755)  # nginx goes through to the sockets of releases, whatever our umask
+    directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def private(path: str, flags: int) -> int:
+    """An `opener` of files for root alone."""
+    return os.open(path, flags, 0o600)
+
+
 def always() -> bool:
     """Whose turn it is where nobody stands in a queue."""
     return True
@@ -69,9 +84,8 @@ def site_lock(
     :param turn: whether others may not come first; asked again and again.
     :raises EngineError: when it could not be had in time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o755)  # nginx goes through to the sockets of releases, whatever our umask
-    with open(path, "a+") as file:
+    make_private(path.parent)
+    with open(path, "a+", opener=private) as file:
         began, told = time.monotonic(), False
         while True:
             try:

@@ -25,9 +25,12 @@ UV = LIBRARY_ROOT / "uv" / "bin" / "uv"
 COMMAND = Path("/usr/local/bin/djdeploy")
 PYTHONS = STATE_ROOT / "pythons"  # those uv brought, for all sites; root's
 
-DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"
+DEPLOYER_SOCKET = RUN_ROOT / "deployer.sock"  # root's own: whatever pushes there are, root is always heard
 UNIT_PREFIX = "djdeploy-"
 DEPLOYER_UNIT = f"{UNIT_PREFIX}deployer"
+PUSH_SOCKET = RUN_ROOT / "push.sock"  # the git user's; no name of a site holds a dot
+PUSH_UNIT = f"{DEPLOYER_UNIT}.push"
+PUSHES_AT_WORK = RUN_ROOT / ".pushes"  # a file for each push that is served; root's alone
 RECOVER_UNIT = f"{UNIT_PREFIX}recover"
 # What follows the name of a site in the names of its units, `djdeploy-<site>.<this>`; those of jobs follow it, too.
 BUILD_PART, PROCESS_PART, JOB_PART = "build", "process", "job"
@@ -98,6 +101,11 @@ class SitePaths:
         return self.root / "repo.git"
 
     @property
+    def receive_config(self) -> Path:
+        """What git takes for the site when it receives (`limits.push_size`). Root's: the repository's own is git's."""
+        return CONFIG_ROOT / "git" / f"{self.site}.conf"
+
+    @property
     def reserve(self) -> Path:
         """Room kept for the pointer and the records, given up when the disk is full (see `tree`)."""
         return self.root / ".reserve"
@@ -155,9 +163,14 @@ class SitePaths:
         return STATE_ROOT / self.site
 
     @property
+    def locks(self) -> Path:
+        """What only root may open: whoever can open a file may keep a lock on it, and all others waiting (flock(2))."""
+        return self.run / "locks"
+
+    @property
     def lock(self) -> Path:
         """In memory and gone after a boot, like whoever held it: no full disk stands in the way of going back."""
-        return self.run / "lock"
+        return self.locks / "deploy"
 
     @property
     def journal(self) -> Path:
@@ -184,6 +197,20 @@ class SitePaths:
     @property
     def unit_prefix(self) -> str:
         return f"{UNIT_PREFIX}{self.site}"
+
+    @property
+    def slice(self) -> str:
+        """The slice all units of the site are in: what they may use together (`limits`).
+
+        A dash in a slice's name means a slice inside another one (systemd.slice(5)), so those of the site's name are
+        escaped as systemd-escape(1) does it: else the limits of `shop` would hold for `shop-eu`, too.
+        """
+        escaped = self.site.replace("-", "\\x2d")
+        return f"{UNIT_PREFIX}{escaped}.slice"
+
+    @property
+    def slice_file(self) -> Path:
+        return SYSTEMD_UNITS / self.slice
 
     @property
     def boot_unit(self) -> str:
@@ -220,7 +247,7 @@ class SitePaths:
     @property
     def hold(self) -> Path:
         """While it says something, no job begins: a migration needs the database for itself."""
-        return self.run / "hold"
+        return self.locks / "hold"
 
     @property
     def job_results(self) -> Path:

@@ -21,6 +21,7 @@ from . import (
     builds,
     config_shown,
     databases_said,
+    limits,
     lists,
     media_access,
     overlay,
@@ -45,7 +46,7 @@ from . import (
 from .environment import serialize
 from .errors import EngineError
 from .events import Progress
-from .git import Repository
+from .git import Larger, Repository
 from .paths import ReleasePaths
 from .plan import lines as plan_lines
 from .plan_facts import environment_digests, plan_of, site_salt
@@ -210,6 +211,21 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
         raise
 
 
+def export(site: Site, release: Release, repository: Repository) -> None:
+    """Unpack the revision, unless it takes more than the site's `limits.tree_size`.
+
+    :raises EngineError: when it does.
+    """
+    said = limits.of(site.config)["tree_size"]
+    most = limits.size(said)
+    try:
+        if repository.exceeds(release.revision, most):
+            raise Larger(release.revision)
+        repository.export(release.revision, site.paths.release(release.id).code, user=site.paths.build_user, most=most)
+    except Larger:
+        raise limits.tree_too_large(site.name, release.revision, said) from None
+
+
 def build(
     site: Site, release: Release, request: Request, progress: Progress, repository: Repository, gid: int
 ) -> Prepared:
@@ -221,7 +237,7 @@ def build(
 
     with progress.phase("export") as note:
         make_directory(paths.code, 0o750, builder.pw_uid, gid)  # the site's user reads it before it is root's
-        repository.export(release.revision, paths.code, user=site.paths.build_user)
+        export(site, release, repository)
         tree = project.DirectoryTree(paths.code)
         project.check_tree(tree)
         if laid := site.project_files():

@@ -19,6 +19,7 @@ from pathlib import Path
 from . import runner, units
 from .errors import EngineError
 from .events import Note, Progress
+from .lock import make_private, private
 from .paths import SitePaths
 from .processes import Process
 from .releases import Release, live_release, note_release, read_release
@@ -288,7 +289,12 @@ class Vigil:
                 copy = dict(zip(self.wanted, self.copies, strict=True)).get(name, name)
                 said = units.journal_tail(name, run=self.run)
                 told = f"its process {copy.rsplit('.', 1)[0]} {wrong}{last_words(said)}"
-                raise EngineError(told, f"see: journalctl -u '{name}'", said)
+                more = (
+                    "raise its memory_max or limits.memory_max of the site in djdeploy_sites; "
+                    if "memory" in wrong
+                    else ""
+                )
+                raise EngineError(told, f"{more}see: journalctl -u '{name}'", said)
 
     def youngest(self) -> float | None:
         """When the last of them began, by the clock of `time.monotonic`; None while one has not."""
@@ -447,7 +453,8 @@ def go_on(site: Site, run: runner.Runner = runner.run) -> None:
 
 def hold_jobs(site: Site) -> None:
     """Let no job begin; one that is just being started is waited for."""
-    with open(site.paths.hold, "a") as file:
+    make_private(site.paths.hold.parent)
+    with open(site.paths.hold, "a", opener=private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write("a migration\n")
 

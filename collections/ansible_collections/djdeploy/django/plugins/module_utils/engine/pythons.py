@@ -456,8 +456,8 @@ def _lay_out() -> None:
     cache, lock = PYTHONS / ".cache", PYTHONS / ".lock"
     cache.mkdir(exist_ok=True)
     cache.chmod(0o700)
-    if lock.exists():
-        lock.chmod(0o600)
+    lock.touch(0o600)
+    lock.chmod(0o600)
 
 
 def _environment() -> dict[str, str]:

@@ -95,6 +95,7 @@ class Sandbox:
     :param memory_max: as systemd's MemoryMax=.
     :param timeout: seconds for each command.
     :param bound_to: the unit with which a command ends; empty: none.
+    :param slice: that of the site, whose limits hold for its builds, too; empty: none.
     """
 
     unit: str
@@ -107,6 +108,7 @@ class Sandbox:
     memory_max: str = "75%"
     timeout: int = 900
     bound_to: str = ""
+    slice: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def words(box: Sandbox, command: str, directory: str, variables: Path, *, networ
     return [
         *("systemd-run", "--pipe", "--wait", "--collect", "--service-type=exec"),
         f"--unit={box.unit}",
+        *([f"--slice={box.slice}"] if box.slice else []),
         f"--description=Build command of {box.tree.parent.name}",
         f"--uid={box.user}",
         f"--working-directory={box.tree / directory}",
@@ -330,6 +333,7 @@ def site_words(
     return [
         *("systemd-run", "--pipe", "--wait", "--collect", "--service-type=exec"),
         f"--unit={unit}",
+        f"--slice={box.paths.slice}",
         f"--description=Work of {box.paths.site}",
         f"--uid={box.paths.user}",
         f"--gid={box.paths.user}",
@@ -483,6 +487,7 @@ def manage_words(
     return [
         *("systemd-run", "--pty", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec"),
         f"--unit={unit}",
+        f"--slice={paths.slice}",
         f"--description=manage.py of {paths.site}",
         f"--uid={paths.user}",
         f"--gid={paths.user}",

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import process_units, runner, units
 from .errors import EngineError
+from .lock import make_private, private
 from .paths import SYSTEMD_UNITS
 from .process_units import HOLDS, JOBS, Unit, jobs_of
 from .processes import COPIES
@@ -65,9 +66,9 @@ def run_due(
         say(f"{name} is no job of {site.name} any more; its timer goes")
         forget(site.name, name, run)
         return
-    site.paths.run.mkdir(parents=True, exist_ok=True)  # no release was made since the boot
+    make_private(site.paths.hold.parent)  # no release was made since the boot
     while True:
-        with open(site.paths.hold, "a+") as file:
+        with open(site.paths.hold, "a+", opener=private) as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             file.seek(0)
             if not file.read():

@@ -339,6 +339,12 @@ def check_memory(value: str) -> Fault | None:
     return f"{value!r} is not an amount of memory", "write a number and M, G or %: '512M', '1.5G', '50%'"
 
 
+def check_size(value: str) -> Fault | None:
+    if re.fullmatch(r"[1-9]\d*[KMG]", value):
+        return None
+    return f"{value!r} is not a size", "write a number and K, M or G: '512M', '4G'"
+
+
 def check_redis_memory(value: str) -> Fault | None:
     if re.fullmatch(r"[1-9]\d*(mb|gb)", value, re.IGNORECASE):
         return None

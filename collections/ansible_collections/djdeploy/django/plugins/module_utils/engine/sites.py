@@ -33,6 +33,7 @@ NOT_PART_OF_A_RELEASE = frozenset(
         "build_memory_max",
         "redis",
         "client_max_body_size",
+        "limits",  # systemd, git and the database server hold to them, whichever release runs
         "secret_key_fallbacks",
         "secret_names",  # what they hold is in files, which the fingerprint reads
     }

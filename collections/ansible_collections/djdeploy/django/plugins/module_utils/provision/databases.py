@@ -28,6 +28,7 @@ LOOK = """
 SELECT json_build_object(
   'roles', (SELECT coalesce(json_object_agg(rolname, json_build_object(
       'login', rolcanlogin,
+      'connections', rolconnlimit,
       'powerful', rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
       'password', coalesce(rolpassword, ''))), '{}') FROM pg_authid),
   'databases', (SELECT coalesce(json_object_agg(datname, json_build_object(
@@ -47,11 +48,13 @@ class Wanted:
 
     :param password: needed when the site runs on other hosts; empty: only local peer authentication.
     :param databases: their names; none: one of the site's name.
+    :param connections: how many the role may have at once; None: whatever is said already.
     """
 
     name: str
     password: str = field(default="", repr=False)
     databases: tuple[str, ...] = ()
+    connections: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def plan(wanted: Iterable[Wanted], found: Mapping[str, Any], salt: bytes) -> lis
             statements.append(plain(f"CREATE ROLE {name} LOGIN"))
         elif not role["login"]:
             statements.append(plain(f"ALTER ROLE {name} LOGIN"))
+        if site.connections is not None and (role or {}).get("connections") != site.connections:
+            statements.append(plain(f"ALTER ROLE {name} CONNECTION LIMIT {site.connections:d}"))
         if not password_matches(site.password, role["password"] if role else ""):
             verifier = literal(scram_verifier(site.password, salt)) if site.password else "NULL"
             shown = "'********'" if site.password else "NULL"

@@ -28,6 +28,7 @@ SELECT JSON_OBJECT('kind', 'account', 'name', User,
   'powerful', CAST(COALESCE(JSON_VALUE(Priv, '$.access'), 0) AS UNSIGNED) <> 0,
   'by_socket', COALESCE(JSON_VALUE(Priv, '$.plugin'), '') = 'unix_socket'
     AND COALESCE(JSON_VALUE(Priv, '$.authentication_string'), '') = '' AND NOT JSON_EXISTS(Priv, '$.auth_or'),
+  'connections', CAST(COALESCE(JSON_VALUE(Priv, '$.max_user_connections'), 0) AS UNSIGNED),
   'locked', COALESCE(JSON_VALUE(Priv, '$.account_locked'), 'false') NOT IN ('false', '0'))
 FROM mysql.global_priv WHERE Host = 'localhost' AND User <> '';
 SELECT JSON_OBJECT('kind', 'database', 'name', SCHEMA_NAME, 'character_set', DEFAULT_CHARACTER_SET_NAME)
@@ -94,17 +95,22 @@ def account(name: str) -> str:
 
 
 def plan(
-    sites: Iterable[str], found: Mapping[str, Any], databases: Mapping[str, Iterable[str]] | None = None
+    sites: Iterable[str],
+    found: Mapping[str, Any],
+    databases: Mapping[str, Iterable[str]] | None = None,
+    connections: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Say which statements make databases and accounts as wanted; none of them holds a secret.
 
     :param sites: names of sites: each has an account of its name.
     :param found: what `look` answers; empty when there is no server yet.
     :param databases: site -> names of its databases; one that is not in it has a database of its name.
+    :param connections: site -> connections its account may have at once; one that is not in it keeps what it has.
     :raises EngineError: when a name is taken by something that is not a site's.
     """
     statements: list[str] = []
     for name in sites:
+        most = (connections or {}).get(name)
         own = found.get("accounts", {}).get(name)
         if own and own["powerful"]:
             raise EngineError(
@@ -122,6 +128,8 @@ def plan(
             statements.append(f"CREATE USER {account(name)} IDENTIFIED VIA unix_socket")
         elif not own["by_socket"] or own["locked"]:
             statements.append(f"ALTER USER {account(name)} IDENTIFIED VIA unix_socket ACCOUNT UNLOCK")
+        if most is not None and (own or {}).get("connections") != int(most):
+            statements.append(f"ALTER USER {account(name)} WITH MAX_USER_CONNECTIONS {int(most)}")
         statements += [
             f"GRANT ALL PRIVILEGES ON {quoted(pattern(database))}.* TO {account(name)}"
             for database in wanted

@@ -12,7 +12,8 @@ from typing import Any
 from unittest.mock import mock_open
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import sandbox
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import admission, door, sandbox
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 
 from .conftest import ROLES, Render, defaults
 
@@ -482,10 +483,37 @@ def test_site_json_holds_no_secret(render: Render) -> None:
 
 
 def test_deployer_is_asked_by_root_and_git_only(render: Render) -> None:
-    socket = unit(render("engine/djdeploy-deployer.socket.j2"))["Socket"]
-    assert (socket["SocketUser"], socket["SocketGroup"], socket["SocketMode"]) == (["root"], ["git"], ["0660"])
+    roots, pushes = (unit(render(f"engine/djdeploy-deployer{of}.socket.j2"))["Socket"] for of in ("", ".push"))
+    assert (roots["SocketUser"], roots["SocketGroup"], roots["SocketMode"]) == (["root"], ["root"], ["0600"])
+    assert (pushes["SocketUser"], pushes["SocketGroup"], pushes["SocketMode"]) == (["root"], ["git"], ["0660"])
+    assert roots["ListenStream"] != pushes["ListenStream"], "pushes take no place of root's"
+    assert int(pushes["MaxConnections"][0]) > max(admission.OF_A_KEY, admission.OF_A_SITE), "the rest can still push"
     service = unit(render("engine/djdeploy-deployer@.service.j2"))["Service"]
     assert service["StandardInput"] == ["socket"]
+    assert service["MemoryMax"] == ["75%"] and service["TasksMax"] == ["2048"]
+
+
+@pytest.mark.parametrize("name", ["shop", "shop-eu", "a-b_c"])
+def test_all_that_runs_of_a_site_is_in_its_slice(render: Render, name: str) -> None:
+    sites = {name: {"domains": ["shop.example.com"], "limits": {"tasks": 99, "memory_max": "2G"}}}
+    found = unit(render("gunicorn/site.slice.j2", sites))["Slice"]
+    assert found == {"TasksMax": ["99"], "MemoryMax": ["2G"]}
+    for template in ("gunicorn/release.service.j2", "processes/process.service.j2", "processes/job.service.j2"):
+        assert unit(render(template, sites))["Service"]["Slice"] == [SitePaths(name).slice], template
+
+
+def test_a_push_is_no_larger_than_the_site_says(render: Render, tmp_path: Path) -> None:
+    path = tmp_path / "shop.conf"
+    path.write_text(render("git_repo/receive.conf.j2", shop(limits={"push_size": "3M"})))
+    words = ["git", "-c", f"include.path={path}", "config", "--type=int", "receive.maxInputSize"]
+    assert subprocess.check_output(words, text=True).strip() == str(3 << 20) == str(door.push_size(path))
+
+
+def test_nginx_takes_more_connections_than_debian_lets_it(render: Render) -> None:
+    text = render("nginx/nginx.conf.j2", nginx_worker_connections=5000)
+    assert "worker_connections 5000;" in text and "worker_rlimit_nofile 10000;" in text
+    for place in ("modules-enabled", "conf.d", "sites-enabled"):
+        assert f"include /etc/nginx/{place}/" in text
 
 
 @pytest.mark.parametrize("template", ["engine/djdeploy.j2", "engine/pre-receive.j2", "engine/post-receive.j2"])

@@ -95,11 +95,14 @@ class Work:
         self.git("init", "--quiet", "--bare", "--initial-branch=main", self.bare, within=root)
         self.git("init", "--quiet", "--initial-branch=main", self.clone, within=root)
 
-    def git(self, *words: str | Path, within: Path | None = None, env: dict[str, str] | None = None) -> str:
+    def git(
+        self, *words: str | Path, within: Path | None = None, env: dict[str, str] | None = None, stdin: str = ""
+    ) -> str:
         done = subprocess.run(
             ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *words],
             cwd=within or self.clone,
             env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", **(env or {})},
+            input=stdin,
             capture_output=True,
             text=True,
             check=True,

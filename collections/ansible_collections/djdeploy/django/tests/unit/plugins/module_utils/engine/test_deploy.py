@@ -555,3 +555,20 @@ def test_carry_out_holds_the_lock_and_recovers_first(stage: Stage, keep: Keep) -
     stage.ask("deploy", revision=one)
     assert (held[0]["who"], held[0]["what"]) == ("ada", f"deploy of {one[:7]}")
     assert list(stage.states().values()) == ["live"]
+
+
+@pytest.mark.parametrize(
+    ("error", "key"),
+    [
+        (
+            EngineError("the checks failed", "mend it", 'FATAL:  too many connections for role "shop"'),
+            "database_connections",
+        ),
+        (EngineError("it did not start", "", "RuntimeError: can't start new thread"), "tasks"),
+        (EngineError("the checks failed", "mend it", "NameError: x"), ""),
+    ],
+)
+def test_failed_names_the_limit_that_was_met(shop: Site, error: EngineError, key: str) -> None:
+    told = deploy.failed(shop, "abc did not go live", error)
+    assert (f"raise limits.{key} of shop in djdeploy_sites" in told.hint) is bool(key)
+    assert told.hint.startswith(error.hint)

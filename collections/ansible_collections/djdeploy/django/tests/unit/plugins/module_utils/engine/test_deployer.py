@@ -336,3 +336,17 @@ def test_ask_by_somebody_who_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client.socket, "socket", Closed)
     with pytest.raises(EngineError, match="only root may ask the deployer"):
         list(client.ask(DEPLOY))
+
+
+@pytest.mark.parametrize(
+    ("uid", "name"), [(0, "djdeploy-deployer"), (998, "djdeploy-deployer.push")], ids=["root", "git"]
+)
+def test_root_has_a_socket_of_its_own(uid: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, unit = client.own_socket(uid)
+    assert (unit, path == client.DEPLOYER_SOCKET) == (name, uid == 0)
+    monkeypatch.setattr(client.os, "geteuid", lambda: uid)
+    ours, theirs = socket.socketpair()
+    theirs.close()  # as systemd does when there is no place
+    with pytest.raises(EngineError, match="before it had a result") as raised:
+        list(client.ask(DEPLOY, ours))
+    assert f"{name}.socket" in raised.value.hint and "MaxConnections" in raised.value.hint

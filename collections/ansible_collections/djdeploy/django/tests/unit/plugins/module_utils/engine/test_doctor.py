@@ -79,7 +79,7 @@ def test_host_findings_inodes(monkeypatch: pytest.MonkeyPatch, files: int, avail
 @pytest.fixture
 def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """A host on which everything is there and runs."""
-    places = {name: tmp_path / name.lower() for name in ("ENGINE_LINK", "DEPLOYER_SOCKET", "UV")}
+    places = {name: tmp_path / name.lower() for name in ("ENGINE_LINK", "DEPLOYER_SOCKET", "PUSH_SOCKET", "UV")}
     for name, path in places.items():
         path.touch()
         monkeypatch.setattr(doctor, name, path)
@@ -98,6 +98,7 @@ def test_host_findings_sound(sound: dict[str, Path]) -> None:
     [
         ("ENGINE_LINK", "engine", "run site.yml"),
         ("DEPLOYER_SOCKET", "deployer", "systemctl start djdeploy-deployer.socket"),
+        ("PUSH_SOCKET", "deployer", "systemctl start djdeploy-deployer.push.socket"),
         ("UV", "uv", "run site.yml"),
     ],
 )

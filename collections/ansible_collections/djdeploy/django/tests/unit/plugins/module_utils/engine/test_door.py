@@ -26,6 +26,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites impor
 if TYPE_CHECKING:
     from .conftest import Work
 
+TEMPLATES = next(path for path in Path(__file__).resolve().parents if path.name == "django") / "roles/engine/templates"
 COLLECTIONS = next(path for path in Path(__file__).resolve().parents if path.name == "ansible_collections").parent
 PROGRAM = """
 import sys
@@ -33,6 +34,7 @@ from pathlib import Path
 sys.path.insert(0, {collections!r})
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import __main__, client, door, paths
 paths.SITES_ROOT = Path({sites!r})
+paths.CONFIG_ROOT = Path({config!r})
 client.connect.__defaults__ = (Path({socket!r}),)
 door.GIT_SETTINGS["core.hooksPath"] = {hooks!r}
 sys.exit(__main__.main(sys.argv[1:]))
@@ -118,12 +120,15 @@ def pushes(
     hooks = host / "hooks"
     hooks.mkdir()
     values = {"sites": str(shop.paths.root.parent), "socket": str(short_directory / "deployer"), "hooks": str(hooks)}
+    values["config"] = str(host / "config")
     (host / "program").write_text(PROGRAM.format(collections=str(COLLECTIONS), **values))
     run = f"exec {sys.executable} {host / 'program'}"
     scripts = {host / "ssh": f'SSH_ORIGINAL_COMMAND="$2" {run} receive --key=laptop shop blog'}
-    scripts |= {hooks / name: f"{run} hook {name}" for name in door.HOOK_OPERATIONS}
-    for script, line in scripts.items():
-        script.write_text(f"#!/bin/sh\n{line}\n")
+    for name in door.HOOK_OPERATIONS:
+        hook = (TEMPLATES / f"{name}.j2").read_text().replace("{{ ansible_managed | comment }}", "")
+        scripts[hooks / name] = hook.replace("exec /usr/local/bin/djdeploy", run)
+    for script, text in scripts.items():
+        script.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}\n")
         script.chmod(0o755)
 
     found = Door(work, host)
@@ -243,6 +248,63 @@ def test_login_without_a_command(pushes: Door) -> None:
     assert "there is no shell here" in answer.stderr
 
 
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_who_only_knocks_takes_no_deployer(pushes: Door, host: Path) -> None:
+    """A receive-pack that is told nothing, as of a client that waits for ever."""
+    argv = [sys.executable, str(host / "program"), "receive", "--key=laptop", "shop"]
+    env = {"PATH": os.environ["PATH"], "SSH_ORIGINAL_COMMAND": PUSH}
+    knocks = [subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _time in range(2)]
+    for knock in knocks:
+        assert knock.stdout and knock.stdout.read(4), "git has answered"
+    assert pushes.connections == 0
+    commit = pushes.work.commit("sell apples")
+    assert pushes.push("main").returncode == 0
+    for knock in knocks:
+        knock.communicate()
+    assert (pushes.tip(), pushes.connections) == (commit, 1)
+
+
+def test_push_that_is_larger_than_the_site_takes(pushes: Door, host: Path) -> None:
+    (host / "config" / "git").mkdir(parents=True)
+    (host / "config" / "git" / "shop.conf").write_text("[receive]\n\tmaxInputSize = 64K\n")
+    small = pushes.work.commit("sell apples", apples="1")
+    assert pushes.push("main").returncode == 0
+    pushes.work.commit("sell everything", noise=os.urandom(200_000).hex())
+    answer = pushes.push("main")
+    assert answer.returncode != 0
+    assert "limits.push_size" in answer.stderr and "0.0625 MiB" in answer.stderr and "djdeploy_sites" in answer.stderr
+    assert pushes.tip() == small
+
+
+def receiving(key: str, *began: int) -> dict[int, door.Program]:
+    words = ("/usr/bin/python3", "-sP", "-m", "djdeploy_engine", "receive", f"--key={key}", "shop", "")
+    return {100 + number: door.Program(moment, words) for number, moment in enumerate(began)}
+
+
+@pytest.mark.parametrize(
+    ("programs", "own", "expected"),
+    [
+        pytest.param({}, 100, 0, id="none"),
+        pytest.param(receiving("laptop", 5), 100, 0, id="itself"),
+        pytest.param(receiving("laptop", 5, 6, 7), 101, 1, id="those before"),
+        pytest.param(receiving("laptop", 5, 5, 5), 102, 2, id="in the same moment"),
+        pytest.param(
+            {**receiving("lap", 1, 1), 9: door.Program(7, receiving("laptop", 7)[100].words)}, 9, 0, id="others"
+        ),
+    ],
+)
+def test_opened_before(programs: dict[int, door.Program], own: int, expected: int) -> None:
+    assert door.opened_before("laptop", programs, own) == expected
+
+
+def test_key_with_too_many_pushes_open() -> None:
+    door.refuse_many("laptop", door.OPEN_AT_ONCE - 1)
+    with pytest.raises(EngineError, match=f"the key laptop has {door.OPEN_AT_ONCE} pushes open"):
+        door.refuse_many("laptop", door.OPEN_AT_ONCE)
+
+
 # --- a git that behaves oddly ---------------------------------------------------------------------
 
 PUSH = "git-receive-pack '/shop'"
@@ -297,6 +359,13 @@ def test_receive_gives_git_the_site_and_none_of_the_callers_settings(pushes: Doo
     assert "receive.fsckObjects=true" in words
     assert {"DJDEPLOY_SITE=shop", "DJDEPLOY_KEY=laptop"} <= set(variables)
     assert not [line for line in variables if line.startswith("GIT_CONFIG")]
+
+
+def test_receive_bounds_the_memory_of_git(pushes: Door, host: Path) -> None:
+    script = f"ulimit -d > {host}/most; cat /proc/self/oom_score_adj > {host}/order"
+    pushes.program("receive", "--key=laptop", "shop", path=odd_git(host, script), command=PUSH)
+    assert int((host / "most").read_text()) == door.GIT_MEMORY >> 10
+    assert int((host / "order").read_text()) >= door.FIRST_TO_GO
 
 
 @pytest.mark.parametrize(

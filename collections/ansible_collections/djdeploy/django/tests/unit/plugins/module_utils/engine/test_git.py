@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,63 @@ def test_export_of_what_is_not_there(work: Work, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"git failed \(status 128\)") as raised:
         Repository(work.bare).export(MISSING, tmp_path, user=git.GIT_USER)
     assert "not a" in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], 0),
+        ([b"0\n"], 4096),
+        ([b"4096\n", b"4097\n"], 3 * 4096),
+        ([b"      -\n", b"10\n"], 2 * 4096),
+    ],
+    ids=["empty", "empty file", "blocks", "directory"],
+)
+def test_taken(sizes: list[bytes], expected: int) -> None:
+    assert git.taken(sizes, 1 << 30) == expected
+
+
+def test_taken_does_not_read_on_when_it_is_too_much() -> None:
+    def without_end() -> Iterator[bytes]:
+        while True:
+            yield b"1048576\n"
+
+    assert git.taken(without_end(), 1 << 22) > 1 << 22
+
+
+def nested(work: Work, levels: int) -> str:
+    """A commit of few bytes whose tree holds ten trees, each of which holds ten, ..."""
+    blob = work.git("hash-object", "-w", "--stdin", stdin="x" * 5000)
+    tree = work.git("mktree", stdin=f"100644 blob {blob}\tfile\n")
+    for _level in range(levels):
+        tree = work.git("mktree", stdin="".join(f"040000 tree {tree}\t{number}\n" for number in range(10)))
+    commit = work.git("commit-tree", "-m", "many", tree)
+    work.git("push", "--quiet", str(work.bare), f"{commit}:refs/heads/main")
+    return commit
+
+
+@pytest.mark.parametrize(
+    ("levels", "most", "expected"), [(0, 8192, False), (1, 1 << 17, False), (1, 1 << 16, True), (12, 1 << 22, True)]
+)
+def test_exceeds(work: Work, levels: int, most: int, expected: bool) -> None:
+    assert Repository(work.bare).exceeds(nested(work, levels), most) is expected
+
+
+def test_exceeds_of_what_is_not_there(work: Work) -> None:
+    with pytest.raises(EngineError, match="git failed"):
+        Repository(work.bare).exceeds(MISSING, 1)
+
+
+def test_export_ends_when_attributes_make_more_of_a_tree(work: Work, tmp_path: Path) -> None:
+    (work.clone / ".gitattributes").write_text("many export-subst\n")
+    (work.clone / "many").write_text("$Format:%B$" * 2000)
+    work.git("add", ".")
+    work.git("commit", "--quiet", "--message", "x" * 2000)
+    work.push("main")
+    repository = Repository(work.bare)
+    assert not repository.exceeds("main", 1 << 20), "git lists little"
+    with pytest.raises(git.Larger):
+        repository.export("main", tmp_path, user=git.GIT_USER, most=1 << 20)
 
 
 # --- refs -----------------------------------------------------------------------------------------

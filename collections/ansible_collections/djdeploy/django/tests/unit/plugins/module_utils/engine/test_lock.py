@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -162,3 +163,17 @@ def test_lock_is_held_without_room_to_name_its_holder(tmp_path: Path, monkeypatc
     second = lock.site_lock(tmp_path / "lock", who="bob", what="deploy", say=print, wait=0)
     with first, pytest.raises(EngineError, match="gave up waiting for another deploy"), second:
         pass
+
+
+@pytest.mark.parametrize("mask", [0, 0o077], ids=["all", "nothing"])
+def test_lock_can_be_opened_by_nobody_else(tmp_path: Path, mask: int) -> None:
+    """Who can open a file can keep a lock on it, and everybody waiting."""
+    path = tmp_path / "shop" / "locks" / "deploy"
+    before = os.umask(mask)
+    try:
+        with lock.site_lock(path, who="ada", what="deploy", say=print):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o755, "nginx enters it"

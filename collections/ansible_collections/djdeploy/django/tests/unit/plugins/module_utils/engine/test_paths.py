@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import site_values
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 
@@ -27,6 +28,26 @@ def test_places_of_a_site() -> None:
     assert shop.boot_unit == "djdeploy-shop.service"
     assert str(shop.service_template) == "/etc/systemd/system/djdeploy-shop@.service"
     assert str(shop.nginx_server) == "/etc/nginx/sites-enabled/djdeploy-shop.conf"
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ("shop", "djdeploy-shop.slice"),
+        ("shop_eu", "djdeploy-shop_eu.slice"),
+        ("shop-eu", r"djdeploy-shop\x2deu.slice"),
+        ("a--b-c", r"djdeploy-a\x2d\x2db\x2dc.slice"),
+    ],
+)
+def test_no_slice_lies_in_that_of_another_site(site: str, expected: str) -> None:
+    assert SitePaths(site).slice == expected
+    assert expected.removesuffix(".slice").split("-")[1:] == [expected[9:-6]], "systemd.slice(5): a dash is a level"
+
+
+def test_who_may_be_waited_for_is_for_root_alone() -> None:
+    shop = SitePaths("shop")
+    assert {shop.lock.parent, shop.hold.parent} == {shop.locks}, "a directory that nobody else may enter"
+    assert shop.locks != shop.run, "nginx has to enter that one"
 
 
 def test_places_of_a_release() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, prepare, static_files, tree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.git import Larger
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
@@ -341,3 +342,44 @@ def test_what_a_check_says_of_several_objects_is_told_once() -> None:
     ]
     told = ["warning: treebeard.E001 PageManager is no node manager.", "warning:  something else"]
     assert prepare.said_by_checks(results) == told
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+class Tree:
+    """A repository whose one tree has a size by git's list, and another one when it is unpacked."""
+
+    def __init__(self, listed: int, unpacked: int) -> None:
+        self.listed, self.unpacked = listed, unpacked
+        self.exported = False
+
+    def exceeds(self, _revision: str, most: int) -> bool:
+        return self.listed > most
+
+    def export(self, _revision: str, _target: Path, *, user: str, most: int) -> None:
+        if self.unpacked > most:
+            raise Larger("cut off")
+        self.exported = True
+
+
+@pytest.mark.parametrize(
+    ("listed", "unpacked", "said", "taken"),
+    [
+        pytest.param(1 << 20, 1 << 20, {}, True, id="ordinary"),
+        pytest.param(5 << 30, 5 << 30, {}, False, id="more than by default"),
+        pytest.param(5 << 30, 5 << 30, {"tree_size": "6G"}, True, id="the site says more"),
+        pytest.param(1 << 20, 1 << 21, {"tree_size": "1M"}, False, id="becomes more than git lists"),
+    ],
+)
+def test_export_takes_no_more_than_the_site_says(
+    shop: Site, listed: int, unpacked: int, said: dict[str, str], taken: bool
+) -> None:
+    repository, site = Tree(listed, unpacked), replace(shop, config={**shop.config, "limits": said})
+    if taken:
+        prepare.export(site, release(), repository)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(EngineError, match=r"limits\.tree_size") as raised:
+            prepare.export(site, release(), repository)  # type: ignore[arg-type]
+        assert "djdeploy_sites" in raised.value.hint
+    assert repository.exported is taken

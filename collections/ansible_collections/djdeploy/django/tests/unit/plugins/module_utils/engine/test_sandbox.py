@@ -26,6 +26,7 @@ BOX = Sandbox(
     memory_max="50%",
     timeout=60,
     bound_to="djdeploy-deployer@1.service",
+    slice="djdeploy-shop.slice",
 )
 
 
@@ -51,6 +52,7 @@ def test_words() -> None:
     words = sandbox.words(BOX, 'echo "$HOME" 100%', "web", Path("/srv/shop/releases/1/.build.env"), network=False)
     assert words[-3:] == ["/bin/sh", "-ec", 'exec 2>&1\necho "$$HOME" 100%']
     assert f"--working-directory={CODE}/web" in words and "--uid=shop-build" in words
+    assert "--slice=djdeploy-shop.slice" in words
     assert "--property=EnvironmentFile=/srv/shop/releases/1/.build.env" in words
     assert not any(word.startswith("--setenv") for word in words), "everybody may read a unit's properties"
 

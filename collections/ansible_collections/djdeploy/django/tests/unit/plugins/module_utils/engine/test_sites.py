@@ -58,6 +58,7 @@ ASKS_FOR_A_RELEASE = {
     "schedule": True,
     "redis": False,
     "client_max_body_size": False,
+    "limits": False,
 }
 
 

@@ -45,6 +45,21 @@ def test_plan(password: str, present: dict[str, Any], statements: list[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("wanted", "present", "expected"),
+    [
+        (40, found(), ['ALTER ROLE "shop" CONNECTION LIMIT 40']),
+        (40, found({"connections": -1}, {}), ['ALTER ROLE "shop" CONNECTION LIMIT 40']),
+        (40, found({"connections": 40}, {}), []),
+        (None, found({"connections": 40}, {}), []),
+    ],
+    ids=["new", "without a limit", "as it should be", "not ours to say"],
+)
+def test_plan_limits_connections(wanted: int | None, present: dict[str, Any], expected: list[str]) -> None:
+    planned = databases.plan([Wanted("shop", connections=wanted)], present, SALT)
+    assert [statement.sql for statement in planned if "CONNECTION" in statement.sql] == expected
+
+
+@pytest.mark.parametrize(
     ("present", "says"),
     [
         (found({"powerful": True}), "administrative rights"),

@@ -47,6 +47,21 @@ def test_plan(present: dict[str, Any], statements: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "present", "expected"),
+    [
+        ({"shop": 40}, found(), ["ALTER USER 'shop'@'localhost' WITH MAX_USER_CONNECTIONS 40"]),
+        ({"shop": 40}, found({"connections": 0}, {}), ["ALTER USER 'shop'@'localhost' WITH MAX_USER_CONNECTIONS 40"]),
+        ({"shop": 40}, found({"connections": 40}, {}), []),
+        ({}, found({"connections": 40}, {}), []),
+    ],
+    ids=["new", "without a limit", "as it should be", "not ours to say"],
+)
+def test_plan_limits_connections(wanted: dict[str, int], present: dict[str, Any], expected: list[str]) -> None:
+    planned = mariadb.plan(["shop"], present, connections=wanted)
+    assert [statement for statement in planned if "CONNECTIONS" in statement] == expected
+
+
+@pytest.mark.parametrize(
     ("present", "says"),
     [
         (found({"powerful": True}), "global privileges"),
