@@ -218,7 +218,9 @@ def run(
     place = box.tree.parent / ".build.env"
     write_file(place, serialize(variables(box, said)), 0o600)
     try:
-        done = start(words(box, command, directory, place, network=network), timeout=box.timeout + LATE)
+        done = start(
+            words(box, command, directory, place, network=network), timeout=box.timeout + LATE, bounded=runner.BOTH
+        )
     finally:
         place.unlink(missing_ok=True)
     result = parse_result(done.stderr)
