@@ -130,6 +130,7 @@ def quoted(text: str) -> Iterator[str]:
     within_quotes = repr(f"\"{text}'")[2:-3]  # a text with quotes of both kinds around it escapes those of one
     data = bytes_of(text)
     yield from (text, once, repr(once)[1:-1], within_quotes, repr(data)[2:-1])
+    yield from (ascii(text)[1:-1], text.encode("ascii", "backslashreplace").decode())
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     yield from (unquote(text), quote(data, safe=""), quote(data), quote_plus(data), escape(text))
     yield from (shlex.quote(text)[1:-1], re.sub(r'(["\\`$])', r"\\\1", text), text.replace("'", "''"))
