@@ -121,19 +121,21 @@ def forms_of(secret: str, shortest: int) -> Iterator[str]:
             if len(form.strip()) >= shortest:
                 yield form
         if len(text.strip()) >= shortest:
-            yield from encoded(text)
+            for form in {text, json.dumps(text)[1:-1]}:
+                yield from encoded(form)
 
 
 def quoted(text: str) -> Iterator[str]:
-    """A text as it looks in a repr (also within one), in JSON, in a URL, in a page, in a shell's line, in SQL."""
-    once = repr(text)[1:-1]
-    within_quotes = repr(f"\"{text}'")[2:-3]  # a text with quotes of both kinds around it escapes those of one
+    """A text as it looks in a repr, in JSON, in a URL, in a page, in a shell's line, in SQL.
+
+    What differs by backslashes alone, as one of these within another one does, is found all the same; see `covered`.
+    """
     data = bytes_of(text)
-    yield from (text, once, repr(once)[1:-1], within_quotes, repr(data)[2:-1])
-    yield from (ascii(text)[1:-1], text.encode("ascii", "backslashreplace").decode())
+    yield from (text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    yield text.encode("ascii", "backslashreplace").decode()
     yield from (unquote(text), quote(data, safe=""), quote(data), quote_plus(data), escape(text))
-    yield from (shlex.quote(text)[1:-1], re.sub(r'(["\\`$])', r"\\\1", text), text.replace("'", "''"))
+    yield from (shlex.quote(text)[1:-1], text.replace("'", "''"))
 
 
 def encoded(text: str) -> Iterator[str]:
@@ -186,17 +188,18 @@ def hidden(value: Any, secrets: list[str]) -> Any:
 def covered(text: str, secrets: list[str]) -> str:
     """A text with every secret in it hidden, those that overlap as one.
 
+    Each repr or JSON around a text puts backslashes into it, and nothing else into what has been through one; so a
+    secret is looked for a second time without any.
     Where a text was cut (`cut_mark`), a secret may have been cut, too: what is left of one there is hidden as well.
     """
     if not text or not secrets:
         return text
-    width, index = indexed(tuple(secrets))
-    spans = []
-    for at in range(len(text) - width + 1):
-        for form in index.get(text[at : at + width], ()):
-            if text.startswith(form, at):  # the longest first
-                spans.append((at, at + len(form)))
-                break
+    spans = list(matches(text, tuple(secrets)))
+    if "\\" in text:
+        places = [at for at, character in enumerate(text) if character != "\\"]
+        for start, stop in matches(text.replace("\\", ""), without_backslashes(tuple(secrets))):
+            spans.append((places[start], places[stop - 1] + 1))
+        spans.sort()
     if CUT.search(text):
         spans = sorted([*spans, *halves(text, secrets)])
     parts, end = [], 0
@@ -205,6 +208,26 @@ def covered(text: str, secrets: list[str]) -> str:
             parts += [text[end:start], HIDDEN]
         end = max(end, stop)
     return "".join([*parts, text[end:]])
+
+
+def matches(text: str, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Where the longest secret that begins at a place ends, for every place where one does."""
+    if not secrets:
+        return
+    width, index = indexed(secrets)
+    for at in range(len(text) - width + 1):
+        for form in index.get(text[at : at + width], ()):
+            if text.startswith(form, at):
+                yield at, at + len(form)
+                break
+
+
+@lru_cache(maxsize=8)
+def without_backslashes(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """The secrets without their backslashes, but for those that become too short to tell."""
+    shortest = min(SHORTEST_SECRET, *(len(form) for form in secrets))
+    bare = {form.replace("\\", "") for form in secrets}
+    return tuple(sorted(form for form in bare if len(form) >= shortest))
 
 
 @lru_cache(maxsize=8)

@@ -116,6 +116,8 @@ def _named_values(text: str) -> Iterator[tuple[str, str]]:
             yield found[1], re.sub(r"\s+#.*", "", value).strip("\"'")
         elif code is None:
             yield "", line.strip()
+        else:
+            yield "", line.partition("#")[2].strip()
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -350,7 +350,7 @@ package = types.ModuleType("engine"); package.__path__ = [{str(package)!r}]; sys
 from engine import runner
 heard = []
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-lines = "yes 'a line of a build that never ends' | head -c 100000000; echo; head -c 50000000 /dev/zero >&2"
+lines = "yes 'a line of a build that never ends' | head -c 40000000; echo; head -c 40000000 /dev/zero >&2"
 words = ["sh", "-c", lines]
 done = runner.run(words, bounded=runner.BOTH, on_stdout=heard.append, on_stderr=heard.append)
 print(done.returncode, len(done.stdout), len(done.stderr), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
