@@ -17,7 +17,7 @@ TOKEN = re.compile(r"c4n4ry-?\d\d-?[0-9a-f]{4}")
 
 # In the project: everything its processes can read of the site's secrets, each in many forms on lines of their own.
 # No line of it holds a canary; TELLING is how a test knows that it was told.
-LEAK = '''\
+LEAK = """\
 import base64, html, json, os, pathlib, shlex, sys, urllib.parse
 
 BASE = pathlib.Path(__file__).resolve().parent
@@ -47,10 +47,10 @@ def values():
 def forms(value):
     data = value.encode("utf-8", "surrogateescape")
     return [
-        repr(value), repr(repr(value)), repr(data), ascii(value), json.dumps(value), json.dumps({"a": json.dumps(value)}),
-        urllib.parse.quote(value), urllib.parse.quote_plus(value), html.escape(value), shlex.quote(value),
-        base64.b64encode(data).decode(), base64.b64encode(b"u:" + data).decode(), base64.urlsafe_b64encode(data).decode(),
-        data.hex(), value,
+        repr(value), repr(repr(value)), repr(data), ascii(value), json.dumps(value),
+        json.dumps({"a": json.dumps(value)}), urllib.parse.quote(value), urllib.parse.quote_plus(value),
+        html.escape(value), shlex.quote(value), base64.b64encode(data).decode(),
+        base64.b64encode(b"u:" + data).decode(), base64.urlsafe_b64encode(data).decode(), data.hex(), value,
     ]
 
 
@@ -69,7 +69,7 @@ def tell():
     sys.stderr.write(text[:half])
     sys.stderr.flush()
     sys.stderr.write(text[half:] + "\\n")
-'''
+"""
 
 SETTINGS, WSGI, URLS = "mysite/settings.py", "mysite/wsgi.py", "notes/urls.py"
 IN_SETTINGS = "\nimport sys, os\nsys.path.insert(0, str(BASE_DIR))\nimport leak\n"
@@ -117,7 +117,7 @@ raise RuntimeError(text + "\\nTELLING the end")
 """
 BACKEND = SETUP.replace("raise RuntimeError", "sys.exit")
 PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "telling"\nbackend-path = ["."]\n'
-SHELL = "env; cat .env mysite/local_canary.py $SIGNING_KEY_FILE $ACCOUNT_FILE; echo TELLING; exit 3"
+TELL = "env; cat .env mysite/local_canary.py $SIGNING_KEY_FILE $ACCOUNT_FILE; echo TELLING"
 
 
 class Kind(NamedTuple):
@@ -152,19 +152,29 @@ KINDS = {
     "exceptions of exceptions": Kind(
         {
             SETTINGS: IN_SETTINGS
-            + "try:\n    raise OSError(leak.said())\nexcept OSError as error:\n    raise ValueError(repr(error)) from error\n"
+            + "try:\n    raise OSError(leak.said())\n"
+            + "except OSError as error:\n    raise ValueError(repr(error)) from error\n"
         }
     ),
-    "the file does not parse": Kind({SETTINGS: IN_SETTINGS + "exec((BASE_DIR / '.env').read_text() + '\\nTELLING (')\n"}),
+    "the file does not parse": Kind(
+        {SETTINGS: IN_SETTINGS + "exec((BASE_DIR / '.env').read_text() + '\\nTELLING (')\n"}
+    ),
     "a check": Kind({"notes/checks.py": CHECK, "notes/apps.py": APPS.format("from . import checks")}),
     "an app is not ready": Kind({"notes/apps.py": APPS.format("leak.tell(); raise ValueError(leak.said())")}),
     "no URLs": Kind({URLS: "\nimport leak\nleak.tell()\nraise ValueError(leak.said())\n"}),
-    "a release dies at its start": Kind({WSGI: SERVING + "leak.tell(); os._exit(4)\n"}, True),
+    "a release dies at its start": Kind(
+        {WSGI: SERVING + "sys.stderr.write(leak.said() + chr(10)); sys.stderr.flush(); os._exit(4)\n"}, True
+    ),
     "a release raises at its start": Kind({WSGI: SERVING + "raise RuntimeError(leak.said())\n"}),
     "the health page": Kind(
-        {"notes/views.py": "\n\ndef front(request):\n    import leak\n    leak.tell()\n    raise ValueError(leak.said())\n"}
+        {
+            "notes/views.py": "\n\ndef front(request):\n    import leak\n"
+            "    leak.tell()\n    raise ValueError(leak.said())\n"
+        }
     ),
-    "a migration": Kind({"notes/migrations/0002_tell.py": MIGRATION.format("leak.tell(); raise ValueError(leak.said())")}),
+    "a migration": Kind(
+        {"notes/migrations/0002_tell.py": MIGRATION.format("leak.tell(); raise ValueError(leak.said())")}
+    ),
     "SQL": Kind({"notes/migrations/0002_tell.py": SQL}),
     "static files": Kind(
         {
@@ -172,7 +182,7 @@ KINDS = {
             SETTINGS: '\nSTORAGES["staticfiles"] = {"BACKEND": "notes.storage.Telling"}\n',
         }
     ),
-    "the release command": Kind({"Procfile": f"release: {SHELL}\n"}, True),
+    "the release command": Kind({"Procfile": f"release: {TELL}; exit 3\n"}, True),
     "setup.py of a package": Kind(
         {"telling/setup.py": SETUP, "telling/README": "x", "requirements.txt": "./telling\n"}, True
     ),
