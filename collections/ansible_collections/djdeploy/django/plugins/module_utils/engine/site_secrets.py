@@ -12,6 +12,7 @@ import ast
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 OURS = frozenset({"event", "state", "site", "release", "revision", "before", "after", "previous"})
 INDEXES = frozenset({"UV_DEFAULT_INDEX", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"})  # of `package_indexes`
 _ASSIGNMENT = re.compile(r"""[#;/\s]*(?:export\s+)?["']?([\w.-]+)["']?\s*[=:]\s*(.*?)[,;]?\s*""")
+_APART = re.compile(r"[\s:;,=\"'()\[\]{}<>]+")
 _BETWEEN_WORDS = re.compile(r"[\s./:@,;_+=()\[\]{}<>'\"*&|#!?-]+")
 _WORD = re.compile(r"(?:[A-Z]{1,20}|(?:[A-Z]?[a-z]{1,20}){1,4})?\d{0,2}|\d{1,5}")
 
@@ -103,7 +105,8 @@ def _named_values(text: str) -> Iterator[tuple[str, str]]:
         yield from _leaves(json.loads(text), "")
         return
     code = None
-    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python thinks of the code is nobody's business here
         code = ast.parse(text)
         yield from _constants(code)
     yield from ((name, value) for name, value in parse(text).items() if code is None or "\n" not in value)
@@ -118,6 +121,8 @@ def _named_values(text: str) -> Iterator[tuple[str, str]]:
             yield "", line.strip()
         else:
             yield "", line.partition("#")[2].strip()
+        if code is None:  # `machine example.com login ann password 4711abcd`, `db:5432:shop:ann:4711abcd`
+            yield from (("", part) for part in _APART.split(found[2] if found else line))
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
@@ -174,7 +179,7 @@ def files(paths: SitePaths) -> list[Path]:
     """Where the secrets of a site lie; only root can write any of it."""
     try:
         named_files = sorted(paths.secret_files / name for name in os.listdir(paths.secret_files))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # most sites have none
         named_files = []
     return [paths.config, paths.env_file, paths.build_env_file, paths.project_files, *named_files]
 
@@ -200,9 +205,10 @@ def read(paths: SitePaths) -> set[str]:
 
 
 def _text(path: Path) -> str:
+    """What a file holds; nothing where it cannot be read, for then no process of the site has read it either."""
     try:
         return path.read_text(errors="surrogateescape")
-    except FileNotFoundError:
+    except OSError:
         return ""
 
 
@@ -232,5 +238,5 @@ class Mask:
 
 def _stats(paths: list[Path]) -> Iterator[tuple[Path, os.stat_result]]:
     for path in paths:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             yield path, path.stat()

@@ -220,9 +220,12 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAg
         (YAML, {"five words in a row", "Zx9Yw8Vu7Ts6Rq5P"}, {"db1.example.com"}),
         (PEM, {"MIIEvQIBADANBgkqhkiG9w0B", "AQEFAASCBKcwggSjAgEAAoIB"}, {"-----BEGIN PRIVATE KEY-----"}),
         ("t0k3n-0f-0ne-line\n", {"t0k3n-0f-0ne-line"}, set()),
+        ("machine db1.example.com login ann password 47xy11abcd\n", {"47xy11abcd"}, {"db1.example.com", "password"}),
+        ("db:5432:shop:ann:47xy11abcd\n", {"47xy11abcd"}, {"shop"}),
+        ("the key of the year before: 47xy11abcd", {"47xy11abcd"}, set()),
         ("", set(), {""}),
     ],
-    ids=["env", "python", "JSON", "YAML", "PEM", "one line", "empty"],
+    ids=["env", "python", "JSON", "YAML", "PEM", "one line", "netrc", "pgpass", "prose", "empty"],
 )
 def test_secrets_in_a_file(text: str, secret: set[str], not_secret: set[str]) -> None:
     found = set(of_text(text))
@@ -325,3 +328,13 @@ def test_files_of_the_filter_are_those_of_the_site(place: SitePaths) -> None:
         "CERT",
         "NOTE",
     ]
+
+
+def test_what_cannot_be_read_stops_no_deploy(place: SitePaths, capfd: pytest.CaptureFixture[str]) -> None:
+    place.env_file.unlink()
+    place.project_files.write_text("no JSON at all: c4n4ry-in-a-broken-file")
+    (place.secret_files / "FOLDER").mkdir()
+    (place.secret_files / "CODE").write_text('PATTERN = "\\d is no escape"\nif 1 is 1: pass\n')
+    mask = Mask(place)
+    assert mask.text("c4n4ry-in-a-broken-file") == "********"
+    assert capfd.readouterr() == ("", "")
