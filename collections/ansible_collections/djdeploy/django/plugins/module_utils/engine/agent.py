@@ -122,12 +122,16 @@ class Tee(io.BufferedIOBase):
 
     def take(self) -> str:
         """What was kept since the last call."""
-        between = cut_mark(self.left_out).encode() if self.left_out else b""
-        text = (bytes(self.first) + between + bytes(self.last)).decode("utf-8", "replace")
+        text = self.text()
         self.first.clear()
         self.last.clear()
         self.left_out = 0
         return text
+
+    def text(self) -> str:
+        """What was kept so far; of more than `KEPT` of each end, only how much it was."""
+        between = cut_mark(self.left_out).encode() if self.left_out else b""
+        return (bytes(self.first) + between + bytes(self.last)).decode("utf-8", "replace")
 
     def keep(self, data: bytes) -> None:
         room = max(0, KEPT - len(self.first))
