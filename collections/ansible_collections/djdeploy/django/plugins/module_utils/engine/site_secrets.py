@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Keys of an event that hold only names of ours: a password that is the name of the site must not break what reads it.
 OURS = frozenset({"event", "state", "site", "release", "revision", "before", "after", "previous"})
 INDEXES = frozenset({"UV_DEFAULT_INDEX", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"})  # of `package_indexes`
-_ASSIGNMENT = re.compile(r"""[#;/\s]*(?:export\s+)?["']?([\w.-]+)["']?\s*[=:]\s*(.*?)[,;]?\s*""")
+_ASSIGNMENT = re.compile(r"""[#;/\s]*(?:export\s+)?["']?([\w.-]+)["']?\s*[=:]\s*(.*)""")
 _APART = re.compile(r"[\s:;,=\"'()\[\]{}<>]+")
 _BETWEEN_WORDS = re.compile(r"[\s./:@,;_+=()\[\]{}<>'\"*&|#!?-]+")
 _WORD = re.compile(r"(?:[A-Z]{1,20}|(?:[A-Z]?[a-z]{1,20}){1,4})?\d{0,2}|\d{1,5}")
@@ -113,7 +113,7 @@ def _named_values(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         found = _ASSIGNMENT.fullmatch(line)
         if found:
-            value = found[2]
+            value = found[2].rstrip(" \t,;")
             yield found[1], value
             yield found[1], value.strip("\"'")
             yield found[1], re.sub(r"\s+#.*", "", value).strip("\"'")
