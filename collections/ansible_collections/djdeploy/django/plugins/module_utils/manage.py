@@ -235,7 +235,7 @@ def target_or_end(module: FamilyModule, what: str, changes: bool) -> Target:
     """
     try:
         target = target_of(module.params)
-        module.hide(of_environment(target.env))
+        module.hide([*of_environment(target.env), *target.secrets])
         return target
     except NotThereYet as error:
         if not module.check_mode:

@@ -26,9 +26,12 @@ options:
         type: path
         required: true
       state:
-        description: What should be there.
+        description:
+          - What should be there.
+          - V(log) is a file that others write. It is made when it is missing, what is in it stays, and what logrotate
+            put aside beside it gets the same owner and permissions.
         type: str
-        choices: [file, directory, link, absent]
+        choices: [file, directory, link, absent, log]
         default: file
       src:
         description: Template of a file, looked up like the O(ansible.builtin.template#module:src) of a template task.
@@ -52,7 +55,7 @@ options:
         type: str
         default: root
       mode:
-        description: Permissions of a file or directory, as octal text. Required for both.
+        description: Permissions of a file, log or directory, as octal text. Required for each of them.
         type: str
   site_files:
     description:
@@ -130,7 +133,12 @@ ITEMS = {
     "elements": "dict",
     "default": [],
     "options": ITEM,
-    "required_if": [("state", "file", ["mode"]), ("state", "directory", ["mode"]), ("state", "link", ["target"])],
+    "required_if": [
+        ("state", "file", ["mode"]),
+        ("state", "directory", ["mode"]),
+        ("state", "log", ["mode"]),
+        ("state", "link", ["target"]),
+    ],
 }
 ARGUMENTS = {
     "files": ITEMS,
@@ -164,8 +172,9 @@ def wanted(item: dict) -> files.Wanted:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        items = [wanted(item) for item in module.params["files"]]
-        changes = files.plan(items, {item.dest: files.look(item.dest) for item in items})
+        items = [each for item in module.params["files"] for each in files.with_rotated(wanted(item))]
+        found = {item.dest: files.look(item.dest, content=item.state != "log") for item in items}
+        changes = files.plan(items, found)
         if not module.check_mode:
             files.apply(changes, run, module.params["validate"])
     except EngineError as error:

@@ -20,6 +20,7 @@ from .releases import (
     read_release,
     releases_to_prune,
 )
+from .site_secrets import Mask
 from .sites import Site
 from .tree import drop_last_links, even_when_full, keep_links, point, remove_tree
 
@@ -110,7 +111,8 @@ def fail(site: Site, release: Release, reason: str) -> None:
         if record.state == "live":  # a kept release that would not serve again is still one that served
             note_release(replace(record, state="retired", live_until=now()))
         return
-    note_release(replace(release, state="failed", reason=reason, live_since="", live_until=""))
+    said = Mask(site.paths).text(reason)  # the record is shown by status, and the site's own processes may read it
+    note_release(replace(release, state="failed", reason=said, live_since="", live_until=""))
 
 
 def record_switch(site: Site, release: Release, before: str | None) -> Release:

@@ -39,11 +39,12 @@ from importlib import import_module
 from typing import Any
 
 from .agent_databases import absent_files, remove_empty
-from .agent_secrets import forms, hidden, of_environment, of_options, of_settings, of_steps
+from .agent_secrets import cut_mark, forms, hidden, of_environment, of_options, of_settings, of_steps
 from .agent_words import STARTED_WITH, Failure, Outcome, Request, explained
 
 OLDEST_PYTHON = (3, 10)
 PROSE = {"message", "hint", "traceback", "stdout", "stderr", "diff"}  # parts of an event written for people
+KEPT = 4 << 20  # bytes of each end of what a step prints
 FOREIGN = {"argv", "data", "result", "messages", "reason"}  # facts made of what the project or the task says
 
 
@@ -102,7 +103,9 @@ class Tee(io.BufferedIOBase):
     def __init__(self, descriptor: int, secrets: Secrets) -> None:
         self.descriptor = descriptor
         self.secrets = secrets
-        self.kept: list[bytes] = []
+        self.first = bytearray()  # the beginning of what is kept, and its end
+        self.last = bytearray()
+        self.left_out = 0
 
     def writable(self) -> bool:
         return True
@@ -111,7 +114,7 @@ class Tee(io.BufferedIOBase):
         return self.descriptor
 
     def write(self, data: Any) -> int:
-        self.kept.append(bytes(data))
+        self.keep(bytes(data))
         os.write(self.descriptor, hidden(bytes(data).decode("utf-8", "replace"), self.secrets.known()).encode())
         return len(data)
 
@@ -120,9 +123,24 @@ class Tee(io.BufferedIOBase):
 
     def take(self) -> str:
         """What was kept since the last call."""
-        text = b"".join(self.kept).decode("utf-8", "replace")
-        self.kept.clear()
+        text = self.text()
+        self.first.clear()
+        self.last.clear()
+        self.left_out = 0
         return text
+
+    def text(self) -> str:
+        """What was kept so far; of more than `KEPT` of each end, only how much it was."""
+        between = cut_mark(self.left_out).encode() if self.left_out else b""
+        return (bytes(self.first) + between + bytes(self.last)).decode("utf-8", "replace")
+
+    def keep(self, data: bytes) -> None:
+        room = max(0, KEPT - len(self.first))
+        self.first += data[:room]
+        self.last += data[room:]
+        if len(self.last) > 2 * KEPT:  # not at every line: the rest is moved
+            self.left_out += len(self.last) - KEPT
+            del self.last[:-KEPT]
 
 
 class Secrets:

@@ -140,8 +140,7 @@ def printed(stream: Any = None) -> str:
     """What the step printed so far: the agent keeps it behind sys.stdout and sys.stderr."""
     stream = sys.stdout if stream is None else stream
     stream.flush()
-    kept: list[bytes] = getattr(stream.buffer, "kept", [])
-    return b"".join(kept).decode("utf-8", "replace")
+    return str(getattr(stream.buffer, "text", str)())
 
 
 def last_complaint(command: str) -> str:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
+from html import escape
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "********"
 SHORTEST_SECRET = 8  # characters; hiding shorter ones would garble ordinary words
@@ -27,6 +31,9 @@ DOTTED = re.compile(r"[A-Za-z]+([._][A-Za-z]+)+")  # a setting with such a value
 IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
 USER_IN_URL = re.compile(r"://([0-9A-Za-z]{16,})@")  # a key all by itself, as Sentry's
 DEPTH = 6  # of settings within settings
+URL_SAFE = str.maketrans("+/", "-_")
+CUT = re.compile(r"\[\.\.\. \d+ bytes left out \.\.\.\]")  # as `cut_mark` writes it
+LONGEST_HALF = 8192  # characters of a secret that is looked for where a text was cut
 
 
 def named(name: str, value: str) -> bool:
@@ -108,11 +115,50 @@ def within(value: Any, name: str, depth: int) -> Iterator[str]:
 
 
 def forms_of(secret: str, shortest: int) -> Iterator[str]:
-    """A secret as it is, and as it looks in a repr, in JSON and in a URL; of one with several lines each line, too."""
-    for text in (secret, *(secret.splitlines() if "\n" in secret else ())):
-        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1], unquote(text), quote(text, safe=""), text.strip()):
+    """A secret as it is, and as programs write it; of one with several lines each line, too."""
+    for text in (secret, *(secret.splitlines() if len(secret.splitlines()) > 1 else ())):
+        for form in (*quoted(text), text.strip()):
             if len(form.strip()) >= shortest:
                 yield form
+        if len(text.strip()) >= shortest:
+            for form in {text, json.dumps(text)[1:-1]}:
+                yield from encoded(form)
+
+
+def quoted(text: str) -> Iterator[str]:
+    """A text as it looks in a repr, in JSON, in a URL, in a page, in a shell's line, in SQL.
+
+    What differs by backslashes alone, as one of these within another one does, is found all the same; see `covered`.
+    """
+    data = bytes_of(text)
+    yield from (text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
+    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    yield text.encode("ascii", "backslashreplace").decode()
+    yield from (unquote(text), quote(data, safe=""), quote(data), quote_plus(data), escape(text))
+    yield from (shlex.quote(text)[1:-1], text.replace("'", "''"))
+
+
+def encoded(text: str) -> Iterator[str]:
+    """A text in base64 wherever it stands in what was encoded, with the lines of base64(1), and in hexadecimal."""
+    data = bytes_of(text)
+    for before in range(3):  # bytes in front of it: they shift which bits of it a character holds
+        characters = b64encode(bytes(before) + data).decode()
+        core = characters[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        yield from (core, core.translate(URL_SAFE))
+    whole = b64encode(data).decode()
+    yield from (whole, whole.translate(URL_SAFE))
+    for width in (64, 76):  # of PEM and of MIME
+        if len(whole) > width:
+            yield from (whole[at : at + width] for at in range(0, len(whole) - SHORTEST_SECRET, width))
+    yield from (data.hex(), data.hex().upper())
+
+
+def bytes_of(text: str) -> bytes:
+    """A text as a process has it in its environment: bytes that were no UTF-8 are themselves again (PEP 383)."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair of UTF-16, which JSON may bring
+        return text.encode("utf-8", "surrogatepass")
 
 
 def forms(given: Iterable[str], found: Iterable[str]) -> list[str]:
@@ -136,7 +182,82 @@ def hidden(value: Any, secrets: list[str]) -> Any:
         return [hidden(each, secrets) for each in value]
     if value is None or isinstance(value, (bool, int, float)):
         return HIDDEN if not isinstance(value, bool) and str(value) in secrets else value
-    text = str(value)
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
+    return covered(str(value), secrets)
+
+
+def covered(text: str, secrets: list[str]) -> str:
+    """A text with every secret in it hidden, those that overlap as one.
+
+    Each repr or JSON around a text puts backslashes into it, and nothing else into what has been through one; so a
+    secret is looked for a second time without any.
+    Where a text was cut (`cut_mark`), a secret may have been cut, too: what is left of one there is hidden as well.
+    """
+    if not text or not secrets:
+        return text
+    spans = list(matches(text, tuple(secrets)))
+    if "\\" in text:
+        places = [at for at, character in enumerate(text) if character != "\\"]
+        for start, stop in matches(text.replace("\\", ""), without_backslashes(tuple(secrets))):
+            spans.append((places[start], places[stop - 1] + 1))
+        spans.sort()
+    if CUT.search(text):
+        spans = sorted([*spans, *halves(text, secrets)])
+    parts, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            parts += [text[end:start], HIDDEN]
+        end = max(end, stop)
+    return "".join([*parts, text[end:]])
+
+
+def matches(text: str, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Where the longest secret that begins at a place ends, for every place where one does."""
+    if not secrets:
+        return
+    width, index = indexed(secrets)
+    for at in range(len(text) - width + 1):
+        for form in index.get(text[at : at + width], ()):
+            if text.startswith(form, at):
+                yield at, at + len(form)
+                break
+
+
+@lru_cache(maxsize=8)
+def without_backslashes(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """The secrets without their backslashes, but for those that become too short to tell."""
+    shortest = min(SHORTEST_SECRET, *(len(form) for form in secrets))
+    bare = {form.replace("\\", "") for form in secrets}
+    return tuple(sorted(form for form in bare if len(form) >= shortest))
+
+
+@lru_cache(maxsize=8)
+def indexed(secrets: tuple[str, ...]) -> tuple[int, dict[str, list[str]]]:
+    """How long the shortest secret is, and the secrets by as many of their first characters, longest first."""
+    width = min(len(form) for form in secrets)
+    index: dict[str, list[str]] = {}
+    for form in sorted(secrets, key=len, reverse=True):
+        index.setdefault(form[:width], []).append(form)
+    return width, index
+
+
+def cut_mark(left_out: int) -> str:
+    """What stands in a text in the place of bytes that were not kept."""
+    return f"[... {left_out} bytes left out ...]"
+
+
+def halves(text: str, secrets: list[str]) -> Iterator[tuple[int, int]]:
+    """Where the beginning of a secret stands right before a cut, and the end of one right behind it."""
+    for cut in CUT.finditer(text):
+        left, right = text[max(0, cut.start() - LONGEST_HALF) : cut.start()], text[cut.end() :][:LONGEST_HALF]
+        before = max((overlap(left, form) for form in secrets), default=0)
+        behind = max((overlap(form, right) for form in secrets), default=0)
+        if before:
+            yield cut.start() - before, cut.start()
+        if behind:
+            yield cut.end(), cut.end() + behind
+
+
+def overlap(first: str, second: str) -> int:
+    """How many characters the end of one text has in common with the beginning of another one."""
+    longest = min(len(first), len(second))
+    return next((count for count in range(longest, 0, -1) if first.endswith(second[:count])), 0)

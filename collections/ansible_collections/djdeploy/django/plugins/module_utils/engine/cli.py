@@ -32,11 +32,14 @@ from . import plan as planning
 from .environment import parse
 from .errors import EngineError
 from .events import Event, Progress, rendered, rendered_result
+from .paths import SitePaths
 from .push import ALLOWABLE, DECLARABLE, push_options
 from .releases import current_id, live_release
 from .request import DEPLOY, MOVE, RECOVER, RESTORE, ROLLBACK, Request
+from .site_secrets import Mask
 from .sites import load_site, site_names
 from .status import release_lines, site_status, status_lines
+from .terminal import say
 
 REFUSED = 3  # exit status: it could be built, but its migrations would harm what is live
 
@@ -63,7 +66,7 @@ def ask(request: Request, as_json: bool, *, hidden: str = "") -> Event:
         if event["event"] == "result":
             outcome = event
         elif not as_json and event["event"] != hidden and (text := rendered(event)):
-            print(text, flush=True)
+            say(text)
     return outcome
 
 
@@ -83,9 +86,9 @@ def tell(outcome: Event, as_json: bool) -> int:
     if as_json:
         print(json.dumps(outcome))
     elif outcome["ok"]:
-        print(outcome["message"])
+        say(outcome["message"])
     else:
-        print(rendered_result(outcome), file=sys.stderr)
+        say(rendered_result(outcome), error=True)
     return 0 if outcome["ok"] else 1
 
 
@@ -97,16 +100,16 @@ def status(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts))
     else:
         for site in facts:
-            print("\n".join(status_lines(site)))
+            say("\n".join(status_lines(site)))
         if not facts:
-            print("no sites on this host yet; they come from djdeploy_sites by way of site.yml")
+            say("no sites on this host yet; they come from djdeploy_sites by way of site.yml")
     return 1 if any(site["state"] in ("down", "broken", "closed") for site in facts) else 0
 
 
 def releases(arguments: argparse.Namespace) -> int:
     need_root()
     facts = site_status(load_site(arguments.site))
-    print(json.dumps(facts["releases"]) if arguments.json else "\n".join(release_lines(facts)))
+    say(json.dumps(facts["releases"]) if arguments.json else "\n".join(release_lines(facts)))
     return 0
 
 
@@ -154,15 +157,15 @@ def follow_check(request: Request, as_json: bool, *, whole: bool) -> int:
         return tell(outcome, as_json)
     made = planning.Plan.from_mapping(outcome["plan"])
     if not as_json:
-        print("\n".join(f"  {line}" for line in planning.lines(made, whole=whole)), flush=True)
+        say("\n".join(f"  {line}" for line in planning.lines(made, whole=whole)))
     if not outcome["ok"] and not as_json:  # whole, too: the recipes for doing it without harm are in there
         detail = "".join(f"    {line}\n" for line in str(outcome.get("detail") or "").splitlines())
-        print(detail + rendered_result({**outcome, "detail": ""}), file=sys.stderr)
+        say(detail + rendered_result({**outcome, "detail": ""}), error=True)
         status = 1
     else:
         status = tell(outcome, as_json)
     if status == 0 and not as_json:
-        print(f"  -> {deploy_line(request, made.plan_id)}")
+        say(f"  -> {deploy_line(request, made.plan_id)}")
     return REFUSED if status and made.refused else status
 
 
@@ -172,15 +175,15 @@ def tell_history(arguments: argparse.Namespace) -> int:
     found = history.recorded(load_site(arguments.site).name)
     if arguments.operation:
         deploy = history.chosen(found, arguments.operation)
-        print(json.dumps(deploy.as_dict()) if arguments.json else "\n".join(history.deploy_lines(deploy)))
+        say(json.dumps(deploy.as_dict()) if arguments.json else "\n".join(history.deploy_lines(deploy)))
         return 0
     found = (found if arguments.all else history.worth_telling(found))[-arguments.lines :]
     if arguments.json:
         print(json.dumps([deploy.as_dict(whole=False) for deploy in reversed(found)]))
     elif found:
-        print("\n".join(history.history_lines(found)))
+        say("\n".join(history.history_lines(found)))
     else:
-        print(f"nothing was done to {arguments.site} yet")
+        say(f"nothing was done to {arguments.site} yet")
     return 0
 
 
@@ -222,7 +225,7 @@ def tell_snapshots(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([asdict(snapshot) for snapshot in found]))
     else:
-        print("\n".join(snapshots.lines(found)) or f"{site.name} has no snapshots")
+        say("\n".join(snapshots.lines(found)) or f"{site.name} has no snapshots")
     return 0
 
 
@@ -278,12 +281,17 @@ def logs(arguments: argparse.Namespace) -> int:
             try:
                 with open(name, errors="replace") as file:
                     found = [line for line in file if line.rstrip().endswith(f" {arguments.request}")]
-                print("".join(found), end="", flush=True)
+                say("".join(found), end="")
             except OSError as error:
                 if not isinstance(error, FileNotFoundError):
-                    print(f"{name}: {error.strerror}", file=sys.stderr)
+                    say(f"{name}: {error.strerror}", error=True)
         words[3:5] = []  # with --lines journalctl would tell the newest first
-        words += ["--grep", f"^\\[{arguments.request}\\]", "--output", "cat"]
+        words += [
+            "--grep",
+            f"^\\[{arguments.request}\\]",
+            "--output",
+            "short-iso",
+        ]  # `cat` lets control characters through
     if arguments.live:
         words[2] = f"{site.paths.unit_prefix}@{current_id(site.name) or '*'}.service"
     words += [word for name in process_units.log_patterns(site.name, release) for word in ("--unit", name)]
@@ -298,7 +306,7 @@ def config(arguments: argparse.Namespace) -> int:
     site, live = load_site(arguments.site), live_release(arguments.site)
     of_release = parse(site.paths.release(live.id).env_file.read_text()) if live else {}
     told = config_shown.shown(site.name, site.config, asdict(live) if live else None, site.environment(), of_release)
-    print(json.dumps(told) if arguments.json else "\n".join(config_shown.lines(told)))
+    say(json.dumps(told) if arguments.json else "\n".join(config_shown.lines(told)))
     return 0
 
 
@@ -306,9 +314,9 @@ def rotate_key(arguments: argparse.Namespace) -> int:
     """Write the key first, then make a release of what is live: its processes start with the new one."""
     need_root()
     site, live = load_site(arguments.site), live_release(arguments.site)
-    kept = rotation.rotate(site, caller(), lambda text: print(text, file=sys.stderr))
+    kept = rotation.rotate(site, caller(), lambda text: say(text, error=True))
     if not arguments.json:
-        print(f"{site.name} has another SECRET_KEY; {kept} before it stay valid", flush=True)
+        say(f"{site.name} has another SECRET_KEY; {kept} before it stay valid")
     if live is None:
         return tell({"ok": True, "message": f"{site.name} waits for its first push"}, arguments.json)
     request = Request(op=DEPLOY, site=site.name, door="host", who=caller(), revision=live.revision)
@@ -323,14 +331,14 @@ def schedule(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(jobs))
     else:
-        print("\n".join(schedules.lines(jobs)) or f"{site.name} has no jobs; they come from its key `schedule`")
+        say("\n".join(schedules.lines(jobs)) or f"{site.name} has no jobs; they come from its key `schedule`")
     return 0
 
 
 def due(arguments: argparse.Namespace) -> int:
     """Start a job whose time has come; a timer runs this."""
     need_root()
-    schedules.run_due(load_site(arguments.site), arguments.job, print)
+    schedules.run_due(load_site(arguments.site), arguments.job, say)
     return 0
 
 
@@ -341,7 +349,7 @@ def examine(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([finding.as_dict() for finding in found]))
     else:
-        print("\n".join(str(finding) for finding in found))
+        say("\n".join(str(finding) for finding in found))
     return 0 if all(finding.ok for finding in found) else 1
 
 
@@ -351,10 +359,10 @@ def boot(arguments: argparse.Namespace) -> int:
 
     def tell_journal(event: Event) -> None:
         if text := rendered(event):
-            print(text, flush=True)
+            say(text)
 
-    live = recovery.boot(site, Progress([tell_journal]))
-    print(f"{site.name}: {live.id if live else 'no release yet'}")
+    live = recovery.boot(site, Progress([tell_journal], mask=Mask(site.paths)))
+    say(f"{site.name}: {live.id if live else 'no release yet'}")
     return 0
 
 
@@ -478,9 +486,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.action(arguments))
     except EngineError as error:
-        event = {"event": "result", "ok": False, "message": f"djdeploy: {error.message}", "hint": error.hint}
-        print(rendered_result({**event, "detail": error.detail}), file=sys.stderr)
+        event: Event = {"event": "result", "ok": False, "message": f"djdeploy: {error.message}", "hint": error.hint}
+        event["detail"] = error.detail
+        if os.geteuid() == 0 and getattr(arguments, "site", None):  # it may end in the journal: `boot`, `due`
+            event = Mask(SitePaths(arguments.site))(event)
+        say(rendered_result(event), error=True)
         return 1
     except KeyboardInterrupt:
-        print("\nno longer watching; a deploy that has begun goes on: djdeploy status", file=sys.stderr)
+        say("\nno longer watching; a deploy that has begun goes on: djdeploy status", error=True)
         return 130

@@ -25,6 +25,7 @@ from .paths import GIT_USER
 from .push import last_update
 from .releases import live_release
 from .request import RECEIVE, RECOVER, Request, may_ask
+from .site_secrets import Mask
 from .sites import Site, load_site
 
 LONGEST_REQUEST = 1 << 20  # bytes; a push of a thousand refs takes a tenth of it
@@ -134,6 +135,7 @@ def answer(connection: socket.socket, line: bytes, before: Operation | None = No
         if not may_ask(request, uid=uid, git_uid=git_uid()):
             raise EngineError(f"user id {uid} may not ask for {request.op!r}", "run it again with sudo")
         site = load_site(request.site)
+        progress.mask = Mask(site.paths)
         if request.check and request.config is not None:
             site = foreseen(Site(site.name, request.config, frozenset(request.changed_files)), progress)
         with admission.place(request, pushes=uid != 0):

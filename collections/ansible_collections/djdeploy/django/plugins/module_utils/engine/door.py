@@ -24,6 +24,7 @@ from .events import rendered
 from .paths import HOOKS, SitePaths
 from .push import QUARANTINE_VARIABLES, RefUpdate, parse_update, push_options, requested_site
 from .request import PUSHED, RECEIVE, Request
+from .terminal import say
 
 SITE_VARIABLE, KEY_VARIABLE, OUTCOME_VARIABLE = "DJDEPLOY_SITE", "DJDEPLOY_KEY", "DJDEPLOY_OUTCOME_FD"
 PIPE_ROOM = 60_000  # bytes; a pipe holds 65,536 (pipe(7)), and short lines follow
@@ -60,7 +61,7 @@ def receive(key: str, sites: Sequence[str]) -> int:
         site = requested_site(os.environ.get("SSH_ORIGINAL_COMMAND"), sites)
         refuse_many(key, opened_before(key, running_programs(), os.getpid()))
     except EngineError as error:
-        print(f"djdeploy: {error.message}\n  -> {error.hint}", file=sys.stderr)
+        say(f"djdeploy: {error.message}\n  -> {error.hint}", error=True)
         return 1
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
@@ -254,11 +255,11 @@ def hook(name: str) -> int:
         for event in client.ask(request, inherited_connection()):
             text = rendered(event)
             if text:
-                print(text, flush=True)
+                say(text)
             if event["event"] == "result":
                 failed = not event["ok"]
     except EngineError as error:
-        print(f"{error.message}\n  -> {error.hint}", flush=True)
+        say(f"{error.message}\n  -> {error.hint}")
     if failed:
         tell_receive([FAILED])
     elif request.op == RECEIVE:

@@ -36,15 +36,18 @@ class Progress:
     """Tells sinks what happens and how long it took.
 
     :param sinks: called with every event; one that fails (a pusher who went away) must not raise.
+    :param mask: what every event goes through before any sink has it; see `site_secrets.Mask`.
     """
 
     sinks: list[Sink]
+    mask: Callable[[Event], Event] = field(default=lambda event: event)
     phases: list[Event] = field(default_factory=list)
     said: deque[str] = field(default_factory=lambda: deque(maxlen=500))
 
     def emit(self, event: Event) -> None:
+        told = self.mask(event)
         for sink in self.sinks:
-            sink(event)
+            sink(told)
 
     def say(self, text: str) -> None:
         self.said.append(text.strip())

@@ -409,7 +409,12 @@ def put_aside(site: Site, file: Path, release_id: str, progress: Progress) -> st
     if not file.exists():
         return str(aside)
     python = site.paths.release(release_id).environment / "bin" / "python"
-    done = runner.run([python, "-I", "-S", "-c", CHECKPOINT, file], user=site.paths.user, timeout=LONGEST_STEPS)
+    done = runner.run(
+        [python, "-I", "-S", "-c", CHECKPOINT, file],
+        user=site.paths.user,
+        timeout=LONGEST_STEPS,
+        bounded=runner.BOTH,
+    )
     if done.returncode:
         progress.say(f"{file} keeps its log beside it ({done.stderr.strip().splitlines()[-1:]})")
     for name in ("-wal", "-shm", "-journal", ""):

@@ -230,6 +230,10 @@ class SitePaths:
         return NGINX_LOGS / f"{self.unit_prefix}.access.log"
 
     @property
+    def error_log(self) -> Path:
+        return NGINX_LOGS / f"{self.unit_prefix}.error.log"
+
+    @property
     def process_template(self) -> Path:
         """Of what runs beside the web server. No name of a site holds a dot, so no other site's unit is called so."""
         return SYSTEMD_UNITS / f"{self.unit_prefix}.{PROCESS_PART}@.service"

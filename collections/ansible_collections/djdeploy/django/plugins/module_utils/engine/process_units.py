@@ -489,6 +489,7 @@ def run_release_command(
             cwd=target.cwd,
             timeout=LONGEST,
             on_stdout=progress.say,
+            bounded=runner.BOTH,
         )
         if done.returncode:
             raise EngineError(

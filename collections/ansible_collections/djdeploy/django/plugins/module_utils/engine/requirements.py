@@ -32,7 +32,7 @@ from .errors import EngineError
 from .lists import Requirements
 from .paths import UV, SitePaths
 from .project import Tree
-from .runner import BASE_ENVIRONMENT, Runner, run, user_arguments
+from .runner import BASE_ENVIRONMENT, BOTH, Runner, run, user_arguments
 
 #: Raise it when the way an environment is laid out or built changes: all are then built anew.
 LAYOUT = 1
@@ -965,6 +965,7 @@ def build_environment(
                 timeout=BUILD_TIMEOUT,
                 on_stdout=lambda line: on_line(without_passwords(line)),
                 on_stderr=lambda line: on_line(without_passwords(line)),
+                bounded=BOTH,
             )
             if completed.returncode != 0:
                 raise explain_failure(without_passwords(completed.stdout + completed.stderr), plan, debian_packages())

@@ -13,12 +13,14 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, cast
 
+from .agent_secrets import cut_mark
 from .errors import EngineError
 
 BASE_ENVIRONMENT = {
@@ -32,6 +34,14 @@ LEFT_BEHIND = 5.0
 # Seconds to read the rest of an output whose writers have ended. A busy host takes a while; the only one to take all of
 # it is a daemon that has left the program's session and still holds the output.
 REST = 60.0
+
+# A program of a project may say anything, and as much of it as it likes, into the memory of a process of root's.
+BOTH, STDOUT, STDERR = ("stdout", "stderr"), ("stdout",), ("stderr",)
+KEPT = 64 << 10  # bytes of each end of an output that is bounded; of what is between them only their number
+HEARD = 1 << 20  # bytes of it that are passed on as they come: a build that talks a lot still shows that it works
+LONGEST_LINE = 16 << 10  # characters of each end of one of its lines
+MOST = 256 << 20  # bytes of an output that is read by us: the largest known, a list of 100,000 files, takes 10 MB
+PIECE = 64 << 10  # characters read at once
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,90 @@ class Runner(Protocol):
         timeout: float | None = None,
         on_stdout: Callable[[str], None] | None = None,
         on_stderr: Callable[[str], None] | None = None,
+        bounded: Collection[str] = (),
+        most: int = MOST,
     ) -> Completed: ...
+
+
+class TooMuch(Exception):
+    """A program said more than it may."""
+
+
+@dataclass
+class Ends:
+    """The beginning and the end of what a program says, as whole lines.
+
+    :param head: bytes kept of the beginning.
+    :param tail: bytes kept of the end; one line at least.
+    """
+
+    head: float = KEPT
+    tail: int = KEPT
+    first: list[str] = field(default_factory=list)
+    last: deque[str] = field(default_factory=deque)
+    first_size: int = 0
+    last_size: int = 0
+    left_out: int = 0
+
+    def add(self, line: str) -> bool:
+        """:returns: whether the line still belongs to the beginning."""
+        size = len(line.encode())
+        if not self.last and self.first_size + size <= self.head:
+            self.first.append(line)
+            self.first_size += size
+            return True
+        self.last.append(line)
+        self.last_size += size
+        while self.last_size > self.tail and len(self.last) > 1:
+            size = len(self.last.popleft().encode())
+            self.last_size -= size
+            self.left_out += size
+        return False
+
+    def rest(self) -> list[str]:
+        """What comes behind the beginning."""
+        return [*([f"{cut_mark(self.left_out)}\n"] if self.left_out else []), *self.last]
+
+    def text(self) -> str:
+        return "".join([*self.first, *self.rest()])
+
+
+def lines_of(stream: IO[str], *, bounded: bool, most: int = MOST) -> Iterator[str]:
+    """The lines of a stream with their newlines, each in bounded memory.
+
+    :param bounded: leave out the middle of long lines, and read for ever.
+    :raises TooMuch: when it is not bounded and there is more than `most`.
+    """
+    pieces: list[str] = []
+    length = left_out = total = 0
+    while piece := stream.readline(PIECE):
+        pieces.append(piece)
+        length += len(piece)
+        total += len(piece)
+        if not bounded and total > most:
+            raise TooMuch
+        if bounded and length > 2 * LONGEST_LINE + PIECE:
+            whole = "".join(pieces)
+            middle = whole[LONGEST_LINE:-LONGEST_LINE]
+            left_out += len(middle.encode())
+            pieces = [whole[:LONGEST_LINE], whole[-LONGEST_LINE:]]
+            length = 2 * LONGEST_LINE
+        if piece.endswith("\n"):
+            yield shortened("".join(pieces), left_out, bounded=bounded)
+            pieces, length, left_out = [], 0, 0
+    if pieces:
+        yield shortened("".join(pieces), left_out, bounded=bounded)
+
+
+def shortened(line: str, left_out: int, *, bounded: bool) -> str:
+    """A line without its middle if it is too long.
+
+    :param left_out: bytes that were left out of its middle before.
+    """
+    if not bounded or (len(line) <= 2 * LONGEST_LINE and not left_out):
+        return line
+    left_out += len(line[LONGEST_LINE:-LONGEST_LINE].encode())
+    return f"{line[:LONGEST_LINE]}{cut_mark(left_out)}{line[-LONGEST_LINE:]}"
 
 
 def user_arguments(user: str | None) -> dict[str, object]:
@@ -97,6 +190,8 @@ def run(
     timeout: float | None = None,
     on_stdout: Callable[[str], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
+    bounded: Collection[str] = (),
+    most: int = MOST,
     start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
 ) -> Completed:
     """Run a program and return what it said; see `Runner`.
@@ -107,8 +202,12 @@ def run(
     :param timeout: seconds, after which the program and its children are killed.
     :param on_stdout: called with each line as it comes, without its newline.
     :param on_stderr: the same for standard error.
+    :param bounded: which of `stdout` and `stderr` are a project's to fill: of these, `KEPT` bytes of each end are
+        returned, and the listener gets `HEARD` bytes as they come and the end at the end.
+    :param most: bytes of an output that is not bounded.
     :param start: makes the process; tests pass their own.
-    :raises EngineError: when the program cannot be started or runs out of time.
+    :raises EngineError: when the program cannot be started, runs out of time, or says more than `most`; it is killed
+        then.
     """
     words = tuple(str(word) for word in argv)
     try:
@@ -130,14 +229,23 @@ def run(
             f"cannot start {words[0]}: {error.strerror or error}",
             f"see that the user {user!r} may reach it, and {cwd or '/'}" if user else "",
         ) from error
-    collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    collected = {name: Ends() if name in bounded else Ends(head=float("inf")) for name in BOTH}
+    too_much: list[str] = []
 
     def read(name: str, stream, listener: Callable[[str], None] | None) -> None:  # type: ignore[no-untyped-def]
+        heard = Ends(head=HEARD) if name in bounded else Ends(head=float("inf"))
         with stream:
-            for line in stream:
-                collected[name].append(line)
-                if listener is not None:
-                    listener(line.rstrip("\n"))
+            try:
+                for line in lines_of(stream, bounded=name in bounded, most=most):
+                    collected[name].add(line)
+                    if listener is not None and (name not in bounded or heard.add(line)):
+                        listener(line.rstrip("\n"))
+            except TooMuch:
+                too_much.append(name)
+                kill_group(process.pid)
+        if listener is not None:
+            for line in heard.rest():
+                listener(line.rstrip("\n"))
 
     readers = [
         threading.Thread(target=read, args=("stdout", process.stdout, on_stdout), daemon=True),
@@ -156,7 +264,7 @@ def run(
             reader.join(REST)
         raise EngineError(
             f"{words[0]} did not end within {timeout:g} s and was killed",
-            detail="".join(collected["stderr"]),
+            detail=collected["stderr"].text(),
         ) from None
     for reader in readers:
         reader.join(LEFT_BEHIND)
@@ -164,7 +272,11 @@ def run(
         kill_group(process.pid)
         for reader in readers:
             reader.join(REST)
-    return Completed(words, process.returncode, "".join(collected["stdout"]), "".join(collected["stderr"]))
+    if too_much:
+        raise EngineError(
+            f"{words[0]} said more than {most >> 20} MB and was killed", detail=collected["stderr"].text()
+        )
+    return Completed(words, process.returncode, collected["stdout"].text(), collected["stderr"].text())
 
 
 def foreground(argv: Sequence[str | Path], env: Mapping[str, str]) -> int:
@@ -230,8 +342,7 @@ def pipe(
             ended.reverse()
         for program, status, file in ended:
             if status:
-                file.seek(0)
-                raise EngineError(f"{program[0]} failed (status {status})", detail=file.read().decode(errors="replace"))
+                raise EngineError(f"{program[0]} failed (status {status})", detail=ends_of(file))
 
 
 def save(
@@ -353,7 +464,17 @@ def require_success(argv: Sequence[str | Path], process: subprocess.Popen[bytes]
     """:raises EngineError: when a program that ended did not end well; its first words are the message."""
     if process.returncode == 0:
         return
-    said.seek(0)
-    text = said.read().decode(errors="replace").strip()
+    text = ends_of(said).strip()
     first = text.splitlines()[0] if text else f"status {process.returncode}"
     raise EngineError(f"{argv[0]} failed: {first}", detail=text)
+
+
+def ends_of(file: IO[bytes]) -> str:
+    """The text of an open file, without its middle if it is long."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size <= 2 * KEPT:
+        return file.read().decode(errors="replace")
+    first = file.read(KEPT).decode(errors="replace")
+    file.seek(size - KEPT)
+    return f"{first}{cut_mark(size - 2 * KEPT)}{file.read().decode(errors='replace')}"

@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -267,7 +267,7 @@ def run_with(
     write_file(place, serialize(environment), 0o600)
     try:
         asked = words(box, command, directory, place, network=network)
-        done = start(asked, timeout=box.timeout + LATE, on_stdout=on_line)
+        done = start(asked, timeout=box.timeout + LATE, on_stdout=on_line, bounded=runner.BOTH)
     finally:
         place.unlink(missing_ok=True)
     result = parse_result(done.stderr)
@@ -392,6 +392,8 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
         timeout: float | None = None,
         on_stdout: Callable[[str], None] | None = None,
         on_stderr: Callable[[str], None] | None = None,
+        bounded: Collection[str] = (),
+        most: int = runner.MOST,
     ) -> runner.Completed:
         def hear(line: str) -> None:
             if on_stderr is not None and not _SAID.match(line):
@@ -410,6 +412,8 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
                 timeout=timeout + LATE if timeout else None,
                 on_stdout=on_stdout,
                 on_stderr=hear,
+                bounded=bounded,
+                most=most,
             )
         finally:
             place.unlink(missing_ok=True)

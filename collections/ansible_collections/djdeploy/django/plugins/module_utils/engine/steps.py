@@ -19,8 +19,9 @@ from .agent_secrets import forms, hidden, of_environment, of_options, of_steps
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
-from .runner import Runner
+from .runner import STDERR, Runner
 from .runner import run as run_child
+from .site_secrets import read as secrets_of_site
 
 if TYPE_CHECKING:
     # Never executed: AnsiballZ reads these lines to know which files travel with a module. Nor do the files
@@ -77,6 +78,7 @@ main()
 """
 BECOME = "run the task as a user who may: `become: true`"
 LONGEST = 3600.0  # seconds for steps that take some in the good case: only one that hangs for ever is ended by it
+MOST_EVENTS = 64 << 20  # bytes of what the agent tells; what a project prints is bounded in the agent itself
 LAST_LINES = 20  # of standard error, shown when the process dies
 
 Event = dict[str, Any]
@@ -93,6 +95,7 @@ class Target:
     :param env: holds the secrets of the site; it is given to the process and to nothing else.
     :param user: unix user to become; None is the present one.
     :param start: starts its processes; None: they are children of this one.
+    :param secrets: what else must not show of the site, besides what `env` tells by its names.
     """
 
     python: Path
@@ -100,6 +103,7 @@ class Target:
     env: Mapping[str, str] = field(repr=False)
     user: str | None = None
     start: Runner | None = field(default=None, repr=False, compare=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def for_site(cls, site: str, release: str | None = None) -> Target:
@@ -124,7 +128,8 @@ class Target:
             raise NotThereYet(f"{site} has no release {release}", f"see which there are: djdeploy releases {site}")
         env = {**parse(paths.env_file.read_text()), **parse(place.env_file.read_text())}
         project_path = json.loads(place.record.read_text()).get("project_path") or "."
-        return cls(place.environment / "bin" / "python", place.code / project_path, env, paths.user)
+        secrets = tuple(sorted(secrets_of_site(paths)))
+        return cls(place.environment / "bin" / "python", place.code / project_path, env, paths.user, secrets=secrets)
 
     @classmethod
     def for_project(
@@ -254,7 +259,7 @@ def run_steps(
     source = agent_source()
     request = json.dumps({"steps": [dict(step) for step in steps], "check": check})
     env = dict(target.env)
-    secrets = forms(of_steps(steps), [*of_environment(env), *of_options(steps)])
+    secrets = forms(of_steps(steps), [*of_environment(env), *of_options(steps), *target.secrets])
     if check:
         env["PYTHONDONTWRITEBYTECODE"] = "1"
     events: list[Event] = []
@@ -283,6 +288,8 @@ def run_steps(
             timeout=timeout,
             on_stdout=receive,
             on_stderr=hear,
+            bounded=STDERR,
+            most=MOST_EVENTS,
         )
     except EngineError as error:
         error.detail = hidden(error.detail, secrets)

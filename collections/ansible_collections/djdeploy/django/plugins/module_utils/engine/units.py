@@ -66,7 +66,8 @@ def memory(unit: str, run: runner.Runner = runner.run) -> int | None:
 def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) -> str:
     """The last lines a unit wrote, without systemd's own prefix."""
     run(["journalctl", "--sync"])  # on a busy host they are not there yet when the unit has ended
-    return run(["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"]).stdout
+    words = ["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"]
+    return run(words, bounded=runner.STDOUT).stdout
 
 
 def failure_since(unit: str, since: float, run: runner.Runner = runner.run) -> str:
@@ -76,7 +77,7 @@ def failure_since(unit: str, since: float, run: runner.Runner = runner.run) -> s
     """
     run(["journalctl", "--sync"])
     words = ["journalctl", "--unit", unit, "--since", f"@{int(since)}", "--output", "cat", "--no-pager", FAILED]
-    return parse_failure(run(words).stdout)
+    return parse_failure(run(words, bounded=runner.STDOUT).stdout)
 
 
 def parse_failure(text: str) -> str:

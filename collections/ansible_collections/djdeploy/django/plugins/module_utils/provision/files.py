@@ -10,16 +10,18 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.errors import EngineError
 from ..engine.runner import Runner
 
-STATES = ("file", "directory", "link", "absent")
+STATES = ("file", "directory", "link", "absent", "log")
+ROTATED = re.compile(r"(\.\d+|-\d{8})(\.(gz|xz|zst))?")  # how logrotate(8) calls a log afterwards
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Wanted:
     """How one path should be.
 
     :param dest: absolute path.
-    :param state: one of `STATES`.
+    :param state: one of `STATES`. A log is a file that others write: it is made if it is missing, with its owner and
+        mode, and what is in it is neither read nor changed.
     :param content: what a file holds.
     :param target: where a link points; not resolved.
     :param mode: permission bits of a file or directory.
@@ -82,22 +85,41 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def look(path: str) -> Found:
-    """Describe what is at `path` now."""
+def kind_of(state: str) -> str:
+    """What a path of this state is on the disk."""
+    return "file" if state == "log" else state
+
+
+def with_rotated(wanted: Wanted) -> list[Wanted]:
+    """A log and what was rotated away from it: that was made with the mode of its day, and is as private."""
+    if wanted.state != "log":
+        return [wanted]
+    folder, name = os.path.split(wanted.dest)
+    try:
+        present = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        present = []
+    earlier = [each for each in present if each.startswith(name) and ROTATED.fullmatch(each[len(name) :])]
+    return [wanted, *(replace(wanted, dest=os.path.join(folder, each)) for each in earlier)]
+
+
+def look(path: str, *, content: bool = True) -> Found:
+    """Describe what is at `path` now.
+
+    :param content: whether to read what is in a file.
+    """
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return Found()
-    kind, content, target = "other", b"", ""
+    kind, text, target = "other", b"", ""
     if stat.S_ISREG(status.st_mode):
-        kind, content = "file", Path(path).read_bytes()
+        kind, text = "file", Path(path).read_bytes() if content else b""
     elif stat.S_ISDIR(status.st_mode):
         kind = "directory"
     elif stat.S_ISLNK(status.st_mode):
         kind, target = "link", os.readlink(path)
-    return Found(
-        kind, content, target, owner_name(status.st_uid), group_name(status.st_gid), stat.S_IMODE(status.st_mode)
-    )
+    return Found(kind, text, target, owner_name(status.st_uid), group_name(status.st_gid), stat.S_IMODE(status.st_mode))
 
 
 def differences(wanted: Wanted, found: Found) -> tuple[str, ...]:
@@ -105,11 +127,11 @@ def differences(wanted: Wanted, found: Found) -> tuple[str, ...]:
 
     :raises EngineError: when getting there would delete something nobody asked to delete.
     """
-    if wanted.state != found.kind:
+    if kind_of(wanted.state) != found.kind:
         if found.kind in ("directory", "other"):
             raise EngineError(
                 f"{wanted.dest} is a {found.kind if found.kind == 'directory' else 'special file'},"
-                f" but should be {wanted.state}",
+                f" but should be {kind_of(wanted.state)}",
                 f"look at it on the host; when nobody needs it, move {wanted.dest} away and run site.yml again",
             )
         return ("kind",)
@@ -249,7 +271,7 @@ def restore(change: Change) -> None:
         replace_with_link(dest, found.target)
     else:
         before = Wanted(dest, found.kind, "", "", found.owner, found.group, found.mode)
-        if found.kind == "file":
+        if found.kind == "file" and change.wanted.state != "log":
             write(before, found.content)
         else:
             set_access(dest, before)
@@ -263,7 +285,7 @@ def diff(change: Change) -> dict[str, str]:
     """One change as Ansible shows a difference."""
     wanted, found = change.wanted, change.found
     before = described(found.kind, found.owner, found.group, found.mode)
-    after = described(wanted.state, wanted.owner, wanted.group, wanted.mode)
+    after = described(kind_of(wanted.state), wanted.owner, wanted.group, wanted.mode)
     texts = {"before": "", "after": ""}
     if "file" in (wanted.state, found.kind) and {"kind", "content"} & set(change.differs):
         texts["before"] = found.content.decode(errors="replace")

@@ -185,6 +185,8 @@ def test_site_server(render: Render) -> None:
     assert directives(text, "try_files")[0] == "/current/public$uri /static-kept$uri @uploads"
     assert directives(text, "try_files")[1] == "/current/$djdeploy_uploads$uri @application"
     assert set(directives(text, "proxy_next_upstream")) == {"off"}
+    assert directives(text, "access_log") == ["/var/log/nginx/djdeploy-shop.access.log djdeploy"]
+    assert directives(text, "error_log") == ["/var/log/nginx/djdeploy-shop.error.log"]
     assert directives(text, "keepalive") == []
     assert directives(text, "proxy_intercept_errors") == [], "pages of the application are the application's"
     assert text.count("{") == text.count("}")

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import agent
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.agent_secrets import (
     forms,
     hidden,
@@ -96,3 +99,23 @@ def test_what_the_engine_works_with_is_whole(project: Any) -> None:
     migrate, connection = project.run({"name": "migrate", "app": "shop"}, {"name": "connection"})
     assert migrate.facts["applied"] == migrate.after == ["shop.0001_initial", "shop.0002_price"]
     assert connection.facts["vendor"] == "sqlite"
+
+
+@pytest.mark.parametrize("written", [1, 7, 1000, 5000])
+def test_of_what_a_step_prints_both_ends_are_kept(monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    """However it is written, the ends are those of the whole; a secret at the place of the cut is in neither half."""
+    secret = "canary-0123456789"
+    whole = ("begin " + f"{secret} " * 400 + "end").encode()
+    monkeypatch.setattr(agent, "KEPT", 1010)
+    with open(os.devnull, "wb") as nowhere:
+        tee = agent.Tee(nowhere.fileno(), SimpleNamespace(known=list))  # type: ignore[arg-type]
+        for at in range(0, len(whole), written):
+            tee.write(whole[at : at + written])
+            assert len(tee.first) + len(tee.last) <= 3 * 1010 + written
+    text = tee.take()
+    first, left_out, last = re.split(r"\[\.\.\. (\d+) bytes left out \.\.\.\]", text)
+    assert whole.startswith(first.encode()) and whole.endswith(last.encode())
+    assert len(first) + int(left_out) + len(last) == len(whole)
+    shown = hidden(text, forms([], [secret]))
+    assert not any(part in shown for part in ("can", "0123", "789")), shown
+    assert tee.take() == ""

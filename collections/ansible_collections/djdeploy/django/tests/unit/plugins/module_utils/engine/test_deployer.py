@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import client, deploy, deployer
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import client, deploy, deployer, journald
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.journal import is_alive
@@ -350,3 +350,27 @@ def test_root_has_a_socket_of_its_own(uid: int, name: str, monkeypatch: pytest.M
     with pytest.raises(EngineError, match="before it had a result") as raised:
         list(client.ask(DEPLOY, ours))
     assert f"{name}.socket" in raised.value.hint and "MaxConnections" in raised.value.hint
+
+
+def test_nobody_is_told_a_secret_of_the_site(serve: Deployers, shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked, the journal of the site and the system's: whatever an operation says, and whatever it dies of."""
+    shop.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.config.write_text(json.dumps({"secret_names": {"secrets": ["COLOUR"]}}))
+    shop.paths.env_file.write_text("COLOUR=\"canary-$1-'quoted'\"\n".replace("$", "\\$"))
+    (value,) = shop.environment().values()
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(journald, "send", lambda fields: bool(told.append(dict(fields))) or True)
+
+    def dies(site: Site, request: Request, progress: Progress) -> None:
+        progress.say(f"starting with {value}")
+        progress.release("1-abc", "a" * 40, value)
+        with progress.phase("prove") as note:
+            note.text = repr(value)
+            raise EngineError(f"it ended: {value}", f"see {value!r}", json.dumps({"environ": value}))
+
+    events = list(client.ask(DEPLOY, serve(dies)))
+    serve.end()
+    assert events[-1]["message"] == "it ended: ********"
+    assert events[-1]["detail"] == '{"environ": "********"}'
+    assert "canary" not in json.dumps(events) + json.dumps(told) + shop.paths.journal.read_text()
+    assert any("it ended: ********" in fields["MESSAGE"] for fields in told)

@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -295,3 +296,82 @@ def test_pipe_fails(producer: str, consumer: str, status: int, detail: str) -> N
         pipe(producer, consumer)
     assert raised.value.message == f"sh failed (status {status})"
     assert raised.value.detail == detail
+
+
+# --- how much is kept -----------------------------------------------------------------------------
+
+MARK = re.compile(r"\[\.\.\. (\d+) bytes left out \.\.\.\]")
+LINES = "for i in range(200000): print('%07d and some text of a build that talks' % i)"  # 9.6 MB
+
+
+def python(script: str) -> list[str]:
+    return [sys.executable, "-c", script]
+
+
+def test_of_much_output_both_ends_are_kept_and_the_rest_is_counted() -> None:
+    whole = runner.run(python(LINES), timeout=LONG).stdout
+    heard: list[str] = []
+    kept = runner.run(python(LINES), timeout=LONG, bounded=runner.BOTH, on_stdout=heard.append).stdout
+    first, left_out, last = MARK.split(kept)
+    assert whole.startswith(first) and whole.endswith(last.lstrip("\n"))
+    assert len(first) + int(left_out) + len(last) - 1 == len(whole)
+    assert 0.9 * runner.KEPT < len(first) <= runner.KEPT and 0.9 * runner.KEPT < len(last) <= runner.KEPT + 1
+    assert heard[-1] == whole.splitlines()[-1] and heard[0] == whole.splitlines()[0]
+    said = sum(len(line) + 1 for line in heard)
+    assert runner.HEARD < said < runner.HEARD + 2 * runner.KEPT
+    assert [line for line in heard if MARK.fullmatch(line)] != [], "who reads along is told that something is missing"
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 2 * runner.KEPT - 2000])
+def test_of_little_output_everything_is_kept(size: int) -> None:
+    script = f"import sys\nfor i in range({size} // 10): sys.stderr.write('%09d\\n' % i)"
+    kept = runner.run(python(script), timeout=LONG, bounded=runner.STDERR)
+    assert kept.stderr == "".join(f"{number:09d}\n" for number in range(size // 10))
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_line_without_an_end_is_bounded_too(end: str) -> None:
+    script = f"import sys\nfor i in range(300): sys.stdout.write('x' * 100000)\nsys.stdout.write('the end' + {end!r})"
+    heard: list[str] = []
+    kept = runner.run(python(script), timeout=LONG, bounded=runner.STDOUT, on_stdout=heard.append).stdout
+    first, left_out, last = MARK.split(kept)
+    assert (set(first), last[-7 - len(end) :]) == ({"x"}, f"the end{end}")
+    assert len(first) + int(left_out) + len(last) == 30_000_000 + len(f"the end{end}")
+    assert len(kept) < 2 * runner.LONGEST_LINE + 100
+    assert heard == [kept.rstrip("\n")]
+
+
+def test_much_output_costs_no_memory() -> None:
+    """In a process of its own, whose greatest size the kernel tells (getrusage(2), ru_maxrss)."""
+    package = Path(runner.__file__).parent
+    script = f"""
+import importlib.util, resource, sys, types
+package = types.ModuleType("engine"); package.__path__ = [{str(package)!r}]; sys.modules["engine"] = package
+from engine import runner
+heard = []
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+lines = "yes 'a line of a build that never ends' | head -c 40000000; echo; head -c 40000000 /dev/zero >&2"
+words = ["sh", "-c", lines]
+done = runner.run(words, bounded=runner.BOTH, on_stdout=heard.append, on_stderr=heard.append)
+print(done.returncode, len(done.stdout), len(done.stderr), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = runner.run([sys.executable, "-c", script], timeout=600)
+    status, stdout, stderr, grown = map(int, done.stdout.split())
+    assert status == 0 and stdout < 140_000 and stderr < 140_000
+    assert grown < 30_000, f"{grown} kB more"
+
+
+def test_a_program_that_is_read_by_us_is_ended_when_it_says_too_much() -> None:
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="said more than 1 MB and was killed"):
+        runner.run(["yes"], most=1 << 20, timeout=600)
+    assert time.monotonic() - began < LONG
+
+
+def test_what_a_program_said_into_a_file_is_bounded_too(tmp_path: Path) -> None:
+    with (tmp_path / "said").open("w+b") as file:
+        file.write(b"first words\n" + b"x" * 1_000_000 + b"\nlast words\n")
+        text = runner.ends_of(file)
+    first, left_out, last = MARK.split(text)
+    assert first.startswith("first words\n") and last.endswith("\nlast words\n")
+    assert len(first) + int(left_out) + len(last) == 1_000_024

@@ -146,3 +146,63 @@ def test_an_owner_that_does_not_exist_leaves_no_file(tmp_path: Path) -> None:
 def test_diff(wish: Wanted, found: Found, before: str, after: str, header: str) -> None:
     shown = files.diff(files.plan([wish], {"/x": found})[0])
     assert (shown["before"], shown["after"], shown["after_header"]) == (before, after, header)
+
+
+# --- logs: files that others write ----------------------------------------------------------------
+
+
+def log_and_rotated(path: Path, mode: int = 0o640) -> list[Wanted]:
+    return files.with_rotated(wanted(path, state="log", mode=mode))
+
+
+def looked_at_logs(wishes: list[Wanted]) -> dict[str, Found]:
+    return {wish.dest: files.look(wish.dest, content=False) for wish in wishes}
+
+
+def test_a_log_is_made_private_and_what_is_in_it_stays(tmp_path: Path) -> None:
+    names = ("a.log", "a.log.1", "a.log.2.gz", "a.log-20260101", "a.log.moved", "b.log", "a.log.1.swp")
+    for name in names:
+        (tmp_path / name).write_text(f"line of {name}\n")
+        (tmp_path / name).chmod(0o644)
+    wishes = [*log_and_rotated(tmp_path / "a.log"), *log_and_rotated(tmp_path / "new.log")]
+    changes = files.plan(wishes, looked_at_logs(wishes))
+    assert [Path(change.wanted.dest).name for change in changes] == [
+        "a.log",
+        "a.log-20260101",
+        "a.log.1",
+        "a.log.2.gz",
+        "new.log",
+    ]
+    told = files.diff(changes[0])
+    assert told["before"].startswith("file, 0644 ") and told["after"].startswith("file, 0640 ")
+    assert files.diff(changes[-1])["before_header"].endswith("(absent)")
+    files.apply(changes, answering(0, []))
+    assert files.plan(wishes, looked_at_logs(wishes)) == []
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert {name for name, mode in modes.items() if mode == 0o640} == {
+        "a.log",
+        "a.log.1",
+        "a.log.2.gz",
+        "a.log-20260101",
+        "new.log",
+    }
+    assert all((tmp_path / name).read_text() == f"line of {name}\n" for name in names)
+    assert (tmp_path / "new.log").read_text() == ""
+
+
+def test_a_log_keeps_its_lines_when_the_program_refuses(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("a line\n")
+    (tmp_path / "a.log").chmod(0o644)
+    wishes = [wish for name in ("a.log", "new.log") for wish in log_and_rotated(tmp_path / name)]
+    with pytest.raises(EngineError, match="nginx -t refuses"):
+        files.apply(files.plan(wishes, looked_at_logs(wishes)), answering(1, []), ["nginx", "-t"])
+    assert (tmp_path / "a.log").read_text() == "a line\n"
+    assert (tmp_path / "a.log").stat().st_mode & 0o777 == 0o644
+    assert not (tmp_path / "new.log").exists()
+
+
+def test_a_log_in_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+    """The first check of a bare host: nginx is not installed."""
+    (wish,) = log_and_rotated(tmp_path / "nginx/a.log")
+    (change,) = files.plan([wish], looked_at_logs([wish]))
+    assert files.diff(change)["before_header"].endswith("(absent)")
