@@ -261,10 +261,10 @@ def manage(arguments: argparse.Namespace) -> int:
     account = pwd.getpwnam(site.paths.user)
     words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ}
-    os.chdir(target.cwd)
     os.initgroups(account.pw_name, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
+    os.chdir(target.cwd)  # as that user: what lies on the way is the project's
     os.umask(0o022)
     environment = {**BASE_ENVIRONMENT, **terminal, **target.env}
     os.execve(target.python, [str(target.python), "-m", "django", *words], environment)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, move, process_units, queue, requirements, snapshots, units
+from . import database, leftovers, move, process_units, queue, requirements, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -46,6 +46,7 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
     :returns: why the site is closed to visitors, if it has to stay so.
     :raises EngineError: when the pointer leads nowhere, or is none; only a person can say what should be live.
     """
+    leftovers.end(site.paths.build_user)
     live = current_id(site.name)
     if live is not None and not (site.paths.releases / live).is_dir():
         raise EngineError(
