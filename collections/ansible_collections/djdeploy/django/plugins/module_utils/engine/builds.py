@@ -395,7 +395,7 @@ def box_of(
         empty=tuple(code / path for path in laid),
         memory_max=config.get("build_memory_max") or sandbox.Sandbox.memory_max,
         timeout=config.get("build_timeout") or sandbox.Sandbox.timeout,
-        bound_to=sandbox.own_unit(Path("/proc/self/cgroup").read_text()),
+        bound_to=sandbox.own_unit(leftovers.read("self", "cgroup")),
     )
 
 
