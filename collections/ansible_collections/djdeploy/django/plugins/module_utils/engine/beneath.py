@@ -659,7 +659,9 @@ def empty(handle: int, top: int, depth: int) -> None:
 
     :param top: where directories are moved that lie too deep; they are removed there.
     """
-    own(handle, os.geteuid(), -1, 0o700)
+    told = os.fstat(handle)
+    if told.st_uid != os.geteuid() or told.st_mode & OTHERS_WRITE:
+        own(handle, os.geteuid(), -1, 0o700)
     while names := os.listdir(handle):
         for name in names:
             try:

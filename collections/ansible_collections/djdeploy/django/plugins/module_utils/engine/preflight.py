@@ -99,10 +99,10 @@ def available_memory(meminfo: str) -> int:
 
 
 def taken(roots: Iterable[Path]) -> tuple[int, int]:
-    """Bytes and inodes that directories take, without what their links point at."""
+    """Bytes and inodes that directories take, without what their links point at; what cannot be walked counts less."""
     size = inodes = 0
     for root in roots:
-        with suppress(FileNotFoundError, NotADirectoryError), beneath.opened(root) as top:
+        with suppress(FileNotFoundError, NotADirectoryError, EngineError), beneath.opened(root) as top:
             for folder in beneath.walk(top):
                 found = [os.fstat(folder.handle), *folder.others.values()]
                 size += sum(told.st_blocks for told in found) * 512

@@ -69,6 +69,9 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
         note_release(record)
     for name in HALF_MADE:
         (site.paths.root / name).unlink(missing_ok=True)
+    for folder in (site.paths.root, site.paths.state):
+        for path in folder.glob(".*.new"):  # see `beneath.aside`
+            path.unlink(missing_ok=True)
     for path in site.paths.environments.iterdir():
         if path.name.endswith(GONE) or not requirements.is_complete(path):
             remove_tree(path)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import signal
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -330,6 +332,35 @@ def test_remove_removes_links_themselves(tmp_path: Path) -> None:
     for name in ("gone", "link", "missing", "missing/inner"):
         beneath.remove(tmp_path / name)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["kept", "kept/x"]
+
+
+@as_root
+def test_remove_is_not_kept_from_its_end_by_who_still_writes_there(tmp_path: Path) -> None:
+    root = fill(tmp_path / "root", {"inner/x": ""})
+    for path in (root, root / "inner"):
+        os.chown(path, OTHER, OTHER)
+        path.chmod(0o777)
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.chdir(root / "inner")  # pytest's own directories are closed to others
+            os.setuid(OTHER)
+            for number in itertools.count():
+                with suppress(OSError):
+                    os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY))
+                if number == 10:
+                    os.write(writer, b"1")
+        finally:
+            os._exit(1)
+    try:
+        os.read(reader, 1)
+        beneath.remove(root)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
+    assert os.listdir(tmp_path) == []
 
 
 # --- while somebody exchanges names -------------------------------------------------------------------
