@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import health, maintenance, process_units, pythons, units
+from . import beneath, health, maintenance, process_units, pythons, units
 from .errors import in_words
 from .events import Progress
 from .prepare import url_path
@@ -93,7 +93,7 @@ def point_back(site: Site, before: str | None) -> None:
     if before:
         point(site.paths.current, f"releases/{before}")
     else:
-        site.paths.current.unlink()
+        beneath.unlink(site.paths.current)
 
 
 def take_up_again(site: Site, before: str | None) -> None:

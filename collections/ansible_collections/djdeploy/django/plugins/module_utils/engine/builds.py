@@ -13,18 +13,17 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import runner, sandbox
+from . import beneath, leftovers, runner, sandbox
 from .environment import without_passwords
 from .errors import EngineError
 from .events import Progress
 from .paths import SitePaths
 from .project import Tree
-from .tree import remove_tree
 
 MODULES = "node_modules"
 NO_BUILD = "build: []"
@@ -371,6 +370,7 @@ def carry_out(
             if ended.status or ended.result != "success":
                 raise explain(step, ended, box)
     if planned.steps:
+        leftovers.end(box.user)
         let_site_read(box.tree, reader)
 
 
@@ -396,28 +396,32 @@ def box_of(
         empty=tuple(code / path for path in laid),
         memory_max=config.get("build_memory_max") or sandbox.Sandbox.memory_max,
         timeout=config.get("build_timeout") or sandbox.Sandbox.timeout,
-        bound_to=sandbox.bound_unit(Path("/proc/self/cgroup").read_text()),
+        bound_to=sandbox.bound_unit(leftovers.read("self", "cgroup")),
         slice=paths.slice,
     )
 
 
 def let_site_read(code: Path, reader: int) -> None:
-    """What tools made for their user alone becomes readable: the site runs as another one.
-
-    Nothing of the build runs any more, so nothing is exchanged meanwhile; links are not followed.
+    """What tools made for their user alone becomes readable, for the site runs as another one; nobody else may write.
 
     :param reader: the group of the site.
     """
-    for _folder, _names, files, descriptor in os.fwalk(code, follow_symlinks=False):
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        if mode & 0o005 != 0o005:
-            os.fchown(descriptor, -1, reader)
-            os.fchmod(descriptor, mode | 0o050)
-        for name in files:
-            told = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISREG(told.st_mode) and not told.st_mode & 0o004:
-                os.chown(name, -1, reader, dir_fd=descriptor, follow_symlinks=False)
-                os.chmod(name, stat.S_IMODE(told.st_mode) | 0o040, dir_fd=descriptor)
+    with beneath.opened(code) as top:
+        for folder in beneath.walk(top):
+            mode = stat.S_IMODE(os.fstat(folder.handle).st_mode)
+            if mode & 0o005 != 0o005:
+                beneath.own(folder.handle, -1, reader, beneath.not_others(mode) | 0o050)
+            elif mode != beneath.not_others(mode):
+                os.fchmod(folder.handle, beneath.not_others(mode))
+            for name, told in folder.others.items():
+                mode = stat.S_IMODE(told.st_mode)
+                if not stat.S_ISREG(told.st_mode) or (mode & 0o004 and mode == beneath.not_others(mode)):
+                    continue
+                handle = beneath.open_file(folder.handle, name)
+                try:
+                    beneath.own(handle, -1, reader, beneath.not_others(mode) | (0 if mode & 0o004 else 0o040))
+                finally:
+                    os.close(handle)
 
 
 def dropped(code: Path, tracked: Collection[str], kept: Collection[str]) -> list[str]:
@@ -428,19 +432,15 @@ def dropped(code: Path, tracked: Collection[str], kept: Collection[str]) -> list
     :returns: the directories that went, relative to the tree.
     """
     brought = {posixpath.dirname(path) for path in tracked if MODULES in path}
-    found = list(packages_below(code))
     gone = []
-    for place in found:
-        name = place.relative_to(code).as_posix()
-        if name in kept or any(folder == name or folder.startswith(f"{name}/") for folder in brought):
-            continue
-        remove_tree(place)
-        gone.append(name)
+    with beneath.opened(code) as top:
+        for folder in beneath.walk(top):
+            if MODULES not in folder.folders:
+                continue
+            folder.folders.remove(MODULES)
+            name = folder.inner(MODULES)
+            if name in kept or any(place == name or place.startswith(f"{name}/") for place in brought):
+                continue
+            beneath.remove_at(folder.handle, MODULES)
+            gone.append(name)
     return gone
-
-
-def packages_below(code: Path) -> Iterator[Path]:
-    for folder, names, _files in os.walk(code):
-        if MODULES in names:
-            names.remove(MODULES)
-            yield Path(folder, MODULES)

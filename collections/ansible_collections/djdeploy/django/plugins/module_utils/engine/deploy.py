@@ -13,6 +13,7 @@ from typing import Any
 from . import (
     activate,
     aliases,
+    beneath,
     database,
     limits,
     maintenance,
@@ -464,7 +465,7 @@ def take_branch_back(site: Site, update: RefUpdate, repository: Repository) -> s
     if not moved:
         if repository.commit(site.ref) != update.new:
             return f"{site.branch} was pushed again meanwhile"
-        site.paths.reserve.unlink(missing_ok=True)  # git needs room for a lock, and a full disk may be what failed
+        beneath.unlink(site.paths.reserve)  # git needs room for a lock, and a full disk may be what failed
         moved = repository.move(site.ref, back, update.new)
     if not moved:
         words = f"-d {site.ref} {update.new}" if back == NO_COMMIT else f"{site.ref} {back} {update.new}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import (
     aliases,
+    beneath,
     databases_said,
     health,
     limits,
@@ -92,7 +93,15 @@ def redis_findings() -> Iterator[Finding]:
     """What is to be said of Debian's own redis, which listens on the loopback for all users of the host."""
     if not REDIS_SERVER_CONFIG.exists() or units.state(REDIS_SERVER_UNIT).active != "active":
         return
-    if not is_closed(REDIS_SERVER_CONFIG.read_text(errors="replace")):
+    try:  # redis owns it, and the directory it lies in
+        config = beneath.read(REDIS_SERVER_CONFIG).decode(errors="replace")
+    except (OSError, EngineError) as error:
+        yield Finding(
+            "redis", False, f"{REDIS_SERVER_CONFIG} cannot be read: {error}",
+            f"see that it is a file (ls -l {REDIS_SERVER_CONFIG}), and whether {REDIS_SERVER_UNIT} asks for a password",
+        )  # fmt: skip
+        return
+    if not is_closed(config):
         yield Finding(
             "redis", False, f"{REDIS_SERVER_UNIT} lets in every user of the host, without a password",
             f"when nobody uses it (a site does if its REDIS_URL says so): systemctl disable --now {REDIS_SERVER_UNIT}; "

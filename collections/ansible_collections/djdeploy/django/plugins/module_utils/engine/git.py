@@ -113,6 +113,11 @@ class Repository:
         except EngineError as error:
             raise (Larger(error.message) if CUT_OFF in error.detail else error) from error
 
+    def gitlinks(self, revision: str) -> list[str]:
+        """Paths of a tree at which it names a commit of another repository (mode 160000), whose files it has not."""
+        entries = self.git("ls-tree", "-r", "-z", "--full-tree", revision).stdout.split("\0")
+        return [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
+
     def fetch(self, url: str, ref: str) -> str:
         """Fetch one branch, tag or commit from elsewhere; the local branches do not move.
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from . import runner
+from . import beneath, runner
 from .errors import EngineError
 from .paths import ENGINE_LINK, SitePaths
 from .tree import write_file
@@ -30,6 +30,7 @@ NGINX_GROUP = "www-data"
 OPEN = 0o2750
 ON_THE_WAY = 0o710  # what lies between `shared` and a directory that is served: nginx goes through
 FOR_OTHERS = 0o007
+PRIVATE = 0o1770  # what is left when it is closed: the deployer may set no mode with a setuid or setgid bit
 LATE = 3600.0  # seconds to walk the directories of all uploads once
 # What the unit may: own and mark directories that a site's user owns. Left out: RestrictSUIDSGID=, which is what it is
 # for, and User=, for the same reason.
@@ -72,10 +73,10 @@ def identity(shared: Path, directory: str, uid: int, group: int) -> list[int] | 
 
     :param directory: relative to `shared`.
     """
-    handle = os.open(shared, os.O_RDONLY | os.O_DIRECTORY)
+    handle = beneath.open_directory(shared)
     try:
         for part in Path(directory).parts:
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+            inner = beneath.open_at(handle, part)
             os.close(handle)
             handle = inner
         told = os.fstat(handle)
@@ -111,7 +112,7 @@ def open_up(paths: SitePaths, directories: Collection[str], run: runner.Runner =
     uid, group = pwd.getpwnam(paths.user).pw_uid, grp.getgrnam(NGINX_GROUP).gr_gid
     record = paths.state / "media_access.json"
     try:
-        known = dict(json.loads(record.read_text()))
+        known = dict(json.loads(beneath.read(record)))
     except (OSError, ValueError):
         known = {}
     there = {each: identity(paths.shared, each, uid, group) for each in directories}
@@ -152,30 +153,24 @@ def make(shared: Path, directories: Collection[str], uid: int, group: int) -> No
 
     :param group: of nginx.
     :raises OSError: where something else than a directory is in the way.
+    :raises EngineError: when they are too deep.
     """
     for directory in directories:
-        handle, here = os.open(shared, os.O_RDONLY | os.O_DIRECTORY), Path()
+        handle, here = beneath.open_directory(shared), Path()
         try:
             for part in Path(directory).parts:
                 here /= part
-                try:
-                    os.mkdir(part, 0o700, dir_fd=handle)
-                except FileExistsError:
-                    pass
-                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+                inner = beneath.directory_at(handle, part, ON_THE_WAY, uid, group, only_new=True)
                 os.close(handle)
                 handle = inner
                 before = os.fstat(handle)
-                os.fchown(handle, uid, group)
-                if is_served(here, directories):
-                    os.fchmod(handle, OPEN)
-                elif (before.st_gid, stat.S_IMODE(before.st_mode)) != (group, OPEN):  # served by another name
-                    os.fchmod(handle, ON_THE_WAY)
-            for folder, _names, _files, descriptor in os.fwalk(".", dir_fd=handle, follow_symlinks=False):
-                told = os.fstat(descriptor)
-                if folder != "." and told.st_uid == uid:
-                    os.fchown(descriptor, -1, group)
-                    os.fchmod(descriptor, stat.S_IMODE(told.st_mode) | 0o2050)
+                by_another_name = (before.st_gid, stat.S_IMODE(before.st_mode)) == (group, OPEN)
+                served = by_another_name or is_served(here, directories)
+                beneath.own(handle, uid, group, OPEN if served else ON_THE_WAY)
+            for folder in beneath.walk(handle):
+                told = os.fstat(folder.handle)
+                if folder.path and told.st_uid == uid:
+                    beneath.own(folder.handle, -1, group, stat.S_IMODE(told.st_mode) | 0o2050)
         finally:
             os.close(handle)
 
@@ -194,23 +189,21 @@ def close_rest(shared: Path, served: Collection[str], uid: int) -> list[str]:
     :param served: directories that nginx reads, relative to `shared`.
     :returns: what was closed, relative to `shared`.
     """
-    handle = os.open(shared, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with beneath.opened(shared) as handle:
         return _close_in(handle, Path(), served, uid)
-    finally:
-        os.close(handle)
 
 
 def _close_in(handle: int, here: Path, served: Collection[str], uid: int) -> list[str]:
-    closed = []
-    for name in sorted(os.listdir(handle)):
+    closed, found = [], beneath.look(handle, str(here))
+    files = (name for name, told in found.others.items() if stat.S_ISREG(told.st_mode))
+    for name in sorted([*found.folders, *files]):
         place = here / name
         if is_served(place, served):
             continue
         try:
-            inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
-        except OSError:
-            continue  # a link, a socket, or gone
+            inner = (beneath.open_at if name in found.folders else beneath.open_file)(handle, name)
+        except (OSError, EngineError):
+            continue  # it is gone or another thing by now, or somebody else's with a second name
         try:
             told = os.fstat(inner)
             if any(place in Path(each).parents for each in served):
@@ -219,7 +212,7 @@ def _close_in(handle: int, here: Path, served: Collection[str], uid: int) -> lis
                 continue
             is_file = stat.S_ISREG(told.st_mode) and told.st_nlink == 1
             if told.st_uid == uid and told.st_mode & FOR_OTHERS and (is_file or stat.S_ISDIR(told.st_mode)):
-                os.fchmod(inner, stat.S_IMODE(told.st_mode) & ~FOR_OTHERS)
+                os.fchmod(inner, stat.S_IMODE(told.st_mode) & PRIVATE)
                 closed.append(str(place))
         finally:
             os.close(inner)
@@ -252,3 +245,5 @@ if __name__ == "__main__":
         make(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), int(sys.argv[3]))
     except OSError as trouble:
         sys.exit(f"{trouble.filename}: {trouble.strerror}")
+    except EngineError as trouble:
+        sys.exit(trouble.message)

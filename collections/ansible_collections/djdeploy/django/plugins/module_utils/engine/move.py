@@ -31,12 +31,23 @@ from .tree import flush_directory, remove_tree, write_file
 LONGEST = 12 * 3600  # seconds the copy may take
 BEGUN, ABANDONED = "begun", "abandoned"
 
-# Nobody works with the file any more: what still stands beside it goes into it, so that it is one file.
-CHECKPOINT = """\
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], timeout=20)
-connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-connection.close()
+# Nobody works with the file any more: what still stands beside it goes into it, so that it is one file. Where
+# it lies the project says, so all of it is done as the site's user: what that one may not rename stays where it is.
+PUT_ASIDE = """\
+import os, sqlite3, sys
+file, aside = sys.argv[1:]
+if os.path.exists(file):
+    try:
+        connection = sqlite3.connect(file, timeout=20)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    except sqlite3.Error as error:
+        print(error)
+    for name in ("-wal", "-shm", "-journal", ""):
+        if os.path.exists(file + name):
+            os.rename(file + name, aside + name)
+    folder = os.open(os.path.dirname(file), os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
 """
 
 
@@ -406,22 +417,19 @@ def finish(site: Site, release: Release, progress: Progress) -> str:
 def put_aside(site: Site, file: Path, release_id: str, progress: Progress) -> str:
     """Rename the SQLite file, and what SQLite keeps beside it; no release may take it for its data again."""
     aside = file.with_name(f"{file.name}.moved-{release_id}")
-    if not file.exists():
-        return str(aside)
     python = site.paths.release(release_id).environment / "bin" / "python"
     done = runner.run(
-        [python, "-I", "-S", "-c", CHECKPOINT, file],
+        [python, "-I", "-S", "-c", PUT_ASIDE, file, aside],
         user=site.paths.user,
         timeout=LONGEST_STEPS,
         bounded=runner.BOTH,
     )
+    if done.stdout.strip():
+        progress.say(f"{file} keeps its log beside it ({done.stdout.strip()})")
     if done.returncode:
-        progress.say(f"{file} keeps its log beside it ({done.stderr.strip().splitlines()[-1:]})")
-    for name in ("-wal", "-shm", "-journal", ""):
-        beside = file.with_name(file.name + name)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + name))
-    flush_directory(file.parent)
+        why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        progress.say(f"{file} is still there, and no release uses it: {site.paths.user} could not rename it ({why})")
+        return str(file)
     return str(aside)
 
 

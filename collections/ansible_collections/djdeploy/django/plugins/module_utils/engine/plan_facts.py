@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import aliases, requirements
+from . import aliases, beneath, requirements
 from .git import Repository
 from .plan import Plan, compute
 from .releases import Release
@@ -74,7 +74,7 @@ class StaticFile:
             return hashlib.blake2b(os.readlink(self.path).encode(), digest_size=16).hexdigest()
         if not stat.S_ISREG(self.stat.st_mode):
             return ""
-        with open(self.path, "rb") as file:
+        with beneath.reading(self.path) as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import databases_said, overlay_pooled
+from . import beneath, databases_said, overlay_pooled
 from .environment import serialize
 from .errors import EngineError
 from .paths import ReleasePaths
@@ -84,4 +84,4 @@ def lay_out(site: Site, beside: Layout, paths: ReleasePaths, gid: int) -> None:
         for each in several:
             for copy in each.copies if each.name not in direct else ():
                 link: Path = directory / copy / paths.pooled_env.name
-                link.symlink_to(f"../../{paths.pooled_env.name}")
+                beneath.link(link, f"../../{paths.pooled_env.name}")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import units
+from . import beneath, units
 from .errors import EngineError
 from .events import Progress
 from .releases import current_id
@@ -98,14 +99,14 @@ def available_memory(meminfo: str) -> int:
 
 
 def taken(roots: Iterable[Path]) -> tuple[int, int]:
-    """Bytes and inodes that directories take, without what their links point at."""
+    """Bytes and inodes that directories take, without what their links point at; what cannot be walked counts less."""
     size = inodes = 0
     for root in roots:
-        for folder, _folders, files in os.walk(root):
-            names = (folder, *(os.path.join(folder, name) for name in files))
-            for name in names:
-                size += os.lstat(name).st_blocks * 512
-            inodes += len(names)
+        with suppress(FileNotFoundError, NotADirectoryError, EngineError), beneath.opened(root) as top:
+            for folder in beneath.walk(top):
+                found = [os.fstat(folder.handle), *folder.others.values()]
+                size += sum(told.st_blocks for told in found) * 512
+                inodes += len(found)
     return size, inodes
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import pwd
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 from . import (
     aliases,
+    beneath,
     builds,
     config_shown,
     databases_said,
+    leftovers,
     limits,
     lists,
     media_access,
@@ -54,7 +56,7 @@ from .releases import Release, all_releases, current_id, live_release, new_relea
 from .request import Request
 from .sites import Site, site_names
 from .steps import LONGEST, StepResult, Target, run_steps
-from .tree import give, make_directory, point, remove_tree, write_file
+from .tree import make_directory, point, remove_tree, write_file
 
 STATIC_FACTS = ("static_elsewhere", "static_place", "static_hashed", "static_names")  # what collectstatic tells
 
@@ -160,7 +162,7 @@ def lay_out_public(links: dict[str, str], paths: ReleasePaths, uid: int, gid: in
         for parent in reversed(link.relative_to(place).parents[:-1]):
             make_directory(place / parent, 0o755)
         if not link.is_symlink():
-            link.symlink_to(target)
+            beneath.link(link, target)
         if place == paths.uploads:
             uploads.own(link, uid, gid)
 
@@ -205,6 +207,8 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
         return build(site, release, request, progress, repository, gid)
     except BaseException as error:
         full = preflight.full_disk(site, error)
+        with suppress(EngineError):  # the first cause is the one to tell; the next run tries again
+            leftovers.end(site.paths.build_user)
         remove_tree(paths.root)
         if full:
             raise full from error
@@ -238,6 +242,7 @@ def build(
     with progress.phase("export") as note:
         make_directory(paths.code, 0o750, builder.pw_uid, gid)  # the site's user reads it before it is root's
         export(site, release, repository)
+        project.refuse_gitlinks(repository.gitlinks(release.revision))
         tree = project.DirectoryTree(paths.code)
         project.check_tree(tree)
         if laid := site.project_files():
@@ -247,7 +252,7 @@ def build(
         where = project.find_project_path(tree, config["project_path"])
         settings = project.find_settings(tree, where.value, config["settings"])
         applications = project.find_applications(tree, where.value, settings.value, config["application"])
-        paths.project.symlink_to(os.path.join("code", where.value).removesuffix("/."))
+        beneath.link(paths.project, os.path.join("code", where.value).removesuffix("/."))
         groups = config.get("dependency_groups")
         choice = lists.find_requirements(tree, where.value, config["requirements"], groups)
         write_file(paths.revision, f"{release.revision}\n", 0o644)
@@ -333,10 +338,11 @@ def build(
             results, django_start = checked(site, release, progress)
         if building.steps and (gone := builds.dropped(paths.code, tree.paths, config.get("build_keep") or [])):
             progress.say(f"{', '.join(gone)} dropped after the build (build_keep keeps it)")
-        give(paths.code, 0, gid)
+        leftovers.end(site.paths.build_user)
+        beneath.take(paths.code, 0, gid)
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, static = results["describe"], results["collectstatic"]
-        give(paths.static, 0, 0)
+        beneath.take(paths.static)
         if dropped := static_files.drop_links(paths.static):
             first = f"{dropped[0]!r}{f' and {len(dropped) - 1} more' if dropped[1:] else ''}"
             progress.say(f"warning: static files without {first}: a link that leads out of them is not published")
@@ -359,7 +365,7 @@ def build(
             progress.say(told)
         processes.lay_out(beside, paths, gid)
         pooler.lay_out(site, beside, paths, gid)
-        paths.socket_link.symlink_to(paths.socket)
+        beneath.link(paths.socket_link, paths.socket)
         planned = aliases.planned(
             [result.facts for result in results.values() if result.name == "migrate"],
             declared={**config["migrations"]["declared"], **request.declared},
@@ -502,7 +508,7 @@ def write_settings(site: Site, release: Release, gid: int) -> None:
     paths = site.paths.release(release.id)
     make_directory(paths.settings, 0o750, gid=gid)
     for name, module in overlay_parts().items():
-        write_file(paths.settings / name, Path(module.__file__ or "").read_text(), 0o640, gid)
+        write_file(paths.settings / name, beneath.read(module.__file__ or "").decode(), 0o640, gid)
     write_file(paths.settings / "site.json", json.dumps(settings_facts(site, release), indent=1) + "\n", 0o640, gid)
     write_file(paths.env_file, serialize(release_environment(site, release)), 0o640, gid)
 

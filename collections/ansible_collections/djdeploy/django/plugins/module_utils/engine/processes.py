@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .errors import EngineError
 from .paths import ReleasePaths
 from .runner import BASE_ENVIRONMENT
@@ -385,5 +386,5 @@ def lay_out(layout: Layout, paths: ReleasePaths, gid: int) -> None:
                 make_directory(place, 0o755)
                 write_file(place / "run", run_text(each, copy, paths.environment), 0o755, gid)
                 write_file(place / "stop", stop_text(each), 0o755, gid)
-                (place / "project").symlink_to(f"../../{each.within}")
-                (place / "release.env").symlink_to("../../release.env")
+                beneath.link(place / "project", f"../../{each.within}")
+                beneath.link(place / "release.env", "../../release.env")

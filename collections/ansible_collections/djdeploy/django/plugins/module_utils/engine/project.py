@@ -12,12 +12,15 @@ import codecs
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from . import beneath
 from .errors import EngineError
 
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
@@ -82,23 +85,20 @@ class DirectoryTree:
     def _listing(self) -> tuple[list[str], dict[str, str]]:
         paths: list[str] = []
         links: dict[str, str] = {}
-        for directory, names, files in os.walk(self.root):
-            here = Path(directory).relative_to(self.root).as_posix()
-            names[:] = sorted(name for name in names if not (here == "." and name == ".git"))
-            for name in [*names, *files]:
-                full = os.path.join(directory, name)
-                path = _join(here, name)
-                if os.path.islink(full):
-                    links[path] = os.readlink(full)
-                    if self._inside(full) and os.path.isfile(full):
+        with beneath.opened(self.root) as top:
+            for folder in beneath.walk(top):
+                if not folder.path and ".git" in folder.folders:
+                    folder.folders.remove(".git")
+                for name, told in folder.others.items():
+                    path = folder.inner(name)
+                    if stat.S_ISREG(told.st_mode):
                         paths.append(path)
-                elif name in files:
-                    paths.append(path)
+                    elif stat.S_ISLNK(told.st_mode):
+                        links[path] = os.readlink(name, dir_fd=folder.handle)
+                        with suppress(OSError):
+                            os.close(beneath.open_inside(top, path))
+                            paths.append(path)
         return sorted(paths), links
-
-    def _inside(self, full: str) -> bool:
-        root = os.path.realpath(self.root)
-        return os.path.commonpath([root, os.path.realpath(full)]) == root
 
     @property
     def paths(self) -> Sequence[str]:
@@ -109,12 +109,11 @@ class DirectoryTree:
         return self._listing[1]
 
     def read(self, path: str, limit: int | None = None) -> str:
-        full = os.path.join(self.root, path)
-        if not self._inside(full):
-            raise EngineError(f"{path} leads out of the project", "remove the symlink and push again")
         try:
-            with open(full, "rb") as file:
-                return decode(file.read(-1 if limit is None else limit))
+            with beneath.opened(self.root) as top:
+                return decode(beneath.read_inside(top, path, -1 if limit is None else limit))
+        except beneath.Outside:
+            raise EngineError(f"{path} leads out of the project", "remove the symlink and push again") from None
         except OSError as error:
             raise EngineError(f"cannot read {path} of the project: {error.strerror}") from error
 
@@ -500,6 +499,20 @@ def check_tree(tree: Tree) -> None:
         raise EngineError(
             f"symlinks lead out of the project: {_listed([f'{path} -> {tree.links[path]}' for path in leaving])}",
             "replace them by files, or remove them from the repository, and push again",
+        )
+
+
+def refuse_gitlinks(paths: Sequence[str]) -> None:
+    """Refuse a tree that names other repositories, which would go live as empty directories.
+
+    :param paths: where it does.
+    :raises EngineError: when it does.
+    """
+    if paths:
+        raise EngineError(
+            f"the files of {_listed(paths)} are not part of a push: the repository only names a commit of another one",
+            f"bring them into it: git rm --cached {paths[0]}, rm -rf {paths[0]}/.git, git add {paths[0]}; commit, and "
+            "push again (or install them as a package)",
         )
 
 

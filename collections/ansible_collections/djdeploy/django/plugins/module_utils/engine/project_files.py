@@ -7,9 +7,9 @@ import posixpath
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from . import beneath
 from .errors import EngineError
 from .project import Tree
-from .tree import make_directory, write_file
 
 
 def folders(paths: Iterable[str]) -> list[str]:
@@ -58,8 +58,6 @@ def lay(files: Mapping[str, str], tree: Tree, code: Path, builder: int, gid: int
     :raises EngineError: see `refuse`; nothing is written then.
     """
     refuse(files, tree.paths, tree.links)
-    for folder in folders(files):
-        if not (code / folder).is_dir():
-            make_directory(code / folder, 0o750, builder, gid)
-    for path, text in files.items():
-        write_file(code / path, text, 0o640, gid)
+    with beneath.opened(code) as top:
+        for path, text in files.items():
+            beneath.put(top, path, text.encode(errors="surrogateescape"), 0o640, 0, gid, folders=(0o750, builder, gid))

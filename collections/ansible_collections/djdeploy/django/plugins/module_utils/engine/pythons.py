@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import lists
+from . import beneath, lists
 from .environment import without_passwords
 from .errors import EngineError
 from .paths import PYTHONS, SITES_ROOT, UV
@@ -35,6 +35,7 @@ _PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin")
 INSTALL_TIMEOUT = 3600.0  # seconds; about 30 MB are fetched
 #: Seconds in which a Python that could not be fetched is not tried again, where the project can do without it.
 TRY_AGAIN = 3600.0
+CONFIG_BYTES = 1 << 16  # of a pyvenv.cfg, which has some lines
 
 
 @dataclass(frozen=True)
@@ -510,7 +511,11 @@ def prune() -> None:
 
 def _homes() -> Iterator[str]:
     for path in SITES_ROOT.glob("*/venvs/*/pyvenv.cfg"):
-        match = re.search(r"^home\s*=\s*(.+)$", path.read_text(errors="replace"), re.MULTILINE)
+        try:
+            text = beneath.read(path, CONFIG_BYTES).decode(errors="replace")
+        except (OSError, EngineError):
+            continue  # a build user may have put anything there (a venv that is just being made)
+        match = re.search(r"^home\s*=\s*(.+)$", text, re.MULTILINE)
         if match:
             yield match[1].strip()
             yield os.path.realpath(match[1].strip())

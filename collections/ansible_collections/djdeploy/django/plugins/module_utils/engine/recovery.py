@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from . import database, move, process_units, queue, requirements, sandbox, snapshots, units
+from . import database, leftovers, move, process_units, queue, requirements, sandbox, snapshots, units
 from .errors import EngineError
 from .events import Progress
 from .git import Repository
@@ -46,13 +46,14 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
     :returns: why the site is closed to visitors, if it has to stay so.
     :raises EngineError: when the pointer leads nowhere, or is none; only a person can say what should be live.
     """
+    sandbox.end_left(site.paths)
+    leftovers.end(site.paths.build_user)
     live = current_id(site.name)
     if live is not None and not (site.paths.releases / live).is_dir():
         raise EngineError(
             f"{site.paths.current} points at {live}, which does not exist",
             f"rm {site.paths.current} && {serve_again(site.name)}",
         )
-    sandbox.end_left(site.paths)
     for path in sorted(site.paths.releases.iterdir()):
         if path.name.endswith(GONE):
             remove_tree(path)
@@ -69,6 +70,9 @@ def recover(site: Site, progress: Progress, pushed: Iterable[RefUpdate] = ()) ->
         note_release(record)
     for name in HALF_MADE:
         (site.paths.root / name).unlink(missing_ok=True)
+    for folder in (site.paths.root, site.paths.state, site.paths.environments):
+        for path in folder.glob(".*.new"):  # see `beneath.aside`
+            path.unlink(missing_ok=True)
     for path in site.paths.environments.iterdir():
         if path.name.endswith(GONE) or not requirements.is_complete(path):
             remove_tree(path)

@@ -18,7 +18,6 @@ import os
 import posixpath
 import re
 import shlex
-import shutil
 import stat
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import databases_said, lists, locks, sandbox
+from . import beneath, databases_said, leftovers, lists, locks, sandbox
 from .environment import parse, without_passwords
 from .errors import EngineError
 from .lists import Requirements
@@ -908,8 +907,12 @@ def probe_python(python: str, *, run: Runner = run) -> Python:
 
 
 def is_complete(venv: Path) -> bool:
-    """Whether an environment was built to its end; the marker is written last."""
-    return (venv / MARKER).is_file()
+    """Whether an environment was built to its end; the marker is written last, and root's: a package can bring one."""
+    try:
+        told = os.lstat(venv / MARKER)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(told.st_mode) and told.st_uid in (0, os.geteuid())
 
 
 def build_environment(
@@ -941,16 +944,14 @@ def build_environment(
     if is_complete(venv):
         return venv
     inputs = paths.environments / f".{plan.fingerprint}.inputs"
-    _remove(venv)
-    _remove(inputs)
+    beneath.remove(venv)
+    beneath.remove(inputs)
     build_user = paths.build_user if os.geteuid() == 0 else None
     account = user_arguments(build_user)
     uid, gid = _id(account, "user"), _id(account, "group")
     try:
         _write_inputs(plan, inputs, code_dir, uid, gid)
-        venv.mkdir(mode=0o755, parents=True)
-        venv.chmod(0o755)  # whatever the umask
-        os.chown(venv, uid, gid)
+        beneath.make_directory(venv, 0o755, uid, gid)
         environment = {**uv_environment(paths, venv), **build_variables(paths)}
         commands = plan.commands(python, venv, inputs, uv)
         if boxed:
@@ -969,14 +970,17 @@ def build_environment(
             )
             if completed.returncode != 0:
                 raise explain_failure(without_passwords(completed.stdout + completed.stderr), plan, debian_packages())
-        _give(venv, *((0, 0) if build_user else (-1, -1)))
+        if build_user:
+            leftovers.end(build_user)
+        owner = (0, 0) if build_user else (-1, -1)
+        beneath.take(venv, *owner, mode=beneath.plain)
         marker = {"requirements": plan.requirements.path, "extras": list(plan.extras), "told": list(plan.told)}
-        (venv / MARKER).write_text(json.dumps(marker) + "\n")
+        beneath.write(venv / MARKER, f"{json.dumps(marker)}\n".encode(), 0o644, *owner)
     except BaseException:
-        _remove(venv)
+        beneath.remove(venv)
         raise
     finally:
-        _remove(inputs)
+        beneath.remove(inputs)
     return venv
 
 
@@ -1004,7 +1008,8 @@ def _install_boxed(
         writes=(venv,),
         memory_max=memory_max or sandbox.Sandbox.memory_max,
         timeout=int(BUILD_TIMEOUT),
-        bound_to=sandbox.bound_unit(Path("/proc/self/cgroup").read_text()),
+        bound_to=sandbox.bound_unit(leftovers.read("self", "cgroup")),
+        slice=paths.slice,
     )
     ended = sandbox.run_with(
         box,
@@ -1032,10 +1037,26 @@ def _install_boxed(
 def installed_packages(venv: Path) -> dict[str, str]:
     """Name (normalised) -> version of everything installed, read off directory names."""
     found: dict[str, str] = {}
-    for directory in venv.glob("lib/python*/site-packages/*.dist-info"):
-        name, _dash, version = directory.name.removesuffix(".dist-info").partition("-")
-        found[normalize_name(name)] = version
+    for name in _below(venv, ["lib", "python", "site-packages"]):
+        if name.endswith(".dist-info"):
+            package, _dash, version = name.removesuffix(".dist-info").partition("-")
+            found[normalize_name(package)] = version
     return dict(sorted(found.items()))
+
+
+def _below(path: Path, starts: Sequence[str]) -> Iterator[str]:
+    """The names of directories in those of a tree whose names start so, level by level; no link is followed."""
+    try:
+        with beneath.opened(path) as top:
+            for folder in beneath.walk(top):
+                depth = folder.path.count("/") + 1 if folder.path else 0
+                if depth == len(starts):
+                    yield from folder.folders
+                    folder.folders.clear()
+                else:
+                    folder.folders[:] = [name for name in folder.folders if name.startswith(starts[depth])]
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def _id(account: Mapping[str, object], key: str) -> int:
@@ -1045,39 +1066,16 @@ def _id(account: Mapping[str, object], key: str) -> int:
 
 def _write_inputs(plan: EnvironmentPlan, inputs: Path, code_dir: Path, uid: int, gid: int) -> None:
     """Lay out what the build may read; nobody else may, for an index URL can hold a password."""
-    inputs.mkdir(mode=0o700, parents=True)
-    for path, text in {**plan.inputs, **generated_files(plan)}.items():
-        target = inputs / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-    root = os.path.realpath(code_dir)
-    for path in plan.local:
-        source = os.path.realpath(code_dir / path)
-        if os.path.commonpath([root, source]) != root:
-            raise EngineError(f"{path} leads out of the project", "remove the symlink and push again")
-        target = inputs / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+    beneath.make_directory(inputs, 0o700, -1, -1, parents=True)
+    with beneath.opened(inputs) as top, beneath.opened(code_dir) as code:
+        for path, text in {**plan.inputs, **generated_files(plan)}.items():
+            beneath.put(top, path, text.encode(errors="surrogateescape"), 0o644, -1, -1, folders=(0o755, -1, -1))
+        for path in plan.local:
+            try:
+                source = beneath.open_inside(code, path)
+            except beneath.Outside:
+                raise EngineError(f"{path} leads out of the project", "remove the symlink and push again") from None
+            with os.fdopen(source, "rb") as file:
+                beneath.put(top, path, file, 0o644, -1, -1, folders=(0o755, -1, -1))
     # Build backends write beside what they build (`*.egg-info`, `build/`).
-    _give(inputs, uid, gid)
-
-
-def _give(directory: Path, uid: int, gid: int) -> None:
-    """Change the owner of a directory and all in it, and let nobody but the owner write.
-
-    Works on open directories, so nothing that still runs as the build user can lead it elsewhere.
-    """
-    top = stat.S_IMODE(directory.stat().st_mode)
-    for here, names, files, descriptor in os.fwalk(directory, follow_symlinks=False):
-        os.fchown(descriptor, uid, gid)
-        os.fchmod(descriptor, top if here == str(directory) else 0o755)
-        for name in [*names, *files]:
-            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if stat.S_ISREG(mode):
-                os.chmod(name, 0o755 if mode & 0o100 else 0o644, dir_fd=descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+    beneath.give(inputs, uid, gid)

@@ -465,7 +465,8 @@ def end_left(paths: SitePaths, run: runner.Runner = runner.run) -> list[str]:
     found += [paths.build_unit] if builds else []
     if found:
         run(["systemctl", "stop", *found], timeout=LATE)
-    for note in (*notes, *builds):
+    half_written = RUN_ROOT.glob(f"..{paths.unit_prefix}.{WORK}-*.new")  # see `beneath.aside`
+    for note in (*notes, *builds, *half_written):
         note.unlink(missing_ok=True)
     return found
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import filecmp
+import errno
 import grp
 import gzip
 import hashlib
@@ -12,20 +12,20 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import media_access, runner
+from . import beneath, media_access, runner
 from .errors import EngineError
 from .events import Progress
 from .paths import ReleasePaths
 from .releases import Release, write_release
 from .sites import Site
 from .steps import Target, run_steps
-from .tree import give
 
 COMPRESSIBLE = frozenset(
     {".css", ".csv", ".eot", ".geojson", ".htm", ".html", ".ico", ".js", ".json", ".map", ".md", ".mjs", ".otf"}
@@ -59,26 +59,38 @@ def finish(root: Path, before: Path | None) -> Finished:
     """Link what did not change to the files of the release before, its compressed forms with it; compress the rest.
 
     A linked file gets the time of the new one: collectstatic goes by it, and would copy again what is older than its
-    source. Everything below `root` must be root's already. Links are not followed, and nothing but files is opened.
+    source. Everything below `root` must be root's already (`beneath.take`). Links are not followed, and nothing but
+    files is opened.
 
     :param before: the static files of the live release.
     """
-    new, old = sizes(root), sizes(before) if before else {}
     linked, fresh = 0, []
-    for name, size in new.items():
-        forms = {form for form in FORMS if f"{name}{form}" in new}  # the project made these itself
-        if before and old.get(name) == size and filecmp.cmp(before / name, root / name, shallow=False):
-            told = os.stat(root / name)
-            same = [form for form in FORMS if form not in forms and f"{name}{form}" in old]
-            for form in ("", *same):
-                link(before / f"{name}{form}", root / f"{name}{form}")
-                os.utime(root / f"{name}{form}", ns=(told.st_atime_ns, told.st_mtime_ns))
-            linked += 1
-            forms.update(same)
-        if not forms and worth(name, size):
-            fresh.append(name)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda name: compress(root / name), fresh))
+    with ExitStack() as stack:
+        top = stack.enter_context(beneath.opened(root))
+        try:
+            old_top = stack.enter_context(beneath.opened(before)) if before else None
+        except FileNotFoundError:
+            old_top = None
+        for folder in beneath.walk(top):
+            new = sizes(folder)
+            with folder_of_before(old_top, folder.path) as old_folder:
+                old = sizes(old_folder) if old_folder else {}
+                for name, size in new.items():
+                    forms = {form for form in FORMS if f"{name}{form}" in new}  # the project made these itself
+                    here = folder.handle, name
+                    if old_folder and old.get(name) == size and beneath.same((old_folder.handle, name), here):
+                        told = folder.others[name]
+                        same = [form for form in FORMS if form not in forms and f"{name}{form}" in old]
+                        for form in ("", *same):
+                            beneath.hard_link((old_folder.handle, name + form), (folder.handle, name + form))
+                            times = told.st_atime_ns, told.st_mtime_ns
+                            os.utime(name + form, ns=times, dir_fd=folder.handle, follow_symlinks=False)
+                        linked += 1
+                        forms.update(same)
+                    if not forms and worth(name, size):
+                        fresh.append(folder.inner(name))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda name: compress(top, name), fresh))
     with_brotli([root / name for name in fresh])
     return Finished(linked, len(fresh))
 
@@ -86,56 +98,70 @@ def finish(root: Path, before: Path | None) -> Finished:
 def drop_links(root: Path) -> list[str]:
     """Remove links that lead out of the static files: nginx would follow them, to any file it may read.
 
-    What code of the project laid there while it was collected became root's with the rest, so its owner tells nginx
-    nothing. Everything below `root` must be root's already, and `root` no link.
+    Whoever they belong to. Everything below `root` must be root's already (`beneath.take`).
 
     :returns: what went, by relative path.
     """
-    real, leading_out = os.path.realpath(root), []
-    for folder, directories, files in os.walk(root):
-        for path in (Path(folder, name) for name in (*directories, *files)):
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(real):
-                leading_out.append(path)
-    for path in leading_out:
-        path.unlink()
-    return sorted(os.path.relpath(path, root) for path in leading_out)
+    gone = []
+    with beneath.opened(root) as top:
+        for folder in beneath.walk(top):
+            for name, told in folder.others.items():
+                if stat.S_ISLNK(told.st_mode) and leads_out(top, folder.inner(name), root):
+                    os.unlink(name, dir_fd=folder.handle)
+                    gone.append(folder.inner(name))
+    return sorted(gone)
 
 
-def sizes(root: Path) -> dict[str, int]:
-    """The files below a directory and their bytes, by relative path; links and everything else are left out."""
-    found = {}
-    for folder, _folders, files in os.walk(root):
-        for name in files:
-            path = os.path.join(folder, name)
-            told = os.lstat(path)
-            if stat.S_ISREG(told.st_mode):
-                found[os.path.relpath(path, root)] = told.st_size
-    return found
+def leads_out(top: int, path: str, root: Path) -> bool:
+    """Whether a link of a tree leads out of it, or round and round; one that leads nowhere within it does not.
+
+    :param top: the open directory of the tree.
+    :param path: of the link, relative to it.
+    :param root: the tree's absolute path.
+    """
+    try:
+        os.close(beneath.open_inside(top, path, root=root))
+    except beneath.Outside:
+        return True
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
-def link(origin: Path, place: Path) -> None:
-    """Let `place` be the same file as `origin`, at once."""
-    aside = place.with_name(f".{place.name}.new")
-    aside.unlink(missing_ok=True)
-    os.link(origin, aside)
-    os.rename(aside, place)
-    aside.unlink(missing_ok=True)  # rename(2) leaves it when both were the same file already
+@contextmanager
+def folder_of_before(top: int | None, path: str) -> Iterator[beneath.Folder | None]:
+    """The directory of the release before that a directory of this one goes with; None where there is none."""
+    if top is None:
+        yield None
+        return
+    try:
+        handle = beneath.open_directory(path, start=top)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    try:
+        yield beneath.look(handle, path)
+    finally:
+        os.close(handle)
 
 
-def compress(path: Path) -> None:
-    content = path.read_bytes()
-    packed = gzip.compress(content, 9, mtime=0)
-    if len(packed) < len(content) * WORTH:
-        write_like(path, path.with_name(f"{path.name}.gz"), packed)
+def sizes(folder: beneath.Folder) -> dict[str, int]:
+    """The files of a directory and their bytes; links and everything else are left out."""
+    return {name: told.st_size for name, told in folder.others.items() if stat.S_ISREG(told.st_mode)}
 
 
-def write_like(path: Path, place: Path, content: bytes) -> None:
-    """Write a file with the time of another one: nginx tells both as one."""
-    with open(place, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o644)) as file:
-        file.write(content)
-    os.chmod(place, 0o644)
-    told = path.stat()
-    os.utime(place, ns=(told.st_atime_ns, told.st_mtime_ns))
+def compress(top: int, path: str) -> None:
+    """Write the compressed form of a file beside it, with its time: nginx tells both as one.
+
+    :param top: the open directory of the static files.
+    """
+    where, name = os.path.split(path)
+    with beneath.opened(where, start=top) as folder, os.fdopen(beneath.open_file(folder, name), "rb") as file:
+        content, told = file.read(), os.fstat(file.fileno())
+        packed = gzip.compress(content, 9, mtime=0)
+        if len(packed) < len(content) * WORTH:
+            times = told.st_atime_ns, told.st_mtime_ns
+            beneath.write_at(folder, f"{name}.gz", packed, 0o644, -1, -1, times=times)
 
 
 def with_brotli(paths: Sequence[Path], run: runner.Runner = runner.run) -> None:
@@ -150,7 +176,7 @@ def with_brotli(paths: Sequence[Path], run: runner.Runner = runner.run) -> None:
     for path in paths:
         packed = path.with_name(f"{path.name}.br")
         if packed.exists() and packed.stat().st_size >= path.stat().st_size * WORTH:
-            packed.unlink()
+            beneath.unlink(packed)
 
 
 # --- protected ----------------------------------------------------------------------------------------
@@ -253,14 +279,16 @@ def send(site: Site, release: Release, target: Callable[[Site, Release], Target]
     root, user = site.paths.release(release.id).static, site.paths.user
     keeps_names = Path(str(release.facts.get("static_names") or "")).is_relative_to(root)
     with progress.phase("static") as note:
+        linked = beneath.names_of_links(root) if keeps_names else frozenset()
         if keeps_names:
-            os.chown(root, pwd.getpwnam(user).pw_uid, grp.getgrnam(user).gr_gid)
+            owner = pwd.getpwnam(user).pw_uid, grp.getgrnam(user).gr_gid
+            beneath.make_directory(root, 0o755, *owner)
         try:
             step = {"name": "collectstatic", "remote": True, "once": site.paths.not_first.exists()}
             (done,) = run_steps(target(site, release), [step], timeout=SEND_TIMEOUT)
         finally:
             if keeps_names:
-                give(root, 0, 0)
+                beneath.take(root, linked=linked)
                 drop_links(root)
         counted = f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged"
         if done.facts.get("sent_before"):

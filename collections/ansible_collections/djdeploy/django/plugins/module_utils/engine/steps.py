@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .agent_secrets import forms, hidden, of_environment, of_options, of_steps
+from .beneath import Outside, opened, read_inside
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
@@ -164,7 +165,12 @@ class Target:
         settings = settings or chosen.get("DJANGO_SETTINGS_MODULE")
         if not settings and manage.is_file():
             try:
-                settings = settings_named_by(manage.read_text(errors="replace"))
+                # The directory is the operator's word, whatever links lead there; the file is somebody else's.
+                with opened(os.path.realpath(project)) as top:
+                    manage_py = read_inside(top, "manage.py")
+                settings = settings_named_by(manage_py.decode(errors="replace"))
+            except Outside:
+                settings = None  # Django says then that there are no settings
             except PermissionError as error:
                 raise EngineError(f"no permission to read {manage}", BECOME) from error
         if settings:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from . import beneath
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # no byte, no inode, or a quota at its end
 RESERVE = 1 << 20  # bytes; one inode comes with them
@@ -66,29 +67,12 @@ def flush_directory(path: Path) -> None:
         os.close(handle)
 
 
-def give(root: Path, uid: int, gid: int) -> None:
-    """Set the owner of a whole tree, of the links themselves and never of what they point at.
-
-    Works on open directories: a process of the old owner that still runs could otherwise put a link
-    in the place of a directory and be given what lies behind it.
-    """
-    for _folder, directories, files, descriptor in os.fwalk(root, follow_symlinks=False):
-        os.fchown(descriptor, uid, gid)
-        for name in (*directories, *files):
-            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
-
-
 def make_directory(path: Path, mode: int, uid: int = 0, gid: int = 0) -> None:
-    path.mkdir(exist_ok=True)
-    os.chmod(path, mode)
-    os.chown(path, uid, gid)
+    beneath.make_directory(path, mode, uid, gid)
 
 
 def write_file(path: Path, text: str, mode: int, gid: int = 0) -> None:
-    with open(path, "w", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(text)
-    os.chmod(path, mode)
-    os.chown(path, 0, gid)
+    beneath.write(path, text.encode(errors="surrogateescape"), mode, 0, gid)
 
 
 def remove_tree(path: Path) -> None:
@@ -96,33 +80,37 @@ def remove_tree(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         return
     gone = path.with_name(f".{path.name}{GONE}")
-    if gone.exists():
-        shutil.rmtree(gone)
+    beneath.remove(gone)
     try:
-        path.rename(gone)
+        beneath.rename(path, gone.name)
     except OSError as error:
         if error.errno not in FULL:
             raise
         gone = path
-    shutil.rmtree(gone)
+    beneath.remove(gone)
 
 
 def keep_links(source: Path, kept: Path) -> int:
     """Hard-link the files of `source` into `kept`, replacing those of the same name.
 
+    Of a link, what it leads to within `source`: among the files of other releases it could lead elsewhere, out of both.
+
     :returns: how many files are new there.
     """
-    added, aside = 0, kept / ".new"
+    added, aside, real = 0, kept / ".new", os.path.realpath(source)
     aside.unlink(missing_ok=True)
     for folder, _folders, files in os.walk(source):
         place = kept / Path(folder).relative_to(source)
         if place.is_symlink() or place.is_file():
             place.unlink()
         if not place.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
-            place.chmod(0o755)  # nginx's to read, whatever our umask
+            beneath.make_directory(place, 0o755, -1, -1, parents=True)  # nginx's to read, whatever our umask
         for name in files:
             origin, link = Path(folder, name), place / name
+            if origin.is_symlink():
+                origin = Path(os.path.realpath(origin))
+                if not origin.is_relative_to(real) or not origin.is_file():
+                    continue
             if os.path.lexists(link):
                 if link.lstat().st_ino == origin.lstat().st_ino:
                     continue

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import beneath
+from .errors import EngineError
 from .paths import SitePaths
 
 NGINX, APPLICATION = "nginx", "application"
@@ -69,16 +71,19 @@ def foreign_roots(targets: Iterable[str], uid: int, user: str) -> Iterator[str]:
     """
     for root in filter(os.path.isabs, targets):
         try:
-            owner = os.stat(root).st_uid
+            with beneath.opened(root) as handle:
+                owner = os.fstat(handle).st_uid
         except OSError:
             continue  # a directory that is not there yet will be made by the site's user
+        except EngineError:
+            continue  # `media_access.settle` tells of a link
         if owner != uid:
             yield f"warning: nginx serves no uploads, because {root} is not {user}'s: run chown {user}: {root}"
 
 
 def own(link: Path, uid: int, gid: int) -> None:
     """Give a link to the site's user; what it leads to is not touched."""
-    os.chown(link, uid, gid, follow_symlinks=False)
+    beneath.own_link(link, uid, gid)
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,17 @@ import os
 import pwd
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from ..engine import beneath
 from ..engine.errors import EngineError
 from ..engine.runner import Runner
 
 STATES = ("file", "directory", "link", "absent", "log")
 ROTATED = re.compile(r"(\.\d+|-\d{8})(\.(gz|xz|zst))?")  # how logrotate(8) calls a log afterwards
+EXCHANGED = 1000  # times something may be put in the place of a directory, each some microseconds after we looked
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,29 @@ def look(path: str, *, content: bool = True) -> Found:
     """Describe what is at `path` now.
 
     :param content: whether to read what is in a file.
+    :raises EngineError: when a link on the way may be somebody else's than root's.
     """
     try:
-        status = os.lstat(path)
+        with beneath.parent(path) as (handle, name):
+            status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            kind, text, target = "other", b"", ""
+            if stat.S_ISREG(status.st_mode):
+                kind, text = "file", beneath.read_at(handle, name) if content else b""
+            elif stat.S_ISDIR(status.st_mode):
+                kind = "directory"
+            elif stat.S_ISLNK(status.st_mode):
+                kind, target = "link", os.readlink(name, dir_fd=handle)
     except (FileNotFoundError, NotADirectoryError):
         return Found()
-    kind, text, target = "other", b"", ""
-    if stat.S_ISREG(status.st_mode):
-        kind, text = "file", Path(path).read_bytes() if content else b""
-    elif stat.S_ISDIR(status.st_mode):
-        kind = "directory"
-    elif stat.S_ISLNK(status.st_mode):
-        kind, target = "link", os.readlink(path)
+    except OSError as error:
+        raise cannot("read", path, error) from error
     return Found(kind, text, target, owner_name(status.st_uid), group_name(status.st_gid), stat.S_IMODE(status.st_mode))
+
+
+def cannot(do: str, path: str, error: OSError) -> EngineError:
+    return EngineError(
+        f"cannot {do} {path}: {error.strerror or error}", "look at it on the host (ls -ld), and run site.yml again"
+    )
 
 
 def differences(wanted: Wanted, found: Found) -> tuple[str, ...]:
@@ -198,83 +209,104 @@ def apply(changes: Sequence[Change], run: Runner, validate: Sequence[str] = ()) 
 def put(wanted: Wanted, differs: Sequence[str]) -> None:
     """Make one path as wanted. A file appears whole or not at all.
 
+    Who may write the directory may exchange what is in it at any moment, so what was planned for is looked at again.
+
     :raises EngineError: when the owner does not exist or the system refuses.
     """
     try:
         if wanted.state == "absent":
-            os.unlink(wanted.dest)
+            beneath.unlink(wanted.dest)
         elif wanted.state == "link":
-            replace_with_link(wanted.dest, wanted.target)
-        elif wanted.state == "directory" or not {"kind", "content"} & set(differs):
-            if wanted.state == "directory" and "kind" in differs:
-                if os.path.islink(wanted.dest) or os.path.isfile(wanted.dest):
-                    os.unlink(wanted.dest)
-                os.mkdir(wanted.dest, 0o700)
-            set_access(wanted.dest, wanted)
-        else:
+            beneath.replace_by_link(wanted.dest, wanted.target)
+        elif wanted.state == "directory":
+            make_directory(wanted)
+        elif {"kind", "content"} & set(differs):
             write(wanted, wanted.content.encode())
+        else:
+            set_access(wanted)
     except OSError as error:
-        raise EngineError(f"cannot write {wanted.dest}: {error.strerror or error}") from error
+        raise cannot("write", wanted.dest, error) from error
 
 
 def write(wanted: Wanted, content: bytes) -> None:
-    """Replace a file as a whole; owner and permissions are right before anyone can open it."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".djdeploy-", dir=os.path.dirname(wanted.dest))
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        set_access(temporary, wanted)
-        os.replace(temporary, wanted.dest)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def replace_with_link(path: str, target: str) -> None:
-    """Point `path` at `target` by rename(2): nobody ever sees it missing."""
-    temporary = f"{path}.djdeploy-new"
-    if os.path.lexists(temporary):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.replace(temporary, path)
-
-
-def set_access(path: str, wanted: Wanted) -> None:
-    """Set owner, group and permission bits.
+    """Replace a file as a whole; owner and permissions are right before anyone can open it.
 
     :raises EngineError: when the user or the group does not exist.
     """
+    beneath.write(wanted.dest, content, wanted.mode, *ids(wanted), sync=True)
+
+
+def make_directory(wanted: Wanted) -> None:
+    """Make a directory, or set owner and permissions of the one that is there; a file or link in its place goes.
+
+    :raises EngineError: when the user or the group does not exist, or something else is put in its place all the time.
+    """
+    uid, gid = ids(wanted)
+    with beneath.parent(wanted.dest) as (handle, name):
+        for _time in range(EXCHANGED):
+            try:
+                os.close(beneath.directory_at(handle, name, wanted.mode, uid, gid))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in beneath.IS_LINK:
+                    raise
+            else:
+                return
+            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                os.unlink(name, dir_fd=handle)
+    raise EngineError(
+        f"{wanted.dest} cannot be made a directory: something else is put in its place again and again",
+        f"end what does that (its directory belongs to {wanted.owner}), and run site.yml again",
+    )
+
+
+def ids(wanted: Wanted) -> tuple[int, int]:
+    """Owner and group as numbers.
+
+    :raises EngineError: when one of them does not exist.
+    """
     try:
-        uid, gid = pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid
+        return pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid
     except KeyError:
         raise EngineError(
             f"{wanted.dest} should belong to {wanted.owner}:{wanted.group}, which does not exist on this host",
             "run site.yml without --tags or --start-at-task: it creates the accounts first",
         ) from None
-    status = os.stat(path)
-    if (status.st_uid, status.st_gid) != (uid, gid):
-        os.chown(path, uid, gid)
-    os.chmod(path, wanted.mode)
+
+
+def set_access(wanted: Wanted) -> None:
+    """Set owner, group and permission bits of a file.
+
+    :raises EngineError: when the user or the group does not exist.
+    """
+    uid, gid = ids(wanted)
+    with beneath.parent(wanted.dest) as (handle, name):
+        descriptor = beneath.open_file(handle, name)
+        try:
+            beneath.own(descriptor, uid, gid, wanted.mode)
+        finally:
+            os.close(descriptor)
 
 
 def restore(change: Change) -> None:
     """Put back what was there before a change."""
     found, dest = change.found, change.wanted.dest
+    if change.wanted.state == "directory" and found.kind != "directory":
+        with beneath.parent(dest) as (handle, name):
+            os.rmdir(name, dir_fd=handle)
     if found.kind == "absent":
-        if change.wanted.state == "directory":
-            os.rmdir(dest)
-        else:
-            os.unlink(dest)
+        beneath.unlink(dest)
     elif found.kind == "link":
-        replace_with_link(dest, found.target)
+        beneath.replace_by_link(dest, found.target)
     else:
         before = Wanted(dest, found.kind, "", "", found.owner, found.group, found.mode)
-        if found.kind == "file" and change.wanted.state != "log":
+        if found.kind == "directory":
+            make_directory(before)
+        elif {"kind", "content"} & set(change.differs):
             write(before, found.content)
         else:
-            set_access(dest, before)
+            set_access(before)
 
 
 def described(kind: str, owner: str, group: str, mode: int) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..engine import records
+from ..engine import beneath, records
+from ..engine.errors import EngineError
 from ..engine.paths import AUTHORIZED_KEYS, COMMAND, GRANTED, SITES_CONFIG
 
 CLUSTERS = Path("/etc/postgresql")
@@ -203,8 +204,22 @@ def look() -> dict[str, Any]:
     """
     if GRANTED.exists():
         return records.read()
-    configured = {path.stem: json.loads(path.read_text()) for path in sorted(SITES_CONFIG.glob("*.json"))}
-    keys = AUTHORIZED_KEYS.read_text() if AUTHORIZED_KEYS.exists() else ""
+    configured = {path.stem: json.loads(text_of(path)) for path in sorted(SITES_CONFIG.glob("*.json"))}
+    keys = text_of(AUTHORIZED_KEYS) if AUTHORIZED_KEYS.exists() else ""
     ours = SITES_CONFIG.parent.is_dir()  # else PostgreSQL was never set up by djdeploy
-    access = [path.read_text() for path in sorted(CLUSTERS.glob("*/main/pg_hba.conf"))] if ours else []
+    access = [text_of(path) for path in sorted(CLUSTERS.glob("*/main/pg_hba.conf"))] if ours else []
     return adopted(configured, keys, access)
+
+
+def text_of(path: Path) -> str:
+    """What a file holds; those of a cluster belong to PostgreSQL's user, so no link in their place is followed.
+
+    :raises EngineError: when it cannot be read.
+    """
+    try:
+        return beneath.read(path).decode()
+    except OSError as error:
+        raise EngineError(
+            f"cannot read {path}: {error.strerror or error}",
+            "look at it on the host (ls -l): it must be a file; then run site.yml again",
+        ) from error

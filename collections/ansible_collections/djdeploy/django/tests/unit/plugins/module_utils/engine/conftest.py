@@ -46,6 +46,8 @@ def host(tmp_path: Path, short_directory: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(journald, "SOCKET", short_directory / "journald")  # else tests would tell the real one
     if os.geteuid() != 0:  # only root gives files away
         monkeypatch.setattr(os, "chown", lambda *arguments, **options: None)
+        monkeypatch.setattr(os, "fchown", lambda *arguments: None)
+        monkeypatch.setattr(os, "fchown", lambda *arguments: None)
     site = paths.SitePaths("shop")
     for path in (site.releases, site.environments, site.static_kept, site.media, site.state, site.run):
         path.mkdir(parents=True)

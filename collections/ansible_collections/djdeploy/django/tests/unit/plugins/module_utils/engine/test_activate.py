@@ -485,7 +485,7 @@ def test_recover_removes_what_lay_aside(machine: Machine, keep: Keep, progress: 
     keep(A, "live")
     aside = [paths.root / name for name in recovery.HALF_MADE]
     aside += [paths.release(A).root / "release.json.new", paths.releases / f".{B}.gone" / "release.json"]
-    aside += [paths.environments / ".whole.gone" / MARKER]
+    aside += [paths.environments / ".whole.gone" / MARKER, paths.state / ".move.json.new.0a1b.new"]
     for path in aside:
         path.parent.mkdir(exist_ok=True)
         path.write_text("{}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,22 @@ def test_export_writes_the_tree_and_nothing_of_git(work: Work, tmp_path: Path) -
     assert os.readlink(target / "link") == "settings_py"
     assert stat.S_IMODE((target / "script").stat().st_mode) == 0o755
     assert stat.S_IMODE((target / "settings_py").stat().st_mode) == 0o644
+
+
+def test_gitlinks_are_found(work: Work) -> None:
+    """A repository within the repository, added without a .gitmodules: git only warns, and takes it for a commit."""
+    first = work.commit("one", manage_py="1")
+    inner = work.clone / "lib" / "inner thing"
+    inner.mkdir(parents=True)
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m1"],
+    ):
+        subprocess.run(["git", "-C", str(inner), *words], check=True)
+    second = work.commit("two", settings_py="2")
+    work.push("main")
+    assert Repository(work.bare).gitlinks(first) == []
+    assert Repository(work.bare).gitlinks(second) == ["lib/inner thing"]
 
 
 def test_export_of_what_is_not_there(work: Work, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +20,11 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
 )
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.environment import parse, serialize
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.move import ABANDONED, BEGUN, Note
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import MOVE, Request
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepError
 
 FILE = "/srv/shop/shared/db.sqlite3"
@@ -293,3 +298,52 @@ def test_each_database_is_found_after_a_reboot(site: Any) -> None:
     kept = parse(site.paths.release("r2").env_file.read_text())
     assert kept["REPORTS_DATABASE_URL"] == "sqlite:////srv/shop/shared/reports.sqlite3"
     assert kept["DATABASE_URL"] == "postgresql:///shop"
+
+
+# --- the file that was moved from -------------------------------------------------------------------
+
+
+def test_the_file_is_put_aside_with_what_lies_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "db.sqlite3"
+    connection = sqlite3.connect(file)
+    connection.executescript("PRAGMA journal_mode=wal; CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    (tmp_path / "db.sqlite3-journal").write_text("")
+    for _twice in range(2):
+        words = [sys.executable, "-I", "-c", move.PUT_ASIDE, file, tmp_path / "db.sqlite3.moved-r"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    connection.close()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"db.sqlite3.moved-r", "db.sqlite3.moved-r-journal"} <= names and "db.sqlite3" not in names
+    assert sqlite3.connect(tmp_path / "db.sqlite3.moved-r").execute("SELECT x FROM t").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("status", "stdout", "stderr", "path", "told"),
+    [
+        (0, "", "", "/etc/passwd.moved-r2", ""),
+        (0, "file is not a database\n", "", "/etc/passwd.moved-r2", "keeps its log beside it (file is not a database)"),
+        (1, "", "Traceback\nPermissionError: no\n", "/etc/passwd", "shop could not rename it (PermissionError: no)"),
+    ],
+)
+def test_a_path_the_project_names_is_renamed_by_the_sites_user(
+    shop: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    progress: Progress,
+    said: list[Event],
+    status: int,
+    stdout: str,
+    stderr: str,
+    path: str,
+    told: str,
+) -> None:
+    ran: list[Any] = []
+
+    def run(argv: list[Any], **options: Any) -> Completed:
+        ran.append((argv[-2:], options["user"]))
+        return Completed((), status, stdout, stderr)
+
+    monkeypatch.setattr(move.runner, "run", run)
+    assert move.put_aside(shop, Path("/etc/passwd"), "r2", progress) == path
+    assert ran == [([Path("/etc/passwd"), Path("/etc/passwd.moved-r2")], "shop")]
+    assert told in str(said)

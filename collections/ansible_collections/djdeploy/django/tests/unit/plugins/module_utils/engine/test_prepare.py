@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, prepare, static_files, tree
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    beneath,
+    environment,
+    prepare,
+    static_files,
+    tree,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.git import Larger
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
@@ -186,13 +192,13 @@ def test_public_links_without_uploads_that_the_application_serves(static_url: st
 def test_lay_out_public_the_link_to_uploads_is_the_site_users(shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no directory it lies in, nor what leads to static files."""
     given: dict[Path, tuple[int, int]] = {}
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_options: given.update({path: (uid, gid)}))
+    monkeypatch.setattr(beneath, "own_link", lambda path, uid, gid: given.update({path: (uid, gid)}))
     paths = shop.paths.release(ID)
     paths.static.mkdir(parents=True)
     facts = {"static_url": "/a/static/", "media_url": "/a/media/", "media_root": str(shop.paths.media)}
     prepare.lay_out_public(prepare.public_links(facts, paths, shop.paths.shared), paths, 1234, 1235)
-    assert {path for path, owner in given.items() if owner != (0, 0)} == {paths.uploads / "a/media"}
-    assert given[paths.uploads / "a/media"] == (1234, 1235)
+    assert given == {paths.uploads / "a/media": (1234, 1235)}
+    assert {paths.uploads.stat().st_uid, (paths.uploads / "a").stat().st_uid} == {os.getuid()}
 
 
 def test_public_links_nothing_known() -> None:

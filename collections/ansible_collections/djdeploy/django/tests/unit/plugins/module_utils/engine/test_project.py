@@ -18,6 +18,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.project imp
     find_project_path,
     find_settings,
     import_paths,
+    refuse_gitlinks,
     sets_settings_itself,
     setting_literal,
     settings_named_in,
@@ -316,6 +317,17 @@ def test_check_tree_refuses(files: TextTree, says: str) -> None:
 
 def test_check_tree_passes_an_ordinary_tree() -> None:
     check_tree(TextTree({".gitmodules": "", "a.txt": "version https://git-lfs"}, {"b": "a.txt"}))
+
+
+@pytest.mark.parametrize(
+    ("paths", "says"),
+    [(["lib"], "the files of lib are not part of a push"), (["a", "b c"], "the files of a, b c are not")],
+)
+def test_gitlinks_are_refused(paths: list[str], says: str) -> None:
+    with pytest.raises(EngineError, match=says) as error:
+        refuse_gitlinks(paths)
+    assert f"git rm --cached {paths[0]}" in error.value.hint
+    refuse_gitlinks([])
 
 
 # -- a real directory ------------------------------------------------------------------------

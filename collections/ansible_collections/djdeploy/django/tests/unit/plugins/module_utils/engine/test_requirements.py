@@ -18,6 +18,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.lists impor
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.project import TextTree
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.requirements import (
+    MARKER,
     EnvironmentPlan,
     Python,
     build_commands,
@@ -756,6 +757,24 @@ def test_build_environment_starts_over_what_was_cut_off(site: SitePaths, tmp_pat
     assert not is_complete(half)
     build_environment(planned, site, tmp_path, python="/py", run=FakeRun(), uv=UV)
     assert not (half / "lib" / "half").exists()
+
+
+def test_a_marker_that_a_package_planted_is_replaced_and_believed_by_nobody(site: SitePaths, tmp_path: Path) -> None:
+    """A build backend may put a link at `.complete`, to a file it would like root to write."""
+    victim = tmp_path / "maintenance"
+    planned = plan({"requirements.txt": "Django"})
+
+    class Planting(FakeRun):
+        def __call__(self, argv: Sequence[Any], **options: Any) -> Completed:
+            done = super().__call__(argv, **options)
+            venv = site.environments / planned.fingerprint
+            if venv.is_dir() and not (venv / MARKER).is_symlink():
+                (venv / MARKER).symlink_to(victim)
+            assert not is_complete(venv)
+            return done
+
+    venv = build_environment(planned, site, tmp_path, python="/py", run=Planting(), uv=UV)
+    assert not victim.exists() and not (venv / MARKER).is_symlink() and is_complete(venv)
 
 
 def test_build_environment_takes_no_file_from_outside(site: SitePaths, tmp_path: Path) -> None:

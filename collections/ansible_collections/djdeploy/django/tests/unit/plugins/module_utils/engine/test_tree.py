@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import tree
@@ -76,51 +75,6 @@ def test_point_never_replaces_a_directory(tmp_path: Path) -> None:
     assert content(tmp_path) == {"current/mine": "x"}
 
 
-# --- owners ---------------------------------------------------------------------------------------
-
-
-def test_give_names_everything_in_the_tree_and_nothing_behind_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outside = fill(tmp_path / "outside", {"secret": "", "folder/secret": ""})
-    root = fill(tmp_path / "root", {"a": "", "folder/b": "", "folder/inner/c": ""})
-    (root / "to_file").symlink_to(outside / "secret")
-    (root / "folder" / "to_folder").symlink_to(outside / "folder")
-    (root / "dangling").symlink_to("nowhere")
-    given: set[int] = set()
-
-    def chown(path: Any, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
-        assert (uid, gid) == (7, 8)
-        given.add(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks).st_ino)
-
-    monkeypatch.setattr(os, "chown", chown)
-    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.add(os.fstat(descriptor).st_ino))
-    tree.give(root, 7, 8)
-    assert given == {root.stat().st_ino, *(path.lstat().st_ino for path in root.rglob("*"))}
-    assert outside.joinpath("secret").stat().st_ino not in given
-
-
-def test_give_is_not_led_away_by_a_directory_that_becomes_a_link(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a process of the old owner could do while we walk."""
-    outside = fill(tmp_path / "outside", {"secret": ""})
-    root = fill(tmp_path / "root", {"a": "", "folder/secret": ""})
-    given: set[int] = set()
-
-    def chown(path: Any, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
-        given.add(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks).st_ino)
-        if path == "a" or str(path).endswith("/a"):
-            (root / "folder").rename(tmp_path / "moved")
-            (root / "folder").symlink_to(outside)
-
-    monkeypatch.setattr(os, "chown", chown)
-    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.add(os.fstat(descriptor).st_ino))
-    tree.give(root, 7, 8)
-    assert (root / "folder").is_symlink(), "the test must have swapped it"
-    assert not given & {outside.stat().st_ino, (outside / "secret").stat().st_ino}
-
-
 # --- files and directories ------------------------------------------------------------------------
 
 
@@ -156,7 +110,7 @@ def test_remove_tree_takes_the_name_first(tmp_path: Path, monkeypatch: pytest.Mo
     """Killed on the way, it leaves nothing that looks like a release; the next time it goes on."""
     fill(tmp_path, {"gone/y": "y"})
     with monkeypatch.context() as killed:
-        killed.setattr(tree.shutil, "rmtree", lambda path: None)
+        killed.setattr(tree.beneath, "remove", lambda path: None)
         tree.remove_tree(tmp_path / "gone")
     assert content(tmp_path) == {".gone.gone/y": "y"}
     fill(tmp_path, {"gone/y": "y"})
@@ -213,12 +167,18 @@ def test_keep_links_that_fail_lose_no_file(tmp_path: Path, monkeypatch: pytest.M
     assert content(kept) == {"a.css": "old"}
 
 
-def test_keep_links_of_a_broken_link(tmp_path: Path) -> None:
-    source = fill(tmp_path / "release", {"a": "1"})
-    (source / "b").symlink_to("nowhere")
-    for _time in range(2):
-        tree.keep_links(source, tmp_path / "kept")
-    assert os.readlink(tmp_path / "kept" / "b") == "nowhere"
+def test_keep_links_keeps_what_a_link_leads_to(tmp_path: Path) -> None:
+    """Among the files of other releases a link could lead anywhere: here `up` does, once `deep` is a directory."""
+    kept = tmp_path / "kept" / "static"
+    first = fill(tmp_path / "first", {"a": "1", "w/x/y/b": "2", "secret": "3"})
+    for name, target in {"nowhere": "missing", "same": "a", "deep": "w/x/y", "up": "deep/../../../secret"}.items():
+        (first / name).symlink_to(target)
+    (tmp_path / "secret").write_text("canary")
+    second = fill(tmp_path / "second", {"deep/c": "4"})
+    for source in (first, first, second):
+        tree.keep_links(source, kept)
+    assert content(kept) == {"a": "1", "same": "1", "w/x/y/b": "2", "secret": "3", "up": "3", "deep/c": "4"}
+    assert not any(path.is_symlink() for path in kept.rglob("*"))
 
 
 def test_keep_links_takes_no_room(tmp_path: Path) -> None:

@@ -43,16 +43,16 @@ def test_served(said: str | None, facts: dict[str, Any], by: str, told: str | No
     assert all("\n" not in line and "media" in line for line in found.told), "the key that changes it is named"
 
 
-@pytest.mark.parametrize(("owner", "warned"), [(1234, False), (0, True), (999, True), (None, False)])
-def test_foreign_roots(monkeypatch: pytest.MonkeyPatch, owner: int | None, warned: bool) -> None:
-    def stat(path: str) -> SimpleNamespace:
-        if owner is None:
-            raise FileNotFoundError(path)
-        return SimpleNamespace(st_uid=owner)
-
-    monkeypatch.setattr(os, "stat", stat)
-    found = list(uploads.foreign_roots(["../static", "/srv/shop/shared/media"], 1234, "shop"))
-    assert [line.endswith("run chown shop: /srv/shop/shared/media") for line in found] == [True] * warned
+@pytest.mark.parametrize(
+    ("name", "uid", "warned"),
+    [("media", os.getuid(), False), ("media", 1234, True), ("missing", 1234, False), ("link", 1234, False)],
+)
+def test_foreign_roots(tmp_path: Path, name: str, uid: int, warned: bool) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / "link").symlink_to("media")
+    tmp_path.chmod(0o777)  # so the link may be anybody's
+    found = list(uploads.foreign_roots(["../static", str(tmp_path / name)], uid, "shop"))
+    assert [line.endswith(f"run chown shop: {tmp_path / name}") for line in found] == [True] * warned
 
 
 def test_links_of_earlier_versions_are_found_and_none_is_followed(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +78,10 @@ def test_a_release_that_is_gone_by_now_is_no_error(tmp_path: Path) -> None:
 
 def test_own_gives_the_link_and_not_what_it_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(os, "chown", lambda *words, **options: calls.append((words, options)))
+
+    def chown(*words: Any, dir_fd: int, follow_symlinks: bool) -> None:
+        calls.append((*words, os.path.samestat(os.fstat(dir_fd), tmp_path.stat()), follow_symlinks))
+
+    monkeypatch.setattr(os, "chown", chown)
     uploads.own(tmp_path / "media", 1234, 1235)
-    assert calls == [((tmp_path / "media", 1234, 1235), {"follow_symlinks": False})]
+    assert calls == [("media", 1234, 1235, True, False)]

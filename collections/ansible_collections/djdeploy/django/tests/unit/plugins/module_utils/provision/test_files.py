@@ -6,7 +6,9 @@ from __future__ import annotations
 import getpass
 import grp
 import os
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import files
-from ansible_collections.djdeploy.django.plugins.module_utils.provision.files import Found, Wanted
+from ansible_collections.djdeploy.django.plugins.module_utils.provision.files import Change, Found, Wanted
 
 USER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 TEXT = Wanted("/x", content="new\n")
@@ -206,3 +208,63 @@ def test_a_log_in_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     (wish,) = log_and_rotated(tmp_path / "nginx/a.log")
     (change,) = files.plan([wish], looked_at_logs([wish]))
     assert files.diff(change)["before_header"].endswith("(absent)")
+
+
+# --- while somebody exchanges what is there -------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")
+def test_a_directory_that_becomes_a_link_all_the_time(tmp_path: Path) -> None:
+    """A site owns `shared`, and may put a link in the place of `shared/media` at any moment."""
+    outside, shared = tmp_path / "outside", tmp_path / "shared"
+    outside.mkdir(mode=0o700)
+    shared.mkdir()
+    (shared / "link").symlink_to(outside)
+    os.chown(shared, 12345, 12345)
+    wish = wanted(shared / "media", state="directory", owner="nobody", group="nogroup", mode=0o755)
+    end = threading.Event()
+
+    def exchange() -> None:
+        while not end.is_set():
+            for name in ("link", "aside"):
+                with suppress(OSError):
+                    (shared / "media").rename(shared / "aside")
+                    (shared / name).rename(shared / "media")
+                with suppress(OSError):
+                    (shared / "link").symlink_to(outside)
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _round in range(200):
+            with suppress(FileExistsError):
+                (shared / "link").symlink_to(outside)
+            files.apply([Change(wish, files.look(wish.dest), ("owner",))], answering(0, []))
+            assert (outside.stat().st_uid, outside.stat().st_mode & 0o777) == (0, 0o700)
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("differs", [("owner",), ("mode",)])
+def test_the_owner_of_a_link_in_the_place_of_a_file_is_not_set(tmp_path: Path, differs: tuple[str, ...]) -> None:
+    (tmp_path / "victim").write_text("")
+    (tmp_path / "victim").chmod(0o600)
+    (tmp_path / "file").symlink_to("victim")
+    wish = wanted(tmp_path / "file", content="", mode=0o666)
+    with pytest.raises(EngineError, match="cannot write"):
+        files.apply([Change(wish, Found("file"), differs)], answering(0, []))
+    assert (tmp_path / "victim").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_on_the_way_that_is_not_roots(tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "way").symlink_to("../secret")
+    (tmp_path / "site").chmod(0o777)
+    wish = wanted(tmp_path / "site" / "way" / "file", content="x", mode=0o644)
+    with pytest.raises(EngineError, match="root does not follow"):
+        files.look(wish.dest)
+    with pytest.raises(EngineError, match="root does not follow"):
+        files.apply([Change(wish, Found(), ("kind",))], answering(0, []))
+    assert list((tmp_path / "secret").iterdir()) == []
