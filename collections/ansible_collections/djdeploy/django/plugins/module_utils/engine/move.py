@@ -42,7 +42,7 @@ if os.path.exists(file):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
     except sqlite3.Error as error:
-        print(error)
+        sys.stdout.write(str(error))
     for name in ("-wal", "-shm", "-journal", ""):
         if os.path.exists(file + name):
             os.rename(file + name, aside + name)
