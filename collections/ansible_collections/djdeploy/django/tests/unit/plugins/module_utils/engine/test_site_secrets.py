@@ -236,6 +236,7 @@ def test_secrets_in_a_file(text: str, secret: set[str], not_secret: set[str]) ->
 @pytest.mark.parametrize(
     "text",
     ["a" * 200_000, "Ab" * 50_000 + "1x", "a b " * 50_000 + "9x8", "'" * 5000, "(" * 5000, "a=x" + " " * 200_000 + "y"],
+    ids=["one letter", "two letters", "words", "quotes", "brackets", "spaces"],
 )
 def test_no_file_takes_long_to_read(text: str) -> None:
     began = time.monotonic()
