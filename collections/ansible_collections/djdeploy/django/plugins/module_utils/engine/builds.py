@@ -14,7 +14,7 @@ import shlex
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -366,7 +366,8 @@ def carry_out(
         with progress.phase("build") as note:
             note.text = str(step)
             given = {**env, **secrets} if step.network else env
-            ended = run(box, step.command, step.directory, given, network=step.network)
+            laid = replace(box, empty=still_laid(box))
+            ended = run(laid, step.command, step.directory, given, network=step.network)
             if ended.status or ended.result != "success":
                 raise explain(step, ended, box)
     if planned.steps:
@@ -378,6 +379,24 @@ def looks_for(environment: Path) -> Callable[[str], bool]:
     """Whether the host or a virtualenv has a program."""
     path = f"{environment / 'bin'}:{runner.BASE_ENVIRONMENT['PATH']}"
     return lambda name: shutil.which(name, path=path) is not None
+
+
+def still_laid(box: sandbox.Sandbox) -> tuple[Path, ...]:
+    """Those of `box.empty` that are where they were laid.
+
+    systemd makes what it mounts over as root, and follows links to it: a command may have laid one for the next.
+    """
+    found = []
+    with beneath.opened(box.tree) as top:
+        for path in box.empty:
+            folder, name = os.path.split(path.relative_to(box.tree))
+            try:
+                with beneath.opened(folder, start=top) as handle:
+                    os.close(beneath.open_file(handle, name))
+            except (OSError, EngineError):
+                continue
+            found.append(path)
+    return tuple(found)
 
 
 def box_of(
