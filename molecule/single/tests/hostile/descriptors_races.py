@@ -78,6 +78,7 @@ def operations(ground: Path, uid: int) -> dict[str, Callable[[], object]]:
 
     def take_and_compress() -> None:
         beneath.take(top)
+        static_files.drop_links(top)
         static_files.finish(top, None)
 
     def take_environment() -> None:
