@@ -91,7 +91,7 @@ def receive(key: str, sites: Sequence[str]) -> int:
     with os.fdopen(reader, "rb", buffering=0) as outcome:
         told = (outcome.read() or b"").decode().splitlines()
     if not told and (most := push_size(limits)) and bytes_read() - read_before > most:
-        print(too_large(site, most), file=sys.stderr)
+        say(too_large(site, most), error=True)
     orphaned = accepted_and_not_asked_for(told)
     if orphaned:
         for _event in client.ask(Request(op=PUSHED, site=site, door="push", who=key, updates=orphaned)):
