@@ -116,7 +116,7 @@ def _named_values(text: str) -> Iterator[tuple[str, str]]:
             value = found[2].rstrip(" \t,;")
             yield found[1], value
             yield found[1], value.strip("\"'")
-            yield found[1], re.sub(r"(?<!\s)\s+#.*", "", value).strip("\"'")
+            yield found[1], re.split(r"\s#", value, maxsplit=1)[0].rstrip().strip("\"'")
         elif code is None:
             yield "", line.strip()
         else:

@@ -616,7 +616,9 @@ def test_units_of_a_site_see_its_own_part_of_the_host(render: Render, template: 
     reads = " ".join(service["BindReadOnlyPaths"]).split()
     assert "/srv/shop" in reads and "-/etc/djdeploy/sites/shop.secrets" in reads
     assert not [path for path in reads if path.endswith((".env", "sites", "/srv"))]
-    assert service["BindPaths"] == service["ReadWritePaths"] == ["/srv/shop/shared"]
+    assert service["ReadWritePaths"] == ["/srv/shop/shared"]
+    results = ["/var/lib/djdeploy/shop/jobs"] if "job" in template else []  # root's, for ExecStopPost=
+    assert service["BindPaths"] == ["/srv/shop/shared", *results]
     assert service["UMask"] == ["0027"]
 
 
