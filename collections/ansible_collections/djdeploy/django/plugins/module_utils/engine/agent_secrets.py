@@ -121,7 +121,7 @@ def forms_of(secret: str, shortest: int) -> Iterator[str]:
             if len(form.strip()) >= shortest:
                 yield form
         if len(text.strip()) >= shortest:
-            for form in {text, json.dumps(text)[1:-1]}:
+            for form in dict.fromkeys((text, json.dumps(text)[1:-1])):
                 yield from encoded(form)
 
 

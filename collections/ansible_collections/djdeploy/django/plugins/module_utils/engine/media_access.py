@@ -244,6 +244,6 @@ if __name__ == "__main__":
     try:
         make(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), int(sys.argv[3]))
     except OSError as trouble:
-        sys.exit(f"{trouble.filename}: {trouble.strerror}")
+        raise SystemExit(f"{trouble.filename}: {trouble.strerror}") from trouble
     except EngineError as trouble:
-        sys.exit(trouble.message)
+        raise SystemExit(trouble.message) from trouble
