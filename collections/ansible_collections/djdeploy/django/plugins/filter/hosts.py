@@ -190,9 +190,17 @@ def database_access(
 
 
 # Whatever these roles take holds for the whole host, but for what is of single sites or found out.
-HOST_ROLES = {"web": ("engine", "nginx"), "database": ("mariadb", "pgbouncer", "postgres")}
+HOST_ROLES = {"web": ("engine", "git_repo", "nginx"), "database": ("mariadb", "pgbouncer", "postgres")}
 OF_SITES = {
-    *("nginx_sites", "nginx_brotli", "mariadb_sites", "mariadb_databases", "mariadb_connections"),
+    *(
+        "git_repo_sites",
+        "git_repo_granted",
+        "nginx_sites",
+        "nginx_brotli",
+        "mariadb_sites",
+        "mariadb_databases",
+        "mariadb_connections",
+    ),
     *("pgbouncer_databases", "pgbouncer_max_connections"),
     *("postgres_sites", "postgres_databases", "postgres_connections", "postgres_granted", "postgres_pooler"),
 }

@@ -26,7 +26,17 @@ from pathlib import Path
 from . import runner
 from .environment import serialize
 from .errors import EngineError
-from .paths import CACHE_ROOT, CONFIG_ROOT, DEPLOYER_UNIT, PYTHONS, RUN_ROOT, SITES_ROOT, STATE_ROOT, SitePaths
+from .paths import (
+    CACHE_ROOT,
+    CONFIG_ROOT,
+    DEPLOYER_UNIT,
+    PUSH_UNIT,
+    PYTHONS,
+    RUN_ROOT,
+    SITES_ROOT,
+    STATE_ROOT,
+    SitePaths,
+)
 from .tree import write_file
 
 OURS = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, RUN_ROOT)  # of which a site sees what is its own
@@ -373,7 +383,7 @@ def parse_status(returncode: int, said: str) -> int:
 def bound_unit(cgroup: str) -> str:
     """The deployer that asks, for what is to end with it. No other unit: one that is being started is waited for."""
     unit = own_unit(cgroup)
-    return unit if unit.startswith(f"{DEPLOYER_UNIT}@") else ""
+    return unit if unit.startswith((f"{DEPLOYER_UNIT}@", f"{PUSH_UNIT}@")) else ""
 
 
 def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Runner:

@@ -156,6 +156,7 @@ def test_parse_status(said: str, status: int, expected: int) -> None:
     ("cgroup", "unit"),
     [
         ("0::/system.slice/system-djdeploy.slice/djdeploy-deployer@3-9-0.service\n", "djdeploy-deployer@3-9-0.service"),
+        ("0::/system.slice/djdeploy-deployer.push@3-77-0.service\n", "djdeploy-deployer.push@3-77-0.service"),
         ("0::/system.slice/djdeploy-shop.service\n", ""),
         ("0::/system.slice/ssh.service\n", ""),
     ],
