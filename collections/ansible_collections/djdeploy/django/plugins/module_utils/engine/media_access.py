@@ -164,6 +164,11 @@ def make(shared: Path, directories: Collection[str], uid: int, group: int) -> No
                 os.close(handle)
                 handle = inner
                 before = os.fstat(handle)
+                if before.st_uid != uid:
+                    raise EngineError(
+                        f"{shared / here} belongs to the user {before.st_uid}, so it is not opened to nginx",
+                        "give it to the site's user (chown), or name another directory",
+                    )
                 by_another_name = (before.st_gid, stat.S_IMODE(before.st_mode)) == (group, OPEN)
                 served = by_another_name or is_served(here, directories)
                 beneath.own(handle, uid, group, OPEN if served else ON_THE_WAY)

@@ -973,6 +973,7 @@ def build_environment(
         if build_user:
             leftovers.end(build_user)
         owner = (0, 0) if build_user else (-1, -1)
+        beneath.remove(venv / MARKER)  # a package may bring one: a kill while it is taken would leave it for ours
         beneath.take(venv, *owner, mode=beneath.plain)
         marker = {"requirements": plan.requirements.path, "extras": list(plan.extras), "told": list(plan.told)}
         beneath.write(venv / MARKER, f"{json.dumps(marker)}\n".encode(), 0o644, *owner)

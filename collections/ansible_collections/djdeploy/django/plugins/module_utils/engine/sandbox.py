@@ -20,6 +20,7 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -278,6 +279,9 @@ def run_with(
     try:
         asked = words(box, command, directory, place, network=network)
         done = start(asked, timeout=box.timeout + LATE, on_stdout=on_line, bounded=runner.BOTH)
+    except BaseException:
+        _give_up(box.unit, start)
+        raise
     finally:
         place.unlink(missing_ok=True)
     result = parse_result(done.stderr)
@@ -380,6 +384,12 @@ def parse_status(returncode: int, said: str) -> int:
         return returncode
 
 
+def _give_up(unit: str, start: runner.Runner) -> None:
+    """End a unit whose systemd-run is gone: killed for its output, or with whoever waited for it."""
+    with suppress(EngineError):
+        start(["systemctl", "stop", unit], timeout=LATE)
+
+
 def bound_unit(cgroup: str) -> str:
     """The deployer that asks, for what is to end with it. No other unit: one that is being started is waited for."""
     unit = own_unit(cgroup)
@@ -425,6 +435,9 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
                 bounded=bounded,
                 most=most,
             )
+        except BaseException:
+            _give_up(unit, start)
+            raise
         finally:
             place.unlink(missing_ok=True)
         result = parse_result(done.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import aliases, preflight, runner, snapshots_mysql
+from .agent_databases import LIBPQ, LIBPQ_OPTIONS
 from .errors import EngineError
 from .events import Progress
 from .releases import all_releases, current_id
@@ -277,9 +278,13 @@ def free_name(release_id: str, taken: Sequence[str]) -> str:
 
 
 def secret_of(facts: dict[str, Any]) -> dict[str, str]:
-    """The variables by which a server's own programs get to know the password."""
-    found: dict[str, str] = facts["mysql"]["env"] if facts["vendor"] == MYSQL else facts["libpq"]
-    return found
+    """The variables by which a server's own programs get to know where it is, and the password.
+
+    The facts are what the project's process says: nothing else of it gets into the environment, PATH above all.
+    """
+    given: dict[str, str] = facts["mysql"]["env"] if facts["vendor"] == MYSQL else facts["libpq"]
+    known = {snapshots_mysql.PASSWORD} if facts["vendor"] == MYSQL else {*LIBPQ.values(), *LIBPQ_OPTIONS.values()}
+    return {name: value for name, value in given.items() if name in known}
 
 
 def dump_words(facts: dict[str, Any], target: Target) -> list[str | Path]:
@@ -383,7 +388,7 @@ def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress)
                 before=f"BEGIN;\n{CLEAR}",
                 after="\nCOMMIT;\n",
                 user=target.user,
-                env=facts["libpq"],
+                env=secret_of({**facts, "vendor": snapshot.kind}),
                 timeout=LONGEST,
             )
         note.text = f"{snapshot.name}, made {snapshot.created}"

@@ -16,6 +16,7 @@ from . import runner
 from .errors import EngineError
 
 DUMP, CLIENT = "mariadb-dump", "mariadb"
+PASSWORD = "MYSQL_PWD"  # the variable by which the clients get it (mariadb(1))
 ABSENT = "no snapshot: the host has no mariadb-dump; packages: [mariadb-client] of the site, then site.yml"
 
 DUMP_OPTIONS = (
@@ -85,6 +86,6 @@ def put_back(place: Mapping[str, Any], copy: Path, *, user: str | None, timeout:
             through=["gzip", "--decompress", "--stdout"],
             before=CLEAR,
             user=user,
-            env=place["env"],
+            env={name: value for name, value in place["env"].items() if name == PASSWORD},
             timeout=timeout,
         )

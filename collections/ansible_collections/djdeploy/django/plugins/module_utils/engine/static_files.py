@@ -134,15 +134,26 @@ def folder_of_before(top: int | None, path: str) -> Iterator[beneath.Folder | No
     if top is None:
         yield None
         return
+    handle = os.dup(top)
     try:
-        handle = beneath.open_directory(path, start=top)
-    except (FileNotFoundError, NotADirectoryError):
-        yield None
-        return
-    try:
-        yield beneath.look(handle, path)
+        yield _within(handle, path)
     finally:
         os.close(handle)
+
+
+def _within(handle: int, path: str) -> beneath.Folder | None:
+    """Look into a directory by a descriptor, which leads there afterwards. No link is followed, not even one of root's:
+    those in releases of earlier versions were the project's once."""
+    try:
+        for part in Path(path).parts:
+            inner = beneath.open_at(handle, part)
+            os.dup2(inner, handle, inheritable=False)
+            os.close(inner)
+        return beneath.look(handle, path)
+    except OSError as error:
+        if error.errno not in {*beneath.IS_LINK, errno.ENOENT}:
+            raise
+        return None
 
 
 def sizes(folder: beneath.Folder) -> dict[str, int]:

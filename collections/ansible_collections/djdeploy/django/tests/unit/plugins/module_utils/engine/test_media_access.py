@@ -64,6 +64,16 @@ def test_make_follows_no_link(tmp_path: Path, name: str) -> None:
     assert mode(tmp_path / "elsewhere") == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
+def test_make_opens_nothing_of_others(tmp_path: Path) -> None:
+    """An operator's directory that MEDIA_ROOT names stays as it is."""
+    (tmp_path / "backup").mkdir(mode=0o700)
+    os.chown(tmp_path / "backup", 12345, 12345)
+    with pytest.raises(EngineError, match="backup belongs to the user 12345"):
+        media_access.make(tmp_path, ["backup"], UID, GID)
+    assert mode(tmp_path / "backup") == 0o700 and (tmp_path / "backup").stat().st_uid == 12345
+
+
 def test_close_rest(tmp_path: Path) -> None:
     for name in ("db.sqlite3", "second", "linked"):
         (tmp_path / name).write_text("")

@@ -217,6 +217,23 @@ def test_site_runner_that_fails(run_root: Path, said: str, message: str) -> None
         sandbox.site_runner(sandbox.SiteBox(SitePaths("shop")), start=start)(["/x"], timeout=9)
 
 
+def test_unit_whose_client_was_killed_is_ended(run_root: Path) -> None:
+    """systemd-run alone is killed for too much output: the unit would go on beside whoever goes on after it."""
+    asked: list[list[str]] = []
+
+    def start(words: Sequence[str], **_more: Any) -> Completed:
+        asked.append(list(words))
+        if words[0] == "systemd-run":
+            raise EngineError("it wrote more than 64 MB")
+        return Completed(tuple(words), 0, "", "")
+
+    with pytest.raises(EngineError, match="64 MB"):
+        sandbox.site_runner(sandbox.SiteBox(SitePaths("shop")), start=start)(["/x"], timeout=9)
+    unit = next(word for word in asked[0] if word.startswith("--unit=")).removeprefix("--unit=")
+    assert asked[1:] == [["systemctl", "stop", unit]]
+    assert list(run_root.iterdir()) == []
+
+
 def test_what_a_killed_deployer_left_is_ended(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SitePaths, "root", run_root / "shop")
     (run_root / "shop/releases/1").mkdir(parents=True)

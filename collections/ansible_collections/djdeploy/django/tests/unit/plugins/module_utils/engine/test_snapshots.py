@@ -270,3 +270,12 @@ def test_what_a_restore_would_lose(shop: Site, keep: Keep, put: Callable[..., Sn
     assert found["minutes"] == 150
     assert told in "\n".join(restore.warning(shop, found))
     assert json.dumps(found)
+
+
+def test_nothing_but_how_to_connect_gets_into_the_environment() -> None:
+    """The project's process says how; a PATH of its own would choose the program."""
+    said = {"PGPASSWORD": "word", "PGHOST": "/run/postgresql", "PATH": "/srv/shop/shared/bin", "LD_PRELOAD": "x.so"}
+    found = snapshots.secret_of({"vendor": "postgresql", "libpq": said})
+    assert found == {"PGPASSWORD": "word", "PGHOST": "/run/postgresql"}
+    facts = {"vendor": "mysql", "mysql": {"env": {"MYSQL_PWD": "word", "LD_PRELOAD": "x.so"}}}
+    assert snapshots.secret_of(facts) == {"MYSQL_PWD": "word"}
