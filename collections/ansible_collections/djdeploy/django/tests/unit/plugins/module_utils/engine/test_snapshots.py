@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import preflight, restore, runner, snapshots
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    activate,
+    maintenance,
+    preflight,
+    process_units,
+    restore,
+    runner,
+    snapshots,
+)
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import database as site_database
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
@@ -270,3 +279,39 @@ def test_what_a_restore_would_lose(shop: Site, keep: Keep, put: Callable[..., Sn
     assert found["minutes"] == 150
     assert told in "\n".join(restore.warning(shop, found))
     assert json.dumps(found)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_restore_publishes_no_uploads_that_the_application_guards(
+    shop: Site,
+    keep: Keep,
+    put: Callable[..., Snapshot],
+    progress: Progress,
+    said: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    check: bool,
+) -> None:
+    """The live release leaves its uploads to the application; the one that comes back did not."""
+    keep(A, "retired")
+    keep(B, "live")
+    put(B)
+    link = shop.paths.release(A).uploads / "media"
+    link.parent.mkdir()
+    link.symlink_to(shop.paths.media)
+    seen = []
+    for module, name in [
+        (site_database, "close"),
+        (maintenance, "off"),
+        (process_units, "go_on"),
+        (restore, "site_target"),
+        (snapshots, "require_room"),
+        (snapshots, "take"),
+        (snapshots, "put_back"),
+    ]:
+        monkeypatch.setattr(module, name, lambda *_words, **_more: None)
+    monkeypatch.setattr(activate, "go_live", lambda *_words, **_more: seen.append(link.is_symlink()))
+    restore.restore(
+        shop, Request("restore", "shop", "host", "ada", revision=B, check=check, accept_loss=not check), progress
+    )
+    assert (seen, link.is_symlink()) == (([], True) if check else ([False], False))
+    assert sum("leaves them to the application" in event.get("text", "") for event in said) == 1
