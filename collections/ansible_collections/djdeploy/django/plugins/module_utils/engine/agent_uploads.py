@@ -33,10 +33,10 @@ PROBES = (
 
 
 def uploads(request: Request, predict: bool) -> Outcome:
-    """Which view of the project answers below MEDIA_URL, and those that answer below a directory of it.
+    """Which view of the project answers below MEDIA_URL, and those that may guard a part of what lies there.
 
     Facts: `media_path`, that of MEDIA_URL; `view` and `route` of the first, or None; `guards`, whether it may do more
-    than hand the file out; `below`, a list of {path, route, view} of the others.
+    than hand the file out; `below`, a list of {path, route, view} of the others, `path` the directory they name.
     """
     from django.conf import settings
 
@@ -52,7 +52,9 @@ def uploads(request: Request, predict: bool) -> Outcome:
         view=named(match.func) if match else None,
         route=match.route if match else None,
         guards=guards(match.func) if match else False,
-        below=[each for place in places for each in views_below(place)],
+        below=[
+            each for place in places for each in views_below(place) if match is None or each["route"] != match.route
+        ],
     )
 
 
@@ -141,35 +143,52 @@ def everybody_logs_in() -> bool:
 
 
 def views_below(place: str) -> list[dict[str, str]]:
-    """Views that answer for files in a directory below a path, which they name: they may guard that directory."""
+    """Views that may guard uploads: their route begins with a path, as it stands, and goes on to names files have.
+
+    No name is tried: a pattern may want a number, a digest, or an extension that nobody thinks of.
+    """
     from django.urls import get_resolver
 
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     with as_visitors_begin(place):
-        for route in routes(get_resolver().url_patterns):
-            inner = f"/{literal(route)}".rpartition("/")[0] + "/"
-            if not inner.startswith(place) or inner == place or inner in found:
-                continue
-            matches = [match for probe in PROBES if (match := resolved(inner + probe)) and guards(match.func)]
-            if matches and matches[0].route == route:
-                found[inner] = {"path": inner, "route": route, "view": named(matches[0].func)}
+        for route, each in routes(get_resolver().url_patterns):
+            begins = f"/{literal(route)}"
+            if begins.startswith(place) and takes_files(route, each.pattern) and guards(each.callback):
+                directory = begins.rpartition("/")[0] + "/"
+                found.setdefault(route, {"path": directory, "route": route, "view": named(each.callback)})
     return list(found.values())
 
 
-def routes(patterns: Iterable[Any], before: str = "") -> Iterator[str]:
-    """The whole route of each pattern, as a match tells it."""
+def routes(patterns: Iterable[Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The whole route of each pattern, as a match tells it, and the pattern."""
     for each in patterns:
         own = str(each.pattern)
         route = before + (own.removeprefix("^") if before else own)
         if hasattr(each, "url_patterns"):
             yield from routes(each.url_patterns, route)
         else:
-            yield route
+            yield route, each
 
 
 def literal(route: str) -> str:
     """What a route begins with as it stands, before the first thing that varies."""
-    return re.split(r"[<(\[*+?.|${\\]", route.removeprefix("^"), maxsplit=1)[0]
+    as_it_stands = re.match(r"(?:[^<(\[*+?.|${\\]|\\\W)*", route.removeprefix("^"))
+    return re.sub(r"\\(\W)", r"\1", as_it_stands[0] if as_it_stands else "")
+
+
+def takes_files(route: str, pattern: Any) -> bool:
+    """Whether a route may match what a file is called: not where it ends in a slash, or in one word (`edit`).
+
+    :param pattern: its last part. An expression that does not end in `$` matches whatever follows it.
+    """
+    from django.urls.resolvers import RegexPattern
+
+    if isinstance(pattern, RegexPattern):
+        whole = re.sub(r"(?<!\\)(?:\$|\\[Zz])$", "", route)
+        if whole == route:
+            return True
+        route = whole.removesuffix("/?")
+    return re.fullmatch(r"[\w-]*", route.removeprefix("^").rpartition("/")[2]) is None
 
 
 def named(view: Any) -> str:

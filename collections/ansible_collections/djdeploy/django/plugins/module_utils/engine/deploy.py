@@ -24,6 +24,7 @@ from . import (
     recovery,
     snapshots,
     static_files,
+    uploads,
 )
 from .errors import EngineError, in_words
 from .events import Progress
@@ -287,7 +288,8 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
     progress.release(target.id, target.revision, target.subject)
     if not request.check:
         progress.say(f"{site.name} back to {target.short} {target.subject!r}, by {request.who}")
-    for line in database.told(found):
+    links = uploads.going_back(site, target, live)
+    for line in (*database.told(found), *uploads.told_of_way_back(links, site)):
         progress.say(line)
     if found.lacks:
         raise EngineError(
@@ -312,6 +314,7 @@ def rollback(site: Site, request: Request, progress: Progress) -> bool:
             database.take_back(site, live, found.breaks, progress)
             taken_back = True
         static_files.send_again(site, target, site_target, progress)
+        uploads.withdraw(links)
         activate.go_live(site, target, progress, closed=taken_back, watched=False)
     except Exception as error:
         told = failed(site, f"{target.short} did not go live", error)

@@ -351,7 +351,7 @@ def build(
         media_root = describe.facts.get("media_root")
         static_files.refuse_names(static.facts, paths)
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
-        media = uploads.served((config.get("media") or {}).get("served_by"), results["uploads"].facts)
+        media = uploads.served(uploads.said_of(config), results["uploads"].facts)
         links = public_links(describe.facts, paths, site.paths.shared, media.by)
         lay_out_public(links, paths, owner.pw_uid, owner.pw_gid)
         opened = media_access.settle(

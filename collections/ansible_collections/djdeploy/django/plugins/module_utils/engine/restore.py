@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from . import activate, aliases, database, maintenance, process_units, snapshots
+from . import activate, aliases, database, maintenance, process_units, snapshots, uploads
 from .errors import EngineError, in_words
 from .events import Progress
 from .prepare import site_target
@@ -101,7 +101,9 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
         raise EngineError(f"{site.name} has no live release whose settings would name its database", "deploy one first")
     refuse_unknown(live, together)
     found = loss(site, snapshot, datetime.now(UTC), databases)
-    for line in warning(site, found):
+    target = target_of(site, snapshot)
+    links = uploads.going_back(site, target, live)
+    for line in (*warning(site, found), *uploads.told_of_way_back(links, site)):
         progress.say(line)
     if stay := [alias for alias in aliases.migrated(live) if alias not in databases]:
         progress.say(f"No copy of {which(stay)} was made then: as it is, it stays.")
@@ -132,9 +134,9 @@ def restore(site: Site, request: Request, progress: Progress) -> dict[str, Any]:
         maintenance.off(site)
         process_units.go_on(site)
         raise
-    target = target_of(site, snapshot)
     try:
         if target is not None and target.id != live.id:
+            uploads.withdraw(links)
             activate.go_live(site, target, progress, closed=True, watched=False)
     except EngineError as error:
         told = undo.together if undo else ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ from typing import Any
 
 from . import beneath
 from .errors import EngineError
-from .paths import SitePaths
+from .paths import ReleasePaths, SitePaths
+from .releases import Release
+from .sites import Site
 
 NGINX, APPLICATION = "nginx", "application"
 
@@ -53,15 +55,70 @@ def served(said: str | None, facts: Mapping[str, Any]) -> Served:
     if guarded:
         does = f"warning: nginx shows uploads to everybody, since media.served_by says so: {guarded} is not asked"
         return Served(NGINX, (does,))
-    return Served(NGINX, tuple(told_of(each) for each in below if said is None))
+    if below and said is None:
+        return Served(APPLICATION, (told_of_parts(str(path), below),))
+    return Served(NGINX)
 
 
-def told_of(view: Mapping[str, str]) -> str:
-    """What to say of a view that answers for a part of the uploads, and will not be asked."""
+def told_of_parts(path: str, views: Sequence[Mapping[str, str]]) -> str:
+    """What to say where views guard parts of the uploads, and none answers for all: nothing is shown by mistake."""
+    first, more = views[0], len(views) - 1
     return (
-        f"warning: nginx shows uploads to everybody, so {view['view']} is not asked for what lies at {view['path']}: "
-        "keep such files in protected_media, or let the application serve all uploads: media: {served_by: application}"
+        f"warning: nginx serves no uploads, because {first['view']} guards {first['route']}"
+        f"{f' (and {more} more)' if more else ''}; no view answers for all of {path}: add one, or keep guarded files "
+        "in protected_media and say media: {served_by: nginx}, which shows the rest to everybody"
     )
+
+
+def going_back(site: Site, kept: Release | None, live: Release | None) -> list[Path]:
+    """The links to uploads that a kept release must lose before it goes live again, in place of the live one.
+
+    They show what the application guards, where the release was made before somebody looked (`served`), or before the
+    site's configuration said `application`. Where that says nothing, the live release tells what was found.
+    """
+    said = said_of(site.config)
+    if kept is None or (live is not None and kept.id == live.id):
+        return []
+    if said == NGINX or (said is None and (live is None or links_of_release(site.paths.release(live.id)))):
+        return []
+    return links_of_release(site.paths.release(kept.id))
+
+
+def told_of_way_back(links: Sequence[Path], site: Site) -> Iterator[str]:
+    """What to say of links that a release loses: one line, or none."""
+    if links:
+        why = "media.served_by says so" if said_of(site.config) else "so it is in the live release"
+        yield (
+            f"uploads: the release that comes back leaves them to the application, because {why} "
+            "(media: {served_by: nginx} and site.yml if they are for everybody)"
+        )
+
+
+def withdraw(links: Iterable[Path]) -> None:
+    """Remove links; what they lead to is not touched."""
+    for link in links:
+        beneath.unlink(link)
+
+
+def said_of(config: Mapping[str, Any]) -> str | None:
+    """`media.served_by` of a site, or None."""
+    said: str | None = (config.get("media") or {}).get("served_by")
+    return said
+
+
+def links_of_release(release: ReleasePaths) -> list[Path]:
+    """The links of a release by which nginx finds uploads: the absolute ones.
+
+    Earlier versions laid them beside those to static files, which are relative: they go with the release.
+    """
+    found = []
+    for place in (release.uploads, release.public):
+        with suppress(FileNotFoundError), beneath.opened(place) as top:
+            for folder in beneath.walk(top):
+                for name, status in sorted(folder.others.items()):
+                    if stat.S_ISLNK(status.st_mode) and os.path.isabs(os.readlink(name, dir_fd=folder.handle)):
+                        found.append(place / folder.inner(name))
+    return found
 
 
 def foreign_roots(targets: Iterable[str], uid: int, user: str) -> Iterator[str]:

@@ -142,6 +142,59 @@ def test_serve_as_it_is_guards_nothing(project: Any, view: str, middleware: str,
     assert (facts["view"], facts["guards"]) == ("django.views.static.serve", guards)
 
 
+@pytest.mark.parametrize(
+    ("urls", "path", "route"),
+    [
+        pytest.param(
+            r'[re_path(r"^media/documents/(\d+)/(.*)$", files)]',
+            "/media/documents/", r"^media/documents/(\d+)/(.*)$", id="numbers, as documents of Wagtail",
+        ),
+        pytest.param(
+            '[path("media/documents/", include([re_path(r"^(\\d+)/(.*)$", files)]))]',
+            "/media/documents/", r"media/documents/(\d+)/(.*)$", id="numbers in an include",
+        ),
+        pytest.param(
+            '[path("media/user_<int:uid>/<str:name>", files)]', "/media/", "media/user_<int:uid>/<str:name>",
+            id="a part of a name",
+        ),
+        pytest.param(
+            r'[re_path(r"^media/(?P<p>.*\.(docx|xlsx))$", files)]', "/media/", r"^media/(?P<p>.*\.(docx|xlsx))$",
+            id="kinds of files",
+        ),
+        pytest.param(r'[re_path(r"^media/([0-9a-f]{9})$", files)]', "/media/", r"^media/([0-9a-f]{9})$", id="digests"),
+        pytest.param(r'[re_path(r"^media/(\d+.*)/?$", files)]', "/media/", r"^media/(\d+.*)/?$", id="a slash or none"),
+        pytest.param(
+            '[path("media/invoices/<int:pk>.pdf", files)]', "/media/invoices/", "media/invoices/<int:pk>.pdf",
+            id="a number and an extension",
+        ),
+        pytest.param(r'[re_path(r"^media\/x\-y\/(\d+)", files)]', "/media/x-y/", r"^media\/x\-y\/(\d+)", id="escaped"),
+        pytest.param('[re_path("^media/private/", files)]', "/media/private/", "^media/private/", id="and all below"),
+        pytest.param('[path("media/terms.pdf", files)]', "/media/", "media/terms.pdf", id="one file"),
+        pytest.param(
+            '[re_path("^.*$", page), path("media/<int:pk>.pdf", files)]', "/media/", "media/<int:pk>.pdf",
+            id="behind a catch-all",
+        ),
+    ],
+)  # fmt: skip
+def test_a_view_guards_what_no_name_was_thought_of_for(project: Any, urls: str, path: str, route: str) -> None:
+    facts = asked(project, f"urlpatterns = {urls}")
+    assert [facts["route"]] * (facts["view"] is not None) + [each["route"] for each in facts["below"]] == [route]
+    assert all((each["path"], each["view"]) == (path, "mysite.urls.files") for each in facts["below"])
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        pytest.param(r'[re_path(r"^media/(\d+)/$", page), re_path("^media/?$", page)]', id="pages end in a slash"),
+        pytest.param(r'[re_path(r"^media/(\d+)/edit/?$", page), path("media/upload", page)]', id="or in a word"),
+        pytest.param(r'[re_path(r"^media/(\d+)[.]pdf$", serve)]', id="nothing is asked"),
+    ],
+)
+def test_pages_about_media_guard_no_files(project: Any, urls: str) -> None:
+    facts = asked(project, f"urlpatterns = {urls}")
+    assert (facts["view"], facts["below"]) == (None, [])
+
+
 def test_a_view_for_a_part_of_the_uploads_is_told_of(project: Any) -> None:
     facts = asked(
         project,

@@ -337,6 +337,20 @@ def test_rollback_check_changes_nothing(stage: Stage) -> None:
     assert stage.states() == {"one": "retired", "two": "live"}
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_rollback_publishes_no_uploads_that_the_application_guards(stage: Stage, check: bool) -> None:
+    one, two = stage.commit("one"), stage.commit("two")
+    for commit in (one, two):
+        stage.ask("deploy", revision=commit)
+    old = next(record for record in releases.all_releases("shop") if record.revision == one)
+    link = stage.site.paths.release(old.id).uploads / "media"
+    link.parent.mkdir()
+    link.symlink_to(stage.site.paths.media)
+    stage.ask("rollback", check=check)
+    assert link.is_symlink() == check
+    assert sum("leaves them to the application" in event.get("text", "") for event in stage.said) == 1
+
+
 def test_rollback_that_fails_leaves_what_serves(stage: Stage) -> None:
     one, two = stage.commit("one"), stage.commit("two")
     for commit in (one, two):

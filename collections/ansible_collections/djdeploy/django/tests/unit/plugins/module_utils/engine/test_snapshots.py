@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import preflight, restore, runner, snapshots
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    activate,
+    maintenance,
+    preflight,
+    process_units,
+    restore,
+    runner,
+    snapshots,
+)
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import database as site_database
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Progress
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
@@ -272,6 +281,7 @@ def test_what_a_restore_would_lose(shop: Site, keep: Keep, put: Callable[..., Sn
     assert json.dumps(found)
 
 
+<<<<<<< HEAD
 def test_nothing_but_how_to_connect_gets_into_the_environment() -> None:
     """The project's process says how; a PATH of its own would choose the program."""
     said = {"PGPASSWORD": "word", "PGHOST": "/run/postgresql", "PATH": "/srv/shop/shared/bin", "LD_PRELOAD": "x.so"}
@@ -279,3 +289,39 @@ def test_nothing_but_how_to_connect_gets_into_the_environment() -> None:
     assert found == {"PGPASSWORD": "word", "PGHOST": "/run/postgresql"}
     facts = {"vendor": "mysql", "mysql": {"env": {"MYSQL_PWD": "word", "LD_PRELOAD": "x.so"}}}
     assert snapshots.secret_of(facts) == {"MYSQL_PWD": "word"}
+=======
+@pytest.mark.parametrize("check", [True, False])
+def test_a_restore_publishes_no_uploads_that_the_application_guards(
+    shop: Site,
+    keep: Keep,
+    put: Callable[..., Snapshot],
+    progress: Progress,
+    said: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    check: bool,
+) -> None:
+    """The live release leaves its uploads to the application; the one that comes back did not."""
+    keep(A, "retired")
+    keep(B, "live")
+    put(B)
+    link = shop.paths.release(A).uploads / "media"
+    link.parent.mkdir()
+    link.symlink_to(shop.paths.media)
+    seen = []
+    for module, name in [
+        (site_database, "close"),
+        (maintenance, "off"),
+        (process_units, "go_on"),
+        (restore, "site_target"),
+        (snapshots, "require_room"),
+        (snapshots, "take"),
+        (snapshots, "put_back"),
+    ]:
+        monkeypatch.setattr(module, name, lambda *_words, **_more: None)
+    monkeypatch.setattr(activate, "go_live", lambda *_words, **_more: seen.append(link.is_symlink()))
+    restore.restore(
+        shop, Request("restore", "shop", "host", "ada", revision=B, check=check, accept_loss=not check), progress
+    )
+    assert (seen, link.is_symlink()) == (([], True) if check else ([False], False))
+    assert sum("leaves them to the application" in event.get("text", "") for event in said) == 1
+>>>>>>> fixu

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,18 @@ from typing import Any
 import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import uploads
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
 GUARDED = {"media_path": "/media/", "view": "shop.views.files", "route": "media/<path:p>", "guards": True, "below": []}
 BARE = {**GUARDED, "view": "django.views.static.serve", "guards": False}
 NOTHING: dict[str, Any] = {"media_path": "/media/", "view": None, "route": None, "guards": False, "below": []}
 PART = [{"path": "/media/private/", "route": "media/private/<path:p>", "view": "shop.views.files"}]
 BY_VIEW = "uploads: shop.views.files answers below /media/, so nginx leaves them to the application"
+BY_PART = (
+    "warning: nginx serves no uploads, because shop.views.files guards media/private/<path:p>; no view answers for all "
+    "of /media/: add one, or keep guarded files in protected_media and say media: {served_by: nginx}, which shows"
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +38,9 @@ BY_VIEW = "uploads: shop.views.files answers below /media/, so nginx leaves them
         pytest.param("application", GUARDED, "application", None, id="said, and a view"),
         pytest.param("nginx", NOTHING, "nginx", None, id="said: nginx"),
         pytest.param("nginx", GUARDED, "nginx", "warning: nginx shows uploads to everybody", id="said against a view"),
-        pytest.param(None, {**NOTHING, "below": PART}, "nginx", "at /media/private/: keep", id="a view for a part"),
+        pytest.param(None, {**NOTHING, "below": PART}, "application", BY_PART, id="a view for a part"),
+        pytest.param(None, {**NOTHING, "below": PART * 3}, "application", "(and 2 more); no", id="views for parts"),
+        pytest.param("application", {**NOTHING, "below": PART}, "application", None, id="said, and a view for a part"),
         pytest.param("nginx", {**NOTHING, "below": PART}, "nginx", None, id="said: nginx, for a part too"),
         pytest.param(None, {**BARE, "below": PART}, "application", BY_VIEW, id="serve, and a view for a part"),
     ],
@@ -85,3 +94,57 @@ def test_own_gives_the_link_and_not_what_it_leads_to(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "chown", chown)
     uploads.own(tmp_path / "media", 1234, 1235)
     assert calls == [("media", 1234, 1235, True, False)]
+
+
+@pytest.mark.parametrize(
+    ("said", "live", "kept", "lost"),
+    [
+        pytest.param(None, ["uploads"], ["uploads"], False, id="nginx serves them today"),
+        pytest.param(None, ["public"], ["uploads"], False, id="and did in an earlier version"),
+        pytest.param(None, [], ["uploads"], True, id="the live one leaves them to the application"),
+        pytest.param(None, [], ["public"], True, id="the kept one was made by an earlier version"),
+        pytest.param(None, [], [], False, id="the kept one does so, too"),
+        pytest.param(None, None, ["uploads"], False, id="nothing is live"),
+        pytest.param("nginx", [], ["uploads"], False, id="said: nginx"),
+        pytest.param("application", ["uploads"], ["uploads", "public"], True, id="said: application"),
+        pytest.param("application", None, ["uploads"], True, id="said: application, nothing is live"),
+        pytest.param("application", [], [], False, id="said, and so it is"),
+    ],
+)
+def test_a_release_that_comes_back_shows_no_uploads_the_application_guards(
+    shop: Site, keep: Callable[..., Release], said: str | None, live: list[str] | None, kept: list[str], lost: bool
+) -> None:
+    config = {**shop.config, "media": {**shop.config["media"], "served_by": said}}
+    site = Site("shop", config)
+    old, new = keep("20260301T120000-aaaaaaa"), None
+    if live is not None:
+        new = keep("20260302T120000-bbbbbbb", "live")
+        lay_links(site, new, live)
+    lay_links(site, old, kept)
+    links = uploads.going_back(site, old, new)
+    told = list(uploads.told_of_way_back(links, site))
+    uploads.withdraw(links)
+    root = site.paths.release(old.id)
+    assert [path for path in (root.uploads / "up/media", root.public / "up/media") if path.is_symlink()] == (
+        [] if lost else [getattr(root, place) / "up/media" for place in kept]
+    )
+    assert (root.public / "static").is_symlink(), "static files go with the release"
+    assert site.paths.media.is_dir(), "what the link leads to stays"
+    assert [line.startswith("uploads: the release that comes back leaves them") for line in told] == [True] * lost
+
+
+def lay_links(site: Site, release: Release, places: list[str]) -> None:
+    paths = site.paths.release(release.id)
+    paths.public.mkdir()
+    (paths.public / "static").symlink_to("../static")
+    for place in places:
+        link = getattr(paths, place) / "up/media"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(site.paths.media)
+
+
+def test_the_live_release_keeps_its_links(shop: Site, keep: Callable[..., Release]) -> None:
+    live = keep("20260302T120000-bbbbbbb", "live")
+    lay_links(shop, live, ["uploads"])
+    config = {**shop.config, "media": {"served_by": "application"}}
+    assert uploads.going_back(Site("shop", config), live, live) == uploads.going_back(shop, None, live) == []
