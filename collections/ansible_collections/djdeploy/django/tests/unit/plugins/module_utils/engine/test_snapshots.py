@@ -281,7 +281,6 @@ def test_what_a_restore_would_lose(shop: Site, keep: Keep, put: Callable[..., Sn
     assert json.dumps(found)
 
 
-<<<<<<< HEAD
 def test_nothing_but_how_to_connect_gets_into_the_environment() -> None:
     """The project's process says how; a PATH of its own would choose the program."""
     said = {"PGPASSWORD": "word", "PGHOST": "/run/postgresql", "PATH": "/srv/shop/shared/bin", "LD_PRELOAD": "x.so"}
@@ -289,7 +288,8 @@ def test_nothing_but_how_to_connect_gets_into_the_environment() -> None:
     assert found == {"PGPASSWORD": "word", "PGHOST": "/run/postgresql"}
     facts = {"vendor": "mysql", "mysql": {"env": {"MYSQL_PWD": "word", "LD_PRELOAD": "x.so"}}}
     assert snapshots.secret_of(facts) == {"MYSQL_PWD": "word"}
-=======
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_a_restore_publishes_no_uploads_that_the_application_guards(
     shop: Site,
@@ -324,4 +324,3 @@ def test_a_restore_publishes_no_uploads_that_the_application_guards(
     )
     assert (seen, link.is_symlink()) == (([], True) if check else ([False], False))
     assert sum("leaves them to the application" in event.get("text", "") for event in said) == 1
->>>>>>> fixu
