@@ -59,7 +59,7 @@ def receive(key: str, sites: Sequence[str]) -> int:
     """
     try:
         site = requested_site(os.environ.get("SSH_ORIGINAL_COMMAND"), sites)
-        refuse_many(key, opened_before(key, running_programs(), os.getpid()))
+        refuse_many(key, opened_before(key, running_programs(os.geteuid()), os.getpid()))
     except EngineError as error:
         say(f"djdeploy: {error.message}\n  -> {error.hint}", error=True)
         return 1
@@ -148,11 +148,16 @@ class Program:
     words: tuple[str, ...]
 
 
-def running_programs(proc: Path = Path("/proc")) -> dict[int, Program]:
-    """The programs of this host that may be looked at, by process id."""
+def running_programs(user: int, proc: Path = Path("/proc")) -> dict[int, Program]:
+    """The programs that run as this user, by process id. What another's calls itself proves nothing: argv is free.
+
+    :param user: its number; the directory of a process is its effective user's (proc(5)).
+    """
     found = {}
     for path in proc.glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):  # it has ended
+            if path.stat().st_uid != user:
+                continue
             words = tuple((path / "cmdline").read_bytes().decode(errors="replace").split("\0"))
             fields = (path / "stat").read_bytes().decode(errors="replace").rpartition(")")[2].split()
             found[int(path.name)] = Program(int(fields[19]), words)

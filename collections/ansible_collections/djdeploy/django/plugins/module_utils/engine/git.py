@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import IO, cast
 
 from . import runner
 from .errors import EngineError
@@ -15,6 +16,9 @@ from .push import NO_COMMIT, QUARANTINE_VARIABLES
 from .runner import Completed, pipe
 
 COMMITS_TOLD = 20
+SUBJECT = 200  # characters of the subject of a commit, which may have millions and goes into releases and journals
+LINKS_KEPT = 100
+ENTRY = 16 << 10  # bytes of an entry of a tree that are read at once: its mode, its id and its path
 LISTED_WITHIN = 600.0  # seconds for git to list a tree
 BLOCK = 4096  # bytes; what the smallest file, link or directory takes on a disk
 MARGIN = 1 << 20  # bytes an archive may be larger than what is in it
@@ -42,6 +46,25 @@ def taken(sizes: Iterable[bytes], most: int) -> int:
     return total
 
 
+def brief(text: str) -> str:
+    """A subject, without its end if it is long."""
+    return text if len(text) <= SUBJECT else f"{text[: SUBJECT - 1]}…"
+
+
+def linked(entries: IO[bytes]) -> list[str]:
+    """Paths of the first gitlinks among the entries of a tree, as `git ls-tree` lists them, in bounded memory.
+
+    :param entries: a line each: mode, kind, id, a tab, the path (in quotes where it holds control characters).
+    """
+    found: list[str] = []
+    begins = True
+    while len(found) < LINKS_KEPT and (piece := entries.readline(ENTRY)):
+        if begins and piece.startswith(b"160000 "):
+            found.append(piece.decode(errors="replace").rstrip("\n").partition("\t")[2])
+        begins = piece.endswith(b"\n")
+    return found
+
+
 class Repository:
     """A site's bare repository.
 
@@ -55,8 +78,9 @@ class Repository:
         self.run = run
         self.env = {"HOME": str(GIT_HOME), "GIT_TERMINAL_PROMPT": "0", **quarantined(path, quarantine or {})}
 
-    def git(self, *words: str, timeout: float | None = 3600) -> Completed:
-        return self.run(["git", f"--git-dir={self.path}", *words], user=GIT_USER, env=self.env, timeout=timeout)
+    def git(self, *words: str, timeout: float | None = 3600, bounded: Collection[str] = ()) -> Completed:
+        argv = ["git", f"--git-dir={self.path}", *words]
+        return self.run(argv, user=GIT_USER, env=self.env, timeout=timeout, bounded=bounded)
 
     def commit(self, name: str) -> str | None:
         """The full id of the commit a name stands for, or None."""
@@ -64,12 +88,14 @@ class Repository:
         return answer.stdout.strip() if answer.returncode == 0 else None
 
     def subject(self, revision: str) -> str:
-        return self.git("log", "-1", "--format=%s", revision).stdout.strip()
+        """What a commit is called, `SUBJECT` characters of it at most."""
+        return brief(self.git("log", "-1", "--format=%s", revision, bounded=runner.STDOUT).stdout.strip())
 
     def commits_between(self, old: str | None, new: str) -> list[str]:
-        """One line per commit that is new, newest first, at most `COMMITS_TOLD`."""
+        """One line per commit that is new, newest first, at most `COMMITS_TOLD`, each as short as a subject."""
         span = [f"{old}..{new}"] if old else [new]
-        return self.git("log", "--format=%h %s", f"-{COMMITS_TOLD}", *span).stdout.splitlines()
+        answer = self.git("log", "--format=%h %s", f"-{COMMITS_TOLD}", *span, bounded=runner.STDOUT)
+        return [brief(line) for line in answer.stdout.splitlines()]
 
     def is_ancestor(self, old: str, new: str) -> bool:
         return self.git("merge-base", "--is-ancestor", old, new).returncode == 0
@@ -114,9 +140,24 @@ class Repository:
             raise (Larger(error.message) if CUT_OFF in error.detail else error) from error
 
     def gitlinks(self, revision: str) -> list[str]:
-        """Paths of a tree at which it names a commit of another repository (mode 160000), whose files it has not."""
-        entries = self.git("ls-tree", "-r", "-z", "--full-tree", revision).stdout.split("\0")
-        return [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
+        """Paths of a tree at which it names a commit of another repository (mode 160000), whose files it has not.
+
+        The first `LINKS_KEPT` of them: a tree of few bytes can name millions.
+
+        :raises EngineError: when git cannot list it.
+        """
+        words = ["git", f"--git-dir={self.path}", "-c", "core.quotePath=false"]
+        words += ["ls-tree", "-r", "--full-tree", revision]
+        null, pipe_end = subprocess.DEVNULL, subprocess.PIPE
+        with (
+            tempfile.TemporaryFile() as said,
+            runner.started(words, null, pipe_end, said, GIT_USER, self.env, LISTED_WITHIN) as process,
+        ):
+            found = linked(cast("IO[bytes]", process.stdout))
+            if len(found) < LINKS_KEPT:
+                process.wait()
+                runner.require_success(words, process, said)
+        return found
 
     def fetch(self, url: str, ref: str) -> str:
         """Fetch one branch, tag or commit from elsewhere; the local branches do not move.

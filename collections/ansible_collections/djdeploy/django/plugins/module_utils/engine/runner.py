@@ -131,7 +131,7 @@ def lines_of(stream: IO[str], *, bounded: bool, most: int = MOST) -> Iterator[st
     while piece := stream.readline(PIECE):
         pieces.append(piece)
         length += len(piece)
-        total += len(piece)
+        total += len(piece.encode())
         if not bounded and total > most:
             raise TooMuch
         if bounded and length > 2 * LONGEST_LINE + PIECE:

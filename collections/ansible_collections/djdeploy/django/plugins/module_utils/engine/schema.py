@@ -869,8 +869,8 @@ SITE_KEYS: tuple[Key, ...] = (
             Key(
                 "database_connections",
                 "integer",
-                "Connections to PostgreSQL or MariaDB the site may have at once; null: what workers, threads and"
-                " processes of two releases need, at most three quarters of the server's (max_connections).",
+                "Connections to PostgreSQL or MariaDB the site may have at once; null: three quarters of the server's"
+                " (max_connections), or less if web.server is gunicorn or uwsgi: what two releases need.",
                 example=40,
                 minimum=5,
                 why="Many processes: 'too many connections for role'; or a server that many sites share.",

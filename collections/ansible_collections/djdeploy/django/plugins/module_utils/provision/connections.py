@@ -12,6 +12,7 @@ RELEASES = 2  # that run at once during a deploy
 PER_PROCESS = servers.MOST + 1  # a queue worker has a child for each processor, and each of these a connection
 PER_JOB = 2
 SPARE = 10  # migrations with their lock, copies, manage.py, what the project's Procfile adds
+THREADED = (servers.GUNICORN, servers.UWSGI)  # serve a request in a thread of a worker, which has its connections
 LEAST = 30  # for each database: what PgBouncer holds of it, and SPARE (see `pooler`)
 SHARE = 0.75  # of all connections of the server: the most one site gets unless it says otherwise
 
@@ -35,6 +36,10 @@ def needed(site: Mapping[str, Any], databases: int) -> int:
 def limit(sites: Iterable[Mapping[str, Any]], databases: int, max_connections: int) -> int:
     """The connections a site may have.
 
+    uvicorn serves many requests at the same time, and Django gives each of them connections of its own
+    (https://docs.djangoproject.com/en/stable/topics/async/): where a site does not say that another server is to serve
+    it, no number of workers tells how many, and it gets the most one may.
+
     :param sites: the site as each of its hosts serves it.
     :param databases: how many of one kind it has.
     :param max_connections: the server's own setting.
@@ -43,8 +48,11 @@ def limit(sites: Iterable[Mapping[str, Any]], databases: int, max_connections: i
     said = [limits.of(site)["database_connections"] for site in served]
     if any(said):
         return max(int(each) for each in said if each)
+    most = max(1, int(max_connections * SHARE))
+    if any(site["web"]["server"] not in THREADED for site in served):
+        return most
     wanted = sum(needed(site, databases) for site in served) + SPARE
-    return max(1, min(max(wanted, LEAST * databases), int(max_connections * SHARE)))
+    return min(max(wanted, LEAST * databases), most)
 
 
 def of_kind(site: Mapping[str, Any], name: str, kind: str) -> int:

@@ -115,8 +115,9 @@ FURTHER = {
 
 
 def test_database_connections() -> None:
-    found = hosts.database_connections({"web1": host(), "web2": host()}, ["web1", "web2"], FURTHER, 400)
-    assert found == {"shop": 266, "wiki": 138}, "of each database on a server, on all hosts"
+    sites = {**FURTHER, "wiki": {**FURTHER["wiki"], "web": {"server": "gunicorn"}}}
+    found = hosts.database_connections({"web1": host(), "web2": host()}, ["web1", "web2"], sites, 400)
+    assert found == {"shop": 300, "wiki": 138}, "of each database on a server, on all hosts"
     assert list(hosts.database_connections({"web1": host()}, ["web1"], FURTHER, 151, "mariadb")) == ["shop"]
 
 

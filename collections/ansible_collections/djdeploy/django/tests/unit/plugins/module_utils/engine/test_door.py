@@ -299,6 +299,17 @@ def test_opened_before(programs: dict[int, door.Program], own: int, expected: in
     assert door.opened_before("laptop", programs, own) == expected
 
 
+@pytest.mark.parametrize(
+    ("owner", "expected"),
+    [pytest.param(os.geteuid(), 1, id="the git user's"), pytest.param(os.geteuid() + 1, 0, id="another's")],
+)
+def test_running_programs_of_a_user(tmp_path: Path, owner: int, expected: int) -> None:
+    (tmp_path / "100").mkdir()
+    (tmp_path / "100" / "cmdline").write_text("\0".join(receiving("laptop", 7)[100].words))
+    (tmp_path / "100" / "stat").write_text(f"100 (python3) S {' '.join(['7'] * 40)}")
+    assert door.opened_before("laptop", door.running_programs(owner, tmp_path), 9) == expected
+
+
 def test_key_with_too_many_pushes_open() -> None:
     door.refuse_many("laptop", door.OPEN_AT_ONCE - 1)
     with pytest.raises(EngineError, match=f"the key laptop has {door.OPEN_AT_ONCE} pushes open"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
@@ -61,6 +62,26 @@ def test_subject_and_commits_between(work: Work) -> None:
     assert repository.commits_between(third, first) == [], "going back brings no new commits"
 
 
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        pytest.param("x" * 200, "x" * 200, id="just short enough"),
+        pytest.param("x" * 201, "x" * 199 + "…", id="too long"),
+        pytest.param("\N{ROCKET}" * 1_000_000, "\N{ROCKET}" * 199 + "…", id="megabytes"),
+    ],
+)
+def test_long_subject(work: Work, subject: str, expected: str) -> None:
+    work.commit("first")
+    blob = work.git("hash-object", "-w", "--stdin", stdin="")
+    tree = work.git("mktree", stdin=f"100644 blob {blob}\tfile\n")
+    commit = work.git("commit-tree", "-F", "-", tree, stdin=subject)
+    work.git("push", "--quiet", str(work.bare), f"{commit}:refs/heads/main")
+    repository = Repository(work.bare)
+    assert repository.subject(commit) == expected
+    (line,) = repository.commits_between(None, commit)
+    assert line.startswith(f"{commit[:7]} {subject[:100]}") and len(line) == git.SUBJECT and line.endswith("…")
+
+
 def test_is_ancestor(work: Work) -> None:
     first, second = work.commit("one"), work.commit("two")
     work.push("main")
@@ -103,6 +124,26 @@ def test_gitlinks_are_found(work: Work) -> None:
     work.push("main")
     assert Repository(work.bare).gitlinks(first) == []
     assert Repository(work.bare).gitlinks(second) == ["lib/inner thing"]
+    with pytest.raises(EngineError, match="git failed"):
+        Repository(work.bare).gitlinks(MISSING)
+
+
+LINK = b"160000 commit " + b"1" * 40 + b"\t"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (b"", []),
+        (b"100644 blob " + b"1" * 40 + b"\tfile\n", []),
+        (LINK + b"lib/a b\n" + b"040000 tree x\tt\n" + LINK + "ü".encode() + b"\n", ["lib/a b", "ü"]),
+        (b"100644 blob x\t" + b"x" * (git.ENTRY - 14) + LINK + b"y\n" + LINK + b"z\n", ["z"]),
+        ((LINK + b"x\n") * 1000, ["x"] * git.LINKS_KEPT),
+    ],
+    ids=["none", "a file", "two", "a path that looks like one", "many"],
+)
+def test_linked(entries: bytes, expected: list[str]) -> None:
+    assert git.linked(io.BytesIO(entries)) == expected
 
 
 def test_export_of_what_is_not_there(work: Work, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import grp
+import io
 import json
 import os
 import pwd
@@ -366,6 +367,13 @@ def test_a_program_that_is_read_by_us_is_ended_when_it_says_too_much() -> None:
     with pytest.raises(EngineError, match="said more than 1 MB and was killed"):
         runner.run(["yes"], most=1 << 20, timeout=600)
     assert time.monotonic() - began < LONG
+
+
+@pytest.mark.parametrize("text", ["x" * 1000, "\N{ROCKET}" * 250], ids=["ascii", "four bytes each"])
+def test_what_is_read_by_us_is_counted_in_bytes(text: str) -> None:
+    assert list(runner.lines_of(io.StringIO(text), bounded=False, most=1000)) == [text]
+    with pytest.raises(runner.TooMuch):
+        list(runner.lines_of(io.StringIO(text), bounded=False, most=999))
 
 
 def test_what_a_program_said_into_a_file_is_bounded_too(tmp_path: Path) -> None:
