@@ -245,11 +245,15 @@ def test_reboot_in_a_deploy(clean, at, notes, web, host, status, branch, phase, 
 
 @pytest.fixture(scope="module")
 def small_disk(notes, host):
-    """Everything of the site on a file system of its own, with room for a few releases."""
+    """Everything of the site on a file system of its own, with room for a few releases.
+
+    nginx sees what is mounted when it starts: in a container systemd leaves mounts private (systemd's mount_setup).
+    """
     host(
         "cp -a /srv/notes /srv/notes.kept\n"
         "mount -t tmpfs -o size=260m,nr_inodes=24000,mode=755 small /srv/notes\n"
-        "cp -a /srv/notes.kept/. /srv/notes/"
+        "cp -a /srv/notes.kept/. /srv/notes/\n"
+        "systemctl restart nginx"
     )
     yield
     host(
@@ -258,7 +262,8 @@ def small_disk(notes, host):
         "umount -l /srv/notes\n"
         "find /srv/notes -mindepth 1 -delete\n"
         "cp -a /srv/notes.kept/. /srv/notes/\n"
-        "rm -rf /srv/notes.kept"
+        "rm -rf /srv/notes.kept\n"
+        "systemctl restart nginx"
     )
 
 
