@@ -321,6 +321,7 @@ def test_back_after_a_rollback_and_a_reboot_of_the_deployer(works, server, statu
     assert server.run("djdeploy doctor works").rc == 0
 
 
+@pytest.mark.full  # default and faults reboot a host in every run
 def test_all_of_it_is_back_after_a_reboot(works, web, server, status, done):
     live = status("works")["live"]["id"]
     before = set(units(server))
