@@ -19,8 +19,8 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -275,22 +275,10 @@ def run_with(
     :raises EngineError: when systemd cannot run it at all.
     """
     place = box.tree.parent / BUILD_ENV
-    write_file(place, serialize(environment), 0o600)
-    try:
+    with _noted(place, environment, box.unit, start):
         asked = words(box, command, directory, place, network=network)
         done = start(asked, timeout=box.timeout + LATE, on_stdout=on_line, bounded=runner.BOTH)
-    except BaseException:
-        _give_up(box.unit, start)
-        raise
-    finally:
-        place.unlink(missing_ok=True)
-    result = parse_result(done.stderr)
-    if done.returncode and not result:
-        raise EngineError(
-            "systemd could not run a build command",
-            "see the detail; it needs the Debian package dbus, which site.yml installs",
-            done.stderr,
-        )
+    result = _result_of(done, "a build command")
     return Ended(done.returncode, done.stdout, result or "success")
 
 
@@ -384,10 +372,36 @@ def parse_status(returncode: int, said: str) -> int:
         return returncode
 
 
-def _give_up(unit: str, start: runner.Runner) -> None:
-    """End a unit whose systemd-run is gone: killed for its output, or with whoever waited for it."""
-    with suppress(EngineError):
-        start(["systemctl", "stop", unit], timeout=LATE)
+@contextmanager
+def _noted(place: Path, environment: Mapping[str, str], unit: str, start: runner.Runner) -> Iterator[None]:
+    """Have a unit's environment in a file of root's while systemd-run is waited for.
+
+    The unit is ended where systemd-run is gone before it: killed for its output, or with whoever waited for it.
+    """
+    write_file(place, serialize(environment), 0o600)
+    try:
+        yield
+    except BaseException:
+        with suppress(EngineError):
+            start(["systemctl", "stop", unit], timeout=LATE)
+        raise
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def _result_of(done: runner.Completed, what: str) -> str:
+    """systemd's word for how a unit ended; empty where it says none, which is well only with status 0.
+
+    :raises EngineError: when systemd could not run it at all.
+    """
+    result = parse_result(done.stderr)
+    if done.returncode and not result:
+        raise EngineError(
+            f"systemd could not run {what}",
+            "see the detail; it needs the Debian package dbus, which site.yml installs",
+            done.stderr,
+        )
+    return result
 
 
 def bound_unit(cgroup: str) -> str:
@@ -423,9 +437,8 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
         kind = WORK if bound else "run"
         unit = f"{box.paths.unit_prefix}.{kind}-{secrets.token_hex(6)}.service"
         place = RUN_ROOT / f".{unit}.env"
-        write_file(place, serialize({**runner.BASE_ENVIRONMENT, **(env or {})}), 0o600)
         asked = site_words(box, argv, unit=unit, cwd=cwd or "/", variables=place, timeout=timeout, bound_to=bound)
-        try:
+        with _noted(place, {**runner.BASE_ENVIRONMENT, **(env or {})}, unit, start):
             done = start(
                 asked,
                 stdin=stdin,
@@ -435,19 +448,8 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
                 bounded=bounded,
                 most=most,
             )
-        except BaseException:
-            _give_up(unit, start)
-            raise
-        finally:
-            place.unlink(missing_ok=True)
-        result = parse_result(done.stderr)
+        result = _result_of(done, f"{argv[0]} as {box.paths.user}")
         said = "".join(line for line in done.stderr.splitlines(keepends=True) if not _SAID.match(line))
-        if done.returncode and not result:
-            raise EngineError(
-                f"systemd could not run {argv[0]} as {box.paths.user}",
-                "see the detail; it needs the Debian package dbus, which site.yml installs",
-                done.stderr,
-            )
         if result == "timeout":
             raise EngineError(f"{argv[0]} did not end within {timeout:g} s and was killed", detail=said)
         status = parse_status(done.returncode, done.stderr)
