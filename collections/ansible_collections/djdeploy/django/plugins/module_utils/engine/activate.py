@@ -65,7 +65,7 @@ def go_live(
                     process_units.release_jobs(site)
         if opens:
             with progress.phase("verify") as note:
-                note.text = health.through_nginx(site.domain, settings)
+                note.text = health.verify(paths, site.domain, settings)
         release = record_switch(site, release, before)
         if watched and before and settings["watch"]:
             progress.say(f"{site.name} {release.short} is live: {site.url}")

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -256,7 +256,9 @@ def trouble(first: Look, now: Look, died: frozenset[int], journal: str, *, beara
     restarted = now.state.restarts > first.state.restarts or bool(
         first.master and now.master and first.master != now.master
     )
-    fell = restarted or now.state.active == "failed" or now.state.sub == "auto-restart"
+    # The server itself has ended and systemd is about its last workers, which may still answer.
+    ending = now.state.active == "deactivating" and now.state.result not in ("", "success")
+    fell = restarted or ending or now.state.active == "failed" or now.state.sub == "auto-restart"
     if (fell or died or (now.oom_kills or 0) > (first.oom_kills or 0)) and out_of_memory(first, now, journal):
         return "it ran out of memory"
     if fell:
@@ -377,6 +379,7 @@ def prove(release: ReleasePaths, host: str, health: dict[str, Any], *, senses: S
     while (left := end - senses.now()) > 0:
         answer = senses.ask(release.socket, path, host, seconds=left, meanwhile=vigil.check)
         if is_healthy(answer.status, health["statuses"]):
+            vigil.check()  # a worker that has lost its server answers once more before it ends
             return f"{answer} on {path}{remain(release, host, health, senses)}"
         if answer.status not in (None, 503):  # 503 is what an application says while it warms up
             break
@@ -426,6 +429,22 @@ def through_nginx(host: str, health: dict[str, Any], *, port: int = 80) -> str:
             )
         raise EngineError(f"nginx answers {answer} for {host}{health['path']}", "see: journalctl -u nginx; nginx -t")
     return f"{answer} from nginx"
+
+
+def verify(release: ReleasePaths, host: str, health: dict[str, Any], *, port: int = 80, senses: Senses = SENSES) -> str:
+    """Ask a release that was just switched to as a visitor would. If it has died, that is the cause, and not nginx.
+
+    :param health: the site's `health` (path, statuses, answer_timeout).
+    :returns: what to tell: `200 from nginx`.
+    :raises EngineError: when a visitor is not answered as he should be, with the unit's last lines where it died.
+    """
+    try:
+        return through_nginx(host, health, port=port)
+    except EngineError:
+        vigil = Vigil(release, senses, lambda: "right after the switch")
+        vigil.first = replace(vigil.first, state=replace(vigil.first.state, restarts=0))
+        vigil.check()
+        raise
 
 
 def watch(

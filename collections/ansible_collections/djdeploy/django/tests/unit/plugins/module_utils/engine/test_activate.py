@@ -67,7 +67,7 @@ def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(activate.units, "forget", found.play("forget"))
     monkeypatch.setattr(activate.units, "running_releases", found.play("running", lambda: set(found.running)))
     monkeypatch.setattr(activate.health, "prove", found.play("prove", "200 on /"))
-    monkeypatch.setattr(activate.health, "through_nginx", found.play("verify", "200 from nginx"))
+    monkeypatch.setattr(activate.health, "verify", found.play("verify", "200 from nginx"))
     return found
 
 
@@ -77,7 +77,7 @@ def machine(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_go_live_switches_only_what_was_proven(machine: Machine, keep: Keep, progress: Progress) -> None:
     keep(A, "live")
     activate.go_live(machine.site, keep(B, "prepared"), progress)
-    assert machine.asked == ["start bbbbbbb", "prove bbbbbbb", "verify", "watch bbbbbbb"]
+    assert machine.asked == ["start bbbbbbb", "prove bbbbbbb", "verify bbbbbbb", "watch bbbbbbb"]
     assert machine.pointers == {"start": A, "prove": A, "verify": B, "watch": B}
     assert releases.current_id("shop") == B
     assert machine.states() == {A: "retired", B: "live"}
@@ -200,7 +200,7 @@ def beside(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_processes_are_handed_over_before_the_switch(beside: Machine, keep: Keep, progress: Progress) -> None:
     keep(A, "live", processes=WORKS)
     activate.go_live(beside.site, keep(B, "prepared", processes=WORKS), progress)
-    assert beside.asked == ["start bbbbbbb", "prove bbbbbbb", "hand over", "verify", "watch bbbbbbb"]
+    assert beside.asked == ["start bbbbbbb", "prove bbbbbbb", "hand over", "verify bbbbbbb", "watch bbbbbbb"]
     assert beside.pointers["hand over"] == A
 
 

@@ -26,6 +26,7 @@ FAILED = UnitState("failed", "failed", 0, "exit-code")
 RESTARTED = UnitState("active", "running", 2, "success")
 WAITING = UnitState("activating", "auto-restart", 0, "exit-code")
 GONE = UnitState("inactive", "dead", 0, "success")
+ENDING = UnitState("deactivating", "stop-sigterm", 0, "signal")
 KILLED = UnitState("failed", "failed", 0, "oom-kill")
 
 
@@ -458,6 +459,7 @@ def test_out_of_memory(first: health.Look, now: health.Look, journal: str, ran_o
         (UP, look(KILLED, master=0), (), 0, "it ran out of memory"),
         (UP, look(GONE, master=0), (), 0, "somebody stopped it"),
         (look(GONE, master=0), look(GONE, master=0), (), 0, ""),
+        (UP, look(ENDING, master=0), (), 2, "its processes died"),
     ],
     ids=[
         "well",
@@ -474,6 +476,7 @@ def test_out_of_memory(first: health.Look, now: health.Look, journal: str, ran_o
         "all out of memory",
         "stopped",
         "not started yet",
+        "workers without a server",
     ],
 )
 def test_trouble(first: health.Look, now: health.Look, died: tuple[int, ...], bearable: int, wrong: str) -> None:
@@ -666,6 +669,13 @@ def test_prove_lets_pass(
     assert len(world.asked) == questions
 
 
+def test_prove_does_not_believe_a_worker_that_has_lost_its_server(release: ReleasePaths) -> None:
+    """It answers what it was asked before systemd ends it."""
+    world = World(("slow",), {0.0: UP, 0.2: look(ENDING, master=0)}, slow=0.2)
+    with pytest.raises(EngineError, match="its processes died while starting"):
+        world.prove(release)
+
+
 def test_prove_names_want_of_memory(release: ReleasePaths) -> None:
     world = World(("hang",), {0.0: UP, 1.0: look(KILLED, master=0)})
     with pytest.raises(EngineError) as raised:
@@ -842,3 +852,22 @@ def test_through_nginx_not_running() -> None:
         with pytest.raises(EngineError, match="nginx does not run") as raised:
             health.through_nginx("shop.example.com", HEALTH, port=unused.getsockname()[1])
     assert raised.value.hint.startswith("nginx -t && systemctl start nginx")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (RESTARTED, "its processes died right after the switch: ModuleNotFoundError: No module named 'colours'"),
+        (FAILED, "its processes died right after the switch: ModuleNotFoundError: No module named 'colours'"),
+        (RUNNING, "nginx answers 502 for shop.example.com/"),
+    ],
+    ids=["started again", "failed", "it runs, so nginx is at fault"],
+)
+def test_verify_names_the_release_where_it_has_died(
+    release: ReleasePaths, serve: Serve, state: UnitState, message: str
+) -> None:
+    port = serve(502, tcp=True).listener.getsockname()[1]
+    senses = World(looks={0.0: look(state)}, journal=IMPORT).senses
+    with pytest.raises(EngineError) as raised:
+        health.verify(release, "shop.example.com", HEALTH, port=port, senses=senses)
+    assert raised.value.message == message
