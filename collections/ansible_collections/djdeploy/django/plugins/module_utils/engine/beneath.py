@@ -310,14 +310,15 @@ def walk(top: int, enter: Callable[[int], None] | None = None) -> Iterator[Folde
 
     folder = found(top, "")
     yield folder
-    stack: list[tuple[Folder, int]] = [(folder, os.dup(top))]
+    stack = [(folder, os.dup(top), iter(folder.folders))]  # what is taken out of `folders` is taken out by now
     try:
         while stack:
-            outer, handle = stack[-1]
-            if not outer.folders:
-                os.close(stack.pop()[1])
+            outer, handle, names = stack[-1]
+            name = next(names, None)
+            if name is None:
+                os.close(handle)
+                stack.pop()
                 continue
-            name = outer.folders.pop(0)
             path = outer.inner(name)
             if len(stack) > DEEPEST:
                 raise EngineError(
@@ -329,12 +330,12 @@ def walk(top: int, enter: Callable[[int], None] | None = None) -> Iterator[Folde
                 if enter is None and error.errno in {*IS_LINK, errno.ENOENT}:
                     continue  # it was a directory a moment ago
                 raise
-            stack.append((Folder(path, inner, [], {}), inner))
+            stack.append((outer, inner, iter(())))
             folder = found(inner, path)
             yield folder
-            stack[-1] = folder, inner
+            stack[-1] = folder, inner, iter(folder.folders)
     finally:
-        for _folder, handle in stack:
+        for _folder, handle, _names in stack:
             os.close(handle)
 
 
