@@ -381,7 +381,7 @@ def write_at(
             if isinstance(content, bytes):
                 file.write(content)
             else:
-                shutil.copyfileobj(content, file, 1 << 20)
+                copy_content(content, file)
             file.flush()
             own(file.fileno(), uid, gid, mode)
             if times is not None:
@@ -393,6 +393,34 @@ def write_at(
         with suppress(FileNotFoundError):
             os.unlink(new, dir_fd=handle)
         raise
+
+
+def copy_content(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a file from its beginning, or all that comes out of something else. Holes stay holes (lseek(2)).
+
+    A file of some blocks may say that it has terabytes: its copy takes no more room than it.
+    """
+    try:
+        told = os.fstat(source.fileno())
+    except OSError:  # no file of the system's: io.UnsupportedOperation
+        told = None
+    if told is None or not stat.S_ISREG(told.st_mode):
+        shutil.copyfileobj(source, target, 1 << 20)
+        return
+    origin, copy, at = source.fileno(), target.fileno(), 0
+    while at < told.st_size:
+        try:
+            start = os.lseek(origin, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                break
+            raise
+        at = min(os.lseek(origin, start, os.SEEK_HOLE), told.st_size)
+        os.lseek(origin, start, os.SEEK_SET)
+        os.lseek(copy, start, os.SEEK_SET)
+        while start < at and (part := os.read(origin, min(at - start, 1 << 20))):
+            start += os.write(copy, part)
+    os.ftruncate(copy, told.st_size)
 
 
 def write(path: str | Path, content: bytes, mode: int, uid: int = 0, gid: int = 0, *, sync: bool = False) -> None:
@@ -556,6 +584,7 @@ def take(
     mode: Callable[[int], int] = not_others,
     top_mode: int | None = None,
     linked: Collection[tuple[int, int]] = (),
+    copied: bool = False,
 ) -> None:
     """Make a tree root's that somebody else wrote, and may still try to write.
 
@@ -566,6 +595,8 @@ def take(
     :param mode: what becomes of permission bits.
     :param top_mode: of the top; None: as the others.
     :param linked: device and number of files with several names that root linked itself.
+    :param copied: whether each file of its maker's is replaced by a copy: who has it open, or was given a descriptor of
+        it by who made it, goes on writing what is not in the tree any more.
     :raises EngineError: when a file with several names was of somebody else than the tree, or the tree is too deep.
     """
     copies: dict[tuple[int, int], str] = {}
@@ -583,7 +614,8 @@ def take(
                     os.unlink(name, dir_fd=folder.handle)
                     continue
                 wanted = mode(stat.S_IMODE(told.st_mode))
-                if told.st_nlink > 1 and (told.st_dev, told.st_ino) not in linked:
+                several = told.st_nlink > 1 and (told.st_dev, told.st_ino) not in linked
+                if several or (copied and told.st_uid == before):
                     if told.st_uid != before:
                         raise second_name(os.path.join(path, folder.inner(name)))
                     copy_in_place(top, folder, name, told, (wanted, uid, gid), copies)
@@ -606,7 +638,7 @@ def copy_in_place(
     access: tuple[int, int, int],
     copies: dict[tuple[int, int], str],
 ) -> None:
-    """Replace one of several names of a file by a copy; names of one file in the tree stay names of one.
+    """Replace a file by a copy, whatever else names it; names of one file in the tree stay names of one.
 
     :param access: mode, uid and gid of the copy.
     :param copies: device and number of a file -> path of its copy in the tree.

@@ -13,8 +13,8 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -366,8 +366,7 @@ def carry_out(
         with progress.phase("build") as note:
             note.text = str(step)
             given = {**env, **secrets} if step.network else env
-            laid = replace(box, empty=still_laid(box))
-            ended = run(laid, step.command, step.directory, given, network=step.network)
+            ended = run(box, step.command, step.directory, given, network=step.network)
             if ended.status or ended.result != "success":
                 raise explain(step, ended, box)
     if planned.steps:
@@ -381,38 +380,14 @@ def looks_for(environment: Path) -> Callable[[str], bool]:
     return lambda name: shutil.which(name, path=path) is not None
 
 
-def still_laid(box: sandbox.Sandbox) -> tuple[Path, ...]:
-    """Those of `box.empty` that are where they were laid.
-
-    systemd makes what it mounts over as root, and follows links to it: a command may have laid one for the next.
-    """
-    found = []
-    with beneath.opened(box.tree) as top:
-        for path in box.empty:
-            folder, name = os.path.split(path.relative_to(box.tree))
-            try:
-                with beneath.opened(folder, start=top) as handle:
-                    os.close(beneath.open_file(handle, name))
-            except (OSError, EngineError):
-                continue
-            found.append(path)
-    return tuple(found)
-
-
-def box_of(
-    paths: SitePaths, code: Path, environment: Path, config: Mapping[str, Any], laid: Iterable[str]
-) -> sandbox.Sandbox:
-    """The sandbox of a release's commands.
-
-    :param laid: paths of the site's `project_files`.
-    """
+def box_of(paths: SitePaths, code: Path, environment: Path, config: Mapping[str, Any]) -> sandbox.Sandbox:
+    """The sandbox of a release's commands."""
     return sandbox.Sandbox(
         unit=paths.build_unit,
         user=paths.build_user,
         tree=code,
         cache=paths.cache,
         environment=environment,
-        empty=tuple(code / path for path in laid),
         memory_max=config.get("build_memory_max") or sandbox.Sandbox.memory_max,
         timeout=config.get("build_timeout") or sandbox.Sandbox.timeout,
         bound_to=sandbox.bound_unit(leftovers.read("self", "cgroup")),

@@ -21,7 +21,7 @@ from pathlib import Path
 from . import client
 from .errors import EngineError
 from .events import rendered
-from .paths import HOOKS, SitePaths
+from .paths import GIT_MEMORY, HOOKS, SitePaths
 from .push import QUARANTINE_VARIABLES, RefUpdate, parse_update, push_options, requested_site
 from .request import PUSHED, RECEIVE, Request
 from .terminal import say
@@ -45,7 +45,6 @@ GIT_SETTINGS = {
 HOOK_OPERATIONS = {"pre-receive": RECEIVE, "post-receive": PUSHED}
 CONNECTION_VARIABLE, CALL_VARIABLE = "DJDEPLOY_CONNECTION_FD", "DJDEPLOY_CALL_FD"
 OPEN_AT_ONCE = 16  # pushes one key may have open, whether or not they send anything
-GIT_MEMORY = 2 << 30  # bytes one program of git may take for what it unpacks: a delta of few bytes may make gigabytes
 FIRST_TO_GO = 500  # of a push when the host's memory runs out (proc(5), oom_score_adj): before any site and database
 
 

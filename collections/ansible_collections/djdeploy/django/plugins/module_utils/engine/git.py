@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from . import runner
 from .errors import EngineError
-from .paths import GIT_HOME, GIT_USER
+from .paths import GIT_HOME, GIT_MEMORY, GIT_USER
 from .push import NO_COMMIT, QUARANTINE_VARIABLES
 from .runner import Completed, pipe
 
@@ -130,11 +130,13 @@ class Repository:
         """
         try:
             pipe(
+                # "$Format:%B$" of a .gitattributes file is replaced in memory, by what a message is long.
                 ["git", f"--git-dir={self.path}", "archive", "--format=tar", revision],
                 ["/bin/sh", "-c", UNPACK, "unpack", str(most + MARGIN), target],
                 producer_user=GIT_USER,
                 consumer_user=user,
                 producer_env=self.env,
+                producer_memory=GIT_MEMORY,
             )
         except EngineError as error:
             raise (Larger(error.message) if CUT_OFF in error.detail else error) from error

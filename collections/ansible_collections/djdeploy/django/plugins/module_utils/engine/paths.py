@@ -37,6 +37,7 @@ BUILD_PART, PROCESS_PART, JOB_PART = "build", "process", "job"
 
 GIT_USER = "git"
 GIT_HOME = STATE_ROOT / "git"
+GIT_MEMORY = 2 << 30  # bytes one program of git may take for what it unpacks: a delta of few bytes may make gigabytes
 AUTHORIZED_KEYS = CONFIG_ROOT / "authorized_keys" / GIT_USER
 
 SYSTEMD_UNITS = Path("/etc/systemd/system")

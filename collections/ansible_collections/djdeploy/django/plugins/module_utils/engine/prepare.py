@@ -167,15 +167,18 @@ def lay_out_public(links: dict[str, str], paths: ReleasePaths, uid: int, gid: in
             uploads.own(link, uid, gid)
 
 
-def site_target(site: Site, release: Release) -> Target:
-    """Where and as whom Django work of a release runs: exactly as its processes will."""
+def site_target(site: Site, release: Release, *, making: bool = False) -> Target:
+    """Where and as whom Django work of a release runs: exactly as its processes will.
+
+    :param making: while the release is made.
+    """
     paths = site.paths.release(release.id)
     return Target(
         python=paths.environment / "bin" / "python",
         cwd=paths.project,
         env={**site.environment(), **release_environment(site, release)},
         user=site.paths.user,
-        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,))),
+        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,), making)),
     )
 
 
@@ -201,7 +204,8 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
     gid = grp.getgrnam(site.paths.user).gr_gid
     progress.release(release.id, revision, release.subject)
     progress.say(f"{site.name} {release.short} {release.subject!r} by {request.who}")
-    make_directory(paths.root, 0o755, gid=gid)
+    # Until it is made only builds and checks enter it, not what runs for the site: see `SiteBox.making`.
+    make_directory(paths.root, 0o710, gid=grp.getgrnam(site.paths.build_user).gr_gid)
     try:
         write_release(release, group=gid)
         return build(site, release, request, progress, repository, gid)
@@ -316,10 +320,11 @@ def build(
         builds.looks_for(directory),
         network=bool(config.get("build_network")),
     )
-    box = builds.box_of(site.paths, paths.code, directory, config, laid)
+    box = builds.box_of(site.paths, paths.code, directory, config)
     secrets = requirements.build_variables(site.paths)
     for_builds = {**databases_said.for_builds(config), **(config.get("env") or {})}
-    builds.carry_out(building, box, progress, env=for_builds, secrets=secrets, reader=gid)
+    with project_files.hollowed(laid if building.steps else {}, paths.code, builder.pw_uid, gid):
+        builds.carry_out(building, box, progress, env=for_builds, secrets=secrets, reader=gid)
     beside = processes_of(site, release, tree, packages, progress)
     release = replace(
         release,
@@ -342,7 +347,7 @@ def build(
         beneath.take(paths.code, 0, gid)
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, static = results["describe"], results["collectstatic"]
-        beneath.take(paths.static)
+        beneath.take(paths.static, copied=True)
         if dropped := static_files.drop_links(paths.static):
             first = f"{dropped[0]!r}{f' and {len(dropped) - 1} more' if dropped[1:] else ''}"
             progress.say(f"warning: static files without {first}: a link that leads out of them is not published")
@@ -404,6 +409,7 @@ def build(
         progress.say(line)
     proposed = plan_of(site, release, live, repository, request)
     progress.emit({"event": "plan", "lines": plan_lines(proposed), "plan": proposed.as_dict()})
+    make_directory(paths.root, 0o755, gid=gid)
     release = replace(release, state="prepared", plan=proposed.as_dict())
     write_release(release, group=gid)
     return Prepared(release, results, is_new)
@@ -470,7 +476,7 @@ def checked(site: Site, release: Release, progress: Progress) -> tuple[dict[str,
     if site.config.get("build") != []:
         steps.append({"name": "compress"})
     started: list[float] = []
-    results = run_steps(site_target(site, release), steps, timeout=LONGEST, on_ready=started.append)
+    results = run_steps(site_target(site, release, making=True), steps, timeout=LONGEST, on_ready=started.append)
     for line in said_by_checks(results):
         progress.say(line)
     found = {
@@ -513,15 +519,20 @@ def write_settings(site: Site, release: Release, gid: int) -> None:
     write_file(paths.env_file, serialize(release_environment(site, release)), 0o640, gid)
 
 
+COMPILE_MEMORY = 1 << 30  # bytes: a list of 17 MB in one file takes 2.4 GB, and it is the deployer's memory
 # Compiled files lie beside their sources in the end, yet never come there while Django looks around in
 # the same directories: the cache's directories would change under its feet. So the program waits, when it has
 # compiled, until its standard input ends.
 COMPILE = """\
-import compileall, os, py_compile, sys
-code, aside = sys.argv[1:]
+import compileall, os, py_compile, resource, sys
+code, aside, most = sys.argv[1:]
 os.umask(0o022)
 sys.pycache_prefix = aside
-compileall.compile_dir(code, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+resource.setrlimit(resource.RLIMIT_DATA, (int(most), int(most)))
+try:
+    compileall.compile_dir(code, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+except MemoryError:
+    pass
 sys.stdin.read()
 compiled = aside + os.path.abspath(code)
 for folder, _, files in os.walk(compiled):
@@ -538,13 +549,13 @@ def compiling(code: Path, aside: Path, python: str, user: str) -> Iterator[None]
     """Write the .pyc files beside the body: the processes that serve may not write beside the code.
 
     As the build user, and without `site`: compiling reads pushed code but runs none of it. A file that
-    does not compile is no error here; nothing may ever import it.
+    does not compile is no error here; nothing may ever import it. Nor is one that takes more than `COMPILE_MEMORY`.
 
     :param aside: a directory to make and to remove again, on the same file system.
     :raises EngineError: when Python could not even look for files to compile.
     """
     make_directory(aside, 0o700, pwd.getpwnam(user).pw_uid)
-    words: list[str | Path] = [python, "-I", "-S", "-c", COMPILE, code, aside]
+    words: list[str | Path] = [python, "-I", "-S", "-c", COMPILE, code, aside, str(COMPILE_MEMORY)]
     with runner.waiting(words, user=user, timeout=LONGEST):
         yield
     remove_tree(aside)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import beneath
@@ -58,6 +59,35 @@ def lay(files: Mapping[str, str], tree: Tree, code: Path, builder: int, gid: int
     :raises EngineError: see `refuse`; nothing is written then.
     """
     refuse(files, tree.paths, tree.links)
+    fill(files, code, builder, gid)
+
+
+@contextmanager
+def hollowed(files: Mapping[str, str], code: Path, builder: int, gid: int) -> Iterator[None]:
+    """Have nothing in the files while build commands run, and what they hold again when those are through.
+
+    Nothing is mounted over them: systemd makes what it mounts over as root, and goes by its name.
+
+    :param files: path -> text, as they were laid.
+    :raises EngineError: when a command put something in the way of one.
+    """
+    fill(dict.fromkeys(files, ""), code, builder, gid)
+    yield
+    fill(files, code, builder, gid)
+
+
+def fill(files: Mapping[str, str], code: Path, builder: int, gid: int) -> None:
+    """Write the files where they are laid, in the place of whatever file or link is there.
+
+    :raises EngineError: when the directory of one is no directory any more, or it is one itself.
+    """
     with beneath.opened(code) as top:
         for path, text in files.items():
-            beneath.put(top, path, text.encode(errors="surrogateescape"), 0o640, 0, gid, folders=(0o750, builder, gid))
+            content = text.encode(errors="surrogateescape")
+            try:
+                beneath.put(top, path, content, 0o640, 0, gid, folders=(0o750, builder, gid))
+            except OSError as error:
+                raise EngineError(
+                    f"{path} of project_files cannot be laid again after the build commands: {error.strerror}",
+                    "a command put something in its way: see the build commands of the project, and the site's project_files",
+                ) from error

@@ -311,14 +311,17 @@ def pipe(
     producer_user: str | None,
     consumer_user: str | None,
     producer_env: Mapping[str, str] | None = None,
+    producer_memory: int | None = None,
 ) -> None:
     """Run `producer | consumer`, each as its own user.
+
+    :param producer_memory: bytes the producer may take for data (prlimit(1), RLIMIT_DATA); None: any.
 
     :raises EngineError: when either of them fails; what it said is the detail.
     """
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as answered:
         first = subprocess.Popen(
-            [str(word) for word in producer],
+            [*(["prlimit", f"--data={producer_memory}"] if producer_memory else []), *map(str, producer)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,

@@ -102,7 +102,6 @@ class Sandbox:
     :param cache: directory of the site that outlives a release, theirs to write.
     :param environment: the virtualenv, theirs to read.
     :param writes: what else is theirs to write: the virtualenv, while it is filled.
-    :param empty: files in the tree that hold secrets; commands find nothing in their place.
     :param memory_max: as systemd's MemoryMax=.
     :param timeout: seconds for each command.
     :param bound_to: the unit with which a command ends; empty: none.
@@ -115,7 +114,6 @@ class Sandbox:
     cache: Path
     environment: Path
     writes: tuple[Path, ...] = ()
-    empty: tuple[Path, ...] = ()
     memory_max: str = "75%"
     timeout: int = 900
     bound_to: str = ""
@@ -147,11 +145,13 @@ def properties(box: Sandbox, *, network: bool) -> list[str]:
     reads = [f"-{path}" for path in (*environment, PYTHONS, *(RESOLVERS if network else ()))]
     return [
         *FIXED,
-        *([] if network else ["PrivateNetwork=yes"]),
+        # Abstract names of unix sockets (unix(7)) belong to the network: where that is the host's, a build could hand
+        # descriptors of the tree to who outlives it. Of pairs of sockets, which programs use among themselves, not so.
+        "RestrictAddressFamilies=~AF_UNIX" if network else "PrivateNetwork=yes",
         *(f"TemporaryFileSystem={path}:ro" for path in HIDDEN),
         "InaccessiblePaths=" + " ".join(f"-{path}" for path in UNREADABLE),
         f"BindPaths={written}",
-        "BindReadOnlyPaths=" + " ".join([*reads, *(f"-/dev/null:{path}" for path in box.empty)]),
+        "BindReadOnlyPaths=" + " ".join(reads),
         f"ReadWritePaths={written}",
         f"MemoryMax={box.memory_max}",
         f"RuntimeMaxSec={box.timeout}",
@@ -291,10 +291,14 @@ class SiteBox:
 
     :param paths: the site's.
     :param writes: what it may write besides `shared`: where static files are collected. What is not there is left out.
+    :param making: it belongs to a release that is being made: its group is that of the builds. The site's processes,
+        whose user is the same, then neither enter the directory of that release nor look at this process (ptrace(2),
+        "Ptrace access mode checking": user and group must both be the same), nor at the tree through it.
     """
 
     paths: SitePaths
     writes: tuple[Path, ...] = ()
+    making: bool = False
 
 
 def site_view(box: SiteBox) -> list[str]:
@@ -338,7 +342,8 @@ def site_words(
         f"--slice={box.paths.slice}",
         f"--description=Work of {box.paths.site}",
         f"--uid={box.paths.user}",
-        f"--gid={box.paths.user}",
+        f"--gid={box.paths.build_user if box.making else box.paths.user}",
+        *([f"--property=SupplementaryGroups={box.paths.user}"] if box.making else []),
         f"--working-directory={cwd}",
         *(f"--property={said}" for said in (*site_properties(box), UNSET, *limits)),
         f"--property=EnvironmentFile={variables}",

@@ -32,6 +32,7 @@ COMPRESSIBLE = frozenset(
     | {".svg", ".ttf", ".txt", ".wasm", ".webmanifest", ".xml"}
 )
 SMALLEST = 512  # bytes; below, nothing is gained
+LARGEST = 32 << 20  # bytes; what is compressed is in the deployer's memory, and a file of holes says it has any size
 WORTH = 0.95  # of the size, above which the compressed form is not kept
 FORMS = (".gz", ".br")  # as nginx's gzip_static and brotli_static look for them
 BROTLI_QUALITY = 9  # of 11, which takes ten times as long for some percent
@@ -44,7 +45,7 @@ SEND_TIMEOUT = 1800.0  # seconds
 
 def worth(name: str, size: int) -> bool:
     """Whether a file of so many bytes is to be compressed."""
-    return size >= SMALLEST and os.path.splitext(name)[1].lower() in COMPRESSIBLE
+    return SMALLEST <= size <= LARGEST and os.path.splitext(name)[1].lower() in COMPRESSIBLE
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,7 @@ def send(site: Site, release: Release, target: Callable[[Site, Release], Target]
             (done,) = run_steps(target(site, release), [step], timeout=SEND_TIMEOUT)
         finally:
             if keeps_names:
-                beneath.take(root, linked=linked)
+                beneath.take(root, linked=linked, copied=True)
                 drop_links(root)
         counted = f"{done.facts['copied']} new, {done.facts['unmodified']} unchanged"
         if done.facts.get("sent_before"):

@@ -321,6 +321,39 @@ def test_take_copies_files_of_several_names(tmp_path: Path) -> None:
 
 
 @as_root
+def test_take_copies_what_may_be_open(tmp_path: Path) -> None:
+    """Its maker has it open still, and writes on: not into what was taken."""
+    name = tmp_path / "deep" / "page.js"
+    name.parent.mkdir()
+    with name.open("w") as file:
+        file.write("good")
+        file.flush()
+        os.utime(name, ns=(5_000_000_000, 7_000_000_000))
+        beneath.take(tmp_path, -1, -1, copied=True)
+        file.write("evil")
+        file.flush()
+    assert name.read_text() == "good"
+    assert name.stat().st_mtime_ns == 7_000_000_000
+    assert list(name.parent.iterdir()) == [name]
+
+
+def test_copies_of_files_with_holes_have_holes(tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse"
+    with sparse.open("wb") as file:
+        file.write(b"begin")
+        file.seek(64 << 20)
+        file.write(b"middle")
+        file.truncate(1 << 40)
+    os.link(sparse, tmp_path / "other")
+    beneath.take(tmp_path, -1, -1)
+    told = sparse.stat()
+    assert told.st_size == 1 << 40 and told.st_blocks * 512 < 1 << 20
+    with sparse.open("rb") as file:
+        assert file.read(6) == b"begin\0"
+        file.seek(64 << 20)
+        assert file.read(7) == b"middle\0"
+
+
 def test_take_refuses_a_second_name_of_somebody_elses_file(tmp_path: Path) -> None:
     root = fill(tmp_path / "root", {"a": ""})
     os.chown(root, OTHER, OTHER)

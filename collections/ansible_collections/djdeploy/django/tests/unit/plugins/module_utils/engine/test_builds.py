@@ -234,29 +234,6 @@ def test_carry_out(tmp_path: Path) -> None:
     assert ended == [("npm ci (in web)", "ended"), ("make", "ended"), ("fail", "failed")]
 
 
-def test_what_is_kept_from_a_command_is_reached_by_no_link_of_an_earlier_one(tmp_path: Path) -> None:
-    """Else systemd, as root, would make a file of that name where the link leads."""
-    code = tmp_path / "code"
-    for name in ("conf/.env", ".env", "gone/.env"):
-        (code / name).parent.mkdir(parents=True, exist_ok=True)
-        (code / name).write_text("secret")
-    code.chmod(0o777)  # so its links may be anybody's
-    seen: list[list[str]] = []
-
-    def run(box: Sandbox, *_words: Any, **_more: Any) -> Ended:
-        seen.append([str(path.relative_to(code)) for path in box.empty])
-        if len(seen) == 1:
-            (code / "conf").rename(code / "other")
-            (code / "conf").symlink_to("/etc")
-            (code / "gone/.env").unlink()
-        return Ended(0, "")
-
-    box = Sandbox("u", "b", code, code, code, empty=tuple(code / each for each in ("conf/.env", ".env", "gone/.env")))
-    plan = Plan((Step("one"), Step("two")))
-    builds.carry_out(plan, box, Progress([]), env={}, secrets={}, reader=-1, run=run)
-    assert seen == [["conf/.env", ".env", "gone/.env"], [".env"]]
-
-
 def test_nothing_to_build_touches_nothing(tmp_path: Path) -> None:
     builds.carry_out(Plan(), BOX, Progress([]), env={}, secrets={}, reader=-1, run=None)  # type: ignore[arg-type]
 

@@ -51,3 +51,39 @@ def test_lay(tmp_path: Path) -> None:
     with pytest.raises(EngineError):
         project_files.lay({"x": "1", "shop/settings.py": "2"}, DirectoryTree(tmp_path), tmp_path, 0, 0)
     assert not (tmp_path / "x").exists(), "something was written although it was refused"
+
+
+def test_commands_find_nothing_in_them_and_the_site_finds_all(tmp_path: Path) -> None:
+    """Whatever a command did to one: it is a file of ours again, and no link of the command's is followed."""
+    files = {".env": "A=1", "conf/.env": "B=2", "gone/.env": "C=3", "link/.env": "D=4"}
+    project_files.lay(files, DirectoryTree(tmp_path), tmp_path, os.getuid(), os.getgid())
+    outside = tmp_path.parent / "outside"
+    outside.write_text("theirs")
+    with project_files.hollowed(files, tmp_path, os.getuid(), os.getgid()):
+        assert [(tmp_path / path).read_text() for path in files] == [""] * 4
+        (tmp_path / ".env").unlink()
+        (tmp_path / ".env").symlink_to(outside)
+        (tmp_path / "gone/.env").unlink()
+        (tmp_path / "gone").rmdir()
+        (tmp_path / "conf/.env").write_text("made up")
+    assert [(tmp_path / path).read_text() for path in files] == list(files.values())
+    assert not (tmp_path / ".env").is_symlink() and outside.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("by", ["link", "directory"])
+def test_what_is_in_the_way_of_one_is_told(tmp_path: Path, by: str) -> None:
+    files = {"conf/.env": "B=2"}
+    project_files.lay(files, DirectoryTree(tmp_path), tmp_path, os.getuid(), os.getgid())
+    outside = tmp_path.parent / f"outside-{by}"
+    outside.mkdir()
+    with (
+        pytest.raises(EngineError, match=r"conf/\.env of project_files cannot be laid again"),
+        project_files.hollowed(files, tmp_path, os.getuid(), os.getgid()),
+    ):
+        (tmp_path / "conf/.env").unlink()
+        if by == "link":
+            (tmp_path / "conf").rmdir()
+            (tmp_path / "conf").symlink_to(outside)
+        else:
+            (tmp_path / "conf/.env").mkdir()
+    assert list(outside.iterdir()) == []
