@@ -35,6 +35,31 @@ while True:
 """
 
 
+# Runs as what serves the site does, and looks for a tree that is being made: by its name, and through every process of
+# its own user, such as that of the checks.
+INTRUDE = """\
+import glob, os
+tries = 0
+while True:
+    for place in ('', *glob.glob('/proc/[0-9]*/root')):
+        try:
+            releases = os.listdir(f'{place}/srv/swaps/releases')
+        except OSError:
+            continue
+        for release in releases:
+            tries += 1
+            static = f'{place}/srv/swaps/releases/{release}/static'
+            try:
+                file = open(f'{static}/intruder.js', 'x')
+            except OSError:
+                continue
+            with open('/srv/swaps/shared/intruded', 'a') as notes:
+                print(file.name, file=notes)
+    with open('/srv/swaps/shared/tries', 'w') as notes:
+        print(tries, file=notes)
+"""
+
+
 @pytest.fixture(scope="module")
 def races(web):
     """Run one operation of the engine on the host against a process of the site's user."""
@@ -120,6 +145,25 @@ def test_a_repository_within_the_repository_is_refused_by_its_path(swaps):
     assert "the files of lib/inner are not part of a push" in pushed.output
     assert "git rm --cached lib/inner" in pushed.output
     swaps.undo()
+    assert swaps.get("/").status == 200
+
+
+def test_what_serves_does_not_enter_a_release_that_is_being_made(swaps, web, server, status):
+    web.root(
+        "rm -f /srv/swaps/shared/intruded /srv/swaps/shared/tries; systemd-run --quiet --unit=djdeploy-test-intruder"
+        f" --uid=swaps --gid=swaps python3 -c {shlex.quote(INTRUDE)}"
+    )
+    try:
+        swaps.change("notes/static/more.css", "p { margin: 0 }\n" * 100)
+        pushed = swaps.push()
+    finally:
+        web.root("systemctl stop djdeploy-test-intruder")
+    assert pushed.status == 0, pushed.output
+    assert int(server.check_output("cat /srv/swaps/shared/tries")) > 100
+    assert server.run("cat /srv/swaps/shared/intruded").stdout == ""
+    release = f"/srv/swaps/releases/{status('swaps')['live']['id']}"
+    assert server.check_output(f"find {release}/ -name 'intruder*'") == ""
+    assert server.check_output(f"stat -c '%a %U:%G' {release}") == "755 root:swaps"
     assert swaps.get("/").status == 200
 
 
