@@ -89,5 +89,5 @@ def fill(files: Mapping[str, str], code: Path, builder: int, gid: int) -> None:
             except OSError as error:
                 raise EngineError(
                     f"{path} of project_files cannot be laid again after the build commands: {error.strerror}",
-                    "a command put something in its way: see the build commands of the project, and the site's project_files",
+                    "a command put something in its way: see the site's build and project_files",
                 ) from error
