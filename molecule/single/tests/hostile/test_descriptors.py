@@ -134,20 +134,6 @@ def test_what_settings_and_a_package_leave_running_reads_nothing_and_is_ended(ho
     assert hostile.get("/").status == 200
 
 
-def test_a_repository_within_the_repository_is_refused_by_its_path(swaps):
-    inner = swaps.project / "lib" / "inner"
-    inner.mkdir(parents=True)
-    git(inner, "init", "--quiet")
-    git(inner, "commit", "--quiet", "--allow-empty", "--message", "Inner")
-    swaps.change("notes/more.py", "")
-    pushed = swaps.push()
-    assert pushed.status != 0
-    assert "the files of lib/inner are not part of a push" in pushed.output
-    assert "git rm --cached lib/inner" in pushed.output
-    swaps.undo()
-    assert swaps.get("/").status == 200
-
-
 def test_what_serves_does_not_enter_a_release_that_is_being_made(swaps, web, server, status):
     web.root(
         "rm -f /srv/swaps/shared/intruded /srv/swaps/shared/tries; systemd-run --quiet --unit=djdeploy-test-intruder"
@@ -164,6 +150,20 @@ def test_what_serves_does_not_enter_a_release_that_is_being_made(swaps, web, ser
     release = f"/srv/swaps/releases/{status('swaps')['live']['id']}"
     assert server.check_output(f"find {release}/ -name 'intruder*'") == ""
     assert server.check_output(f"stat -c '%a %U:%G' {release}") == "755 root:swaps"
+    assert swaps.get("/").status == 200
+
+
+def test_a_repository_within_the_repository_is_refused_by_its_path(swaps):
+    inner = swaps.project / "lib" / "inner"
+    inner.mkdir(parents=True)
+    git(inner, "init", "--quiet")
+    git(inner, "commit", "--quiet", "--allow-empty", "--message", "Inner")
+    swaps.change("notes/more.py", "")
+    pushed = swaps.push()
+    assert pushed.status != 0
+    assert "the files of lib/inner are not part of a push" in pushed.output
+    assert "git rm --cached lib/inner" in pushed.output
+    swaps.undo()
     assert swaps.get("/").status == 200
 
 
