@@ -18,7 +18,7 @@ from load import Visitors
 GREEDY = Path(__file__).with_name("limits_greedy.py")
 URLS = """
 from . import greedy
-urlpatterns += [path(name, getattr(greedy, name)) for name in ("bomb", "eat", "connect")]
+urlpatterns += [path(name, getattr(greedy, name)) for name in ("bomb", "eat", "script", "connect")]
 """
 #: Keeps a lock on all it can open of the deployer's, and tells how much that is.
 FLOCK = """
@@ -108,6 +108,26 @@ def test_memory_hog_ends_alone(greedy, beside, doctor, again):
         told = doctor()
     assert set(seen) == {200} and seen[200] > 5, seen
     assert any("limits.memory_max" in line for line in told), told
+
+
+def test_redis_takes_no_more_than_its_site_may(greedy, beside, server):
+    redis = "redis-server@greedy.service"
+    group = server.check_output("systemctl show -p ControlGroup --value %s", redis)
+    assert group == f"/djdeploy.slice/djdeploy-greedy.slice/{redis}"
+    with Visitors(beside, 2) as seen:
+        assert greedy.get("/script").json()["answer"] == "", "it was not ended"
+        eventually(lambda: server.service(redis).is_running, 60, "systemd starts it again")
+    assert set(seen) == {200} and seen[200] > 5, seen
+    said = "journalctl --sync; journalctl --no-pager --output cat --lines 50 --unit %s | grep status=9/KILL"
+    assert server.run(said, redis).rc == 0
+    eventually(lambda: greedy.get("/").status == 200, 60, "its site is well")
+
+
+def test_redis_sees_its_own_part_of_the_host(greedy, server):
+    seen = f"/proc/{server.check_output('systemctl show -p MainPID --value redis-server@greedy.service')}/root"
+    assert server.check_output("ls %s/etc/djdeploy/sites", seen) == "greedy.redis.conf"
+    for path in ("/srv", "/var/lib/djdeploy", "/var/cache/djdeploy", "/run/djdeploy"):
+        assert server.check_output("ls -A %s%s", seen, path) == "", path
 
 
 def test_connections_of_one_site_are_not_all(greedy, beside, doctor, again, status):

@@ -184,6 +184,10 @@ def test_exposure(fenced, server, unit):
     assert exposure(server, unit) <= BOUNDS[unit]
 
 
+def test_exposure_of_redis(server):
+    assert exposure(server, "redis-server@greedy.service") <= 1.3
+
+
 def test_exposure_of_the_database(fenced, server):
     unit = server.check_output("systemctl list-units --plain --no-legend 'postgresql@*'").split()[0]
     assert exposure(server, unit) <= 4.0

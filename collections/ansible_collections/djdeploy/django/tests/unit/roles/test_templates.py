@@ -500,7 +500,7 @@ def test_all_that_runs_of_a_site_is_in_its_slice(render: Render, name: str) -> N
     sites = {name: {"domains": ["shop.example.com"], "limits": {"tasks": 99, "memory_max": "2G"}}}
     found = unit(render("gunicorn/site.slice.j2", sites))["Slice"]
     assert found == {"TasksMax": ["99"], "MemoryMax": ["2G"]}
-    for template in ("gunicorn/release.service.j2", "processes/process.service.j2", "processes/job.service.j2"):
+    for template in (*OF_A_SITE, "redis/redis.service.j2"):
         assert unit(render(template, sites))["Service"]["Slice"] == [SitePaths(name).slice], template
 
 
@@ -660,3 +660,37 @@ def test_redis_is_for_the_site_alone(render: Render, said: dict[str, Any], polic
     assert (lines["port"], lines["unixsocketperm"], lines["maxmemory-policy"]) == ("0", "600", policy)
     assert lines["unixsocket"] == "/run/redis-shop/redis.sock"
     assert unit(render("redis/redis.service.j2"))["Service"]["User"] == ["shop"]
+
+
+#: What redis-server@.service of Debian 12 and 13 says itself, as far as other units of a site say it, too.
+DEBIANS_REDIS = {
+    "CapabilityBoundingSet=",
+    "LockPersonality=yes",
+    "NoNewPrivileges=yes",
+    "PrivateDevices=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+}
+
+
+def test_redis_is_as_confined_as_the_web_server(render: Render) -> None:
+    service = unit(render("redis/redis.service.j2"))["Service"]
+    said = DEBIANS_REDIS | {f"{name}={value}" for name, values in service.items() for value in values}
+    wanted = {each.removesuffix(" AF_NETLINK") for each in sandbox.CONFINED}
+    assert {each for each in wanted if not each.startswith(("Kill", "TimeoutStop"))} - said == set()
+    web = unit(render("gunicorn/release.service.j2"))["Service"]
+    assert service["TemporaryFileSystem"] == web["TemporaryFileSystem"]
+    assert service["BindReadOnlyPaths"] == ["/etc/djdeploy/sites/shop.redis.conf"]
+    assert service["ReadWritePaths"] == [""], "nothing of Debian's other instances"
