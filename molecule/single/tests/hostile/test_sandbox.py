@@ -114,6 +114,14 @@ def seen(fenced, server):
 
 
 @pytest.mark.parametrize("where", WHERE)
+def test_segments_of_shared_memory_are_its_own(seen, server, where):
+    """How many there may be is a number of the host's: a site that had them all would keep PostgreSQL from starting."""
+    found = seen(where)
+    assert found["segments"] == [found["user"]], where
+    assert str(found["user"]) not in server.check_output("awk '{print $8}' /proc/sysvipc/shm").split(), where
+
+
+@pytest.mark.parametrize("where", WHERE)
 def test_another_site_is_not_there(seen, where):
     found = seen(where)
     assert (found["there"], found["opened"]) == ([], []), where

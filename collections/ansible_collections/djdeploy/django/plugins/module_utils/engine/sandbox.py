@@ -54,6 +54,7 @@ LATE = 300.0  # seconds after which a command that systemd did not end in time i
 CONFINED = (
     "NoNewPrivileges=yes",
     "PrivateDevices=yes",
+    "PrivateIPC=yes",
     "PrivateMounts=yes",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
