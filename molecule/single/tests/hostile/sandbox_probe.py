@@ -4,6 +4,7 @@
 import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ NAMES = (
     f"/run/djdeploy/{OTHER}/lock",
     "/etc/shadow",
 )
+#: Who is there tells the command lines of all units, as a service or as files.
+TOLD = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/systemd/transient")
 
 
 def opened(name):
@@ -44,6 +47,18 @@ def listed(name):
         return []
 
 
+def reached(name):
+    """Whether a socket, of whichever kind, takes what is written to it, or a directory can be listed."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_UNIX, kind) as connection:
+            try:
+                connection.connect(name)
+            except OSError:
+                continue
+            return True
+    return opened(name) if os.path.isdir(name) else False
+
+
 def segments():
     """Ask for a segment of System V's shared memory that stays behind; tell whose are there now."""
     ctypes.CDLL(None).shmget(0, 4096, 0o1600)  # IPC_PRIVATE, IPC_CREAT
@@ -58,6 +73,8 @@ def look(where):
         "caches": listed("/var/cache/djdeploy"),
         "there": [name for name in NAMES[:-1] if os.path.lexists(name)],
         "opened": [name for name in NAMES if opened(name)],
+        "told": [name for name in TOLD if reached(name)],
+        "log": reached("/dev/log"),
         "user": os.getuid(),
         "segments": segments(),
         "umask": os.umask(0o022),

@@ -122,6 +122,14 @@ def test_segments_of_shared_memory_are_its_own(seen, server, where):
 
 
 @pytest.mark.parametrize("where", WHERE)
+def test_command_lines_of_others_are_not_told(seen, where):
+    """Not by systemd either, which tells them to everybody who can ask; who writes to syslog goes on doing so."""
+    found = seen(where)
+    assert found["told"] == [], where
+    assert found["log"] == (where not in HOMES), where
+
+
+@pytest.mark.parametrize("where", WHERE)
 def test_another_site_is_not_there(seen, where):
     found = seen(where)
     assert (found["there"], found["opened"]) == ([], []), where

@@ -624,6 +624,13 @@ def test_units_of_a_site_see_its_own_part_of_the_host(render: Render, template: 
     assert service["UMask"] == ["0027"]
 
 
+@pytest.mark.parametrize("template", [*OF_A_SITE, "redis/redis.service.j2"])
+def test_units_of_a_site_cannot_ask_systemd_about_others(render: Render, template: str) -> None:
+    (hidden,) = unit(render(template))["Service"]["InaccessiblePaths"]
+    assert hidden.split() == ["-/run/dbus", "-/run/systemd/transient"]
+    assert f"InaccessiblePaths={hidden}" in sandbox.site_view(sandbox.SiteBox(SitePaths("shop")))
+
+
 @pytest.mark.parametrize("template", OF_A_SITE)
 def test_units_of_a_release_and_work_beside_it_are_confined_alike(render: Render, template: str) -> None:
     service = unit(render(template))["Service"]
