@@ -279,3 +279,22 @@ def test_pushes_that_send_nothing_end(server):
     """When they do, as sshd will keep it: nobody waits ten minutes for a test."""
     said = server.check_output("/usr/sbin/sshd -T -C user=git,host=somewhere,addr=192.0.2.1").splitlines()
     assert "channeltimeout session=10m" in said, [line for line in said if "timeout" in line]
+    assert "unusedconnectiontimeout 30" in said, [line for line in said if "timeout" in line]
+    others = server.check_output("/usr/sbin/sshd -T -C user=root,host=somewhere,addr=192.0.2.1").splitlines()
+    assert "unusedconnectiontimeout none" in others, "who looks after the host may keep a connection"
+
+
+@pytest.mark.full
+def test_connections_that_ask_for_nothing_end(greedy, server, ephemeral):
+    words = ["ssh", "-N", *greedy.machine.ssh_options(ephemeral / "laptop"), f"git@{greedy.machine.address}"]
+    waits = [subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _time in range(5)]
+    try:
+        there = "pgrep --count --uid git sshd"
+        eventually(lambda: int(server.run(there).stdout) >= len(waits), 60, "they are let in")
+        for each in waits:
+            each.wait(timeout=120)
+        eventually(lambda: server.run(there).stdout.strip() == "0", 60, "sshd has none of them left")
+    finally:
+        for each in waits:
+            each.kill()
+            each.wait()

@@ -470,6 +470,12 @@ def test_sshd_lets_git_do_nothing_but_push(render: Render) -> None:
     assert "    DisableForwarding yes" in text
 
 
+@pytest.mark.parametrize("said", [{}, {"git_repo_idle_timeout": "2h"}])
+def test_sshd_ends_what_opens_no_session_soon(render: Render, said: dict[str, str]) -> None:
+    """No command runs for such a connection, so nobody counts those of a key."""
+    assert "    UnusedConnectionTimeout 30s" in rules(render("git_repo/30-djdeploy.conf.j2", **said))
+
+
 def test_authorized_keys_are_read_from_all_sites(render: Render) -> None:
     sites = {"shop": {"domains": ["a.example"], "deploy_keys": ["ssh-ed25519 a2V5 ann"]}}
     sites["blog"] = {"domains": ["b.example"], "deploy_keys": ["ssh-ed25519 a2V5 ann"]}
