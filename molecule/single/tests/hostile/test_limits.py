@@ -34,6 +34,20 @@ for folder, folders, files in os.walk("/run/djdeploy"):
 print("\\n".join(name for name, _descriptor in held), flush=True)
 time.sleep(600)
 """
+#: Opens connections to PostgreSQL and says nothing, until the server has ended all of them; tells after how long.
+SILENT = """
+import contextlib, socket, time
+began, held = time.monotonic(), []
+for _time in range(400):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect("/run/postgresql/.s.PGSQL.5432")
+    held[-1].settimeout(120)
+for each in held:
+    with contextlib.suppress(ConnectionError):
+        while each.recv(1000):
+            pass
+print(time.monotonic() - began)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +158,13 @@ def test_connections_of_one_site_are_not_all(greedy, beside, doctor, again, stat
     assert any(line.startswith("BAD") and "limits.database_connections" in line for line in told), told
     assert pushed.status != 0 and "raise limits.database_connections of greedy" in pushed.output, pushed.output
     assert status("greedy")["live"]["id"] == live
+
+
+def test_silent_connections_to_the_database_end_soon(greedy, beside, server):
+    """More than PostgreSQL has room for, from who has not said who it is: others are kept out for seconds."""
+    took = float(server.check_output("runuser -u greedy -- python3 -c %s", SILENT))
+    assert took < 50, "it is 60 s where nobody says another time"
+    eventually(lambda: beside.get("/").status == 200, 60, "there is room again")
 
 
 def idle(site, ephemeral):

@@ -462,6 +462,12 @@ def test_postgres_listens_for_other_hosts_only_when_there_are_some(render: Rende
     assert "work_mem = '8MB'" in text
 
 
+def test_postgres_waits_not_long_for_who_says_nothing(render: Render) -> None:
+    text = render("postgres/djdeploy.conf.j2", postgres_settings={"authentication_timeout": "20s"})
+    said = [line for line in rules(text) if line.startswith("authentication_timeout")]
+    assert said == ["authentication_timeout = 10s", "authentication_timeout = 20s"], "the last one counts"
+
+
 def test_sshd_lets_git_do_nothing_but_push(render: Render) -> None:
     text = render("git_repo/30-djdeploy.conf.j2")
     assert rules(text)[0] == "Match User git"
