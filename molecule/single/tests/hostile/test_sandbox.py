@@ -187,6 +187,22 @@ def test_manage_is_a_program_like_any_other(fenced, server):
     assert done.rc == 7 and "SAID" in done.stdout.split(), (done.stdout, done.stderr)
 
 
+FAILURE = "from djdeploy_engine import units; print(repr(units.failure_since({unit!r}, 0)))"
+
+
+def test_lines_of_the_deployer_cannot_be_forged(seen, treasure, server):
+    """They can be written, with every field of ours, but nobody is taken in who asks who has written them."""
+    seen("worker")
+    forged = "journalctl --sync; journalctl --no-pager --output cat {} DJDEPLOY_SITE=treasure DJDEPLOY_RESULT=failed"
+    eventually(lambda: "forged" in server.run(forged.format("")).stdout, 60, "it has written")
+    assert "forged" not in server.run(forged.format("_UID=0")).stdout
+    assert "forged" not in server.check_output("djdeploy logs treasure --lines 1000")
+    assert "forged" not in server.check_output("djdeploy history treasure --json")
+    listed = server.check_output("systemctl list-units --plain --no-legend 'djdeploy-fenced.process@*'")
+    code = FAILURE.format(unit=listed.split()[0])
+    assert server.check_output(f"{ENGINE} %s", code) == "''", "its own unit did not fail either"
+
+
 def exposure(server, unit: str) -> float:
     said = server.check_output("systemd-analyze security --no-pager %s", unit)
     found = re.search(r"Overall exposure level for \S+: (\d+\.\d)", said)
