@@ -2,6 +2,7 @@
 """Views of a site that takes what it can get; the tests put this file into its project."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -30,6 +31,16 @@ def eat(request: HttpRequest) -> HttpResponse:
     eaten = []
     while True:
         eaten.append(bytearray(os.urandom(1)) * (16 << 20))
+
+
+def script(request: HttpRequest) -> JsonResponse:
+    """Have the site's redis run what never ends taking memory: a script's is none of its data."""
+    lua = "local taken = {} for number = 1, 1e6 do taken[number] = string.rep('x', 1e6) .. number end"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("/run/redis-greedy/redis.sock")
+        connection.settimeout(120)
+        connection.sendall(f'EVAL "{lua}" 0\r\n'.encode())
+        return JsonResponse({"answer": connection.recv(200).decode()})
 
 
 def connect(request: HttpRequest) -> JsonResponse:

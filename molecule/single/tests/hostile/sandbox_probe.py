@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Looks for what another site has, and writes down what it found. Part of a hostile project: runs in its processes."""
 
+import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +27,8 @@ NAMES = (
     f"/run/djdeploy/{OTHER}/lock",
     "/etc/shadow",
 )
+#: Who is there tells the command lines of all units, as a service or as files.
+TOLD = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/systemd/transient")
 
 
 def opened(name):
@@ -43,6 +47,41 @@ def listed(name):
         return []
 
 
+def reached(name):
+    """Whether a socket, of whichever kind, takes what is written to it, or a directory can be listed."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_UNIX, kind) as connection:
+            try:
+                connection.connect(name)
+            except OSError:
+                continue
+            return True
+    return opened(name) if os.path.isdir(name) else False
+
+
+def forge():
+    """Write to the journal what the deployer and systemd would write, of another site and of its own unit."""
+    with open("/proc/self/cgroup") as file:
+        own = file.read().strip().rsplit("/", 1)[-1]
+    ours = {"SYSLOG_IDENTIFIER": "djdeploy", "DJDEPLOY_SITE": OTHER, "DJDEPLOY_RESULT": "failed", "PRIORITY": "3"}
+    theirs = {"SYSLOG_IDENTIFIER": "systemd", "MESSAGE_ID": "d9b373ed55a64feb8242e02dbe79a49c", "PRIORITY": "4"}
+    for fields in (
+        {**ours, "MESSAGE": "forged by a site", "OBJECT_SYSTEMD_UNIT": f"djdeploy-{OTHER}@1.service"},
+        {**theirs, "MESSAGE": "forged: Failed with result 'oom-kill'.", "UNIT": f"djdeploy-{OTHER}@1.service"},
+        {**theirs, "MESSAGE": "forged: Failed with result 'oom-kill'.", "UNIT": own},
+    ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            said = "".join(f"{name}={value}\n" for name, value in fields.items())
+            connection.sendto(said.encode(), "/run/systemd/journal/socket")
+
+
+def segments():
+    """Ask for a segment of System V's shared memory that stays behind; tell whose are there now."""
+    ctypes.CDLL(None).shmget(0, 4096, 0o1600)  # IPC_PRIVATE, IPC_CREAT
+    with open("/proc/sysvipc/shm") as file:
+        return sorted({int(line.split()[7]) for line in file.readlines()[1:]})
+
+
 def look(where):
     """Write to $HOME what can be seen from here; both kinds of user may write there."""
     found = {
@@ -50,6 +89,10 @@ def look(where):
         "caches": listed("/var/cache/djdeploy"),
         "there": [name for name in NAMES[:-1] if os.path.lexists(name)],
         "opened": [name for name in NAMES if opened(name)],
+        "told": [name for name in TOLD if reached(name)],
+        "log": reached("/dev/log"),
+        "user": os.getuid(),
+        "segments": segments(),
         "umask": os.umask(0o022),
     }
     os.umask(found["umask"])
@@ -70,5 +113,7 @@ def stay(seconds):
 
 if __name__ == "__main__":
     look(sys.argv[1])
+    if sys.argv[1] == "worker":
+        forge()
     while sys.argv[1] == "worker":
         time.sleep(60)

@@ -18,7 +18,7 @@ from load import Visitors
 GREEDY = Path(__file__).with_name("limits_greedy.py")
 URLS = """
 from . import greedy
-urlpatterns += [path(name, getattr(greedy, name)) for name in ("bomb", "eat", "connect")]
+urlpatterns += [path(name, getattr(greedy, name)) for name in ("bomb", "eat", "script", "connect")]
 """
 #: Keeps a lock on all it can open of the deployer's, and tells how much that is.
 FLOCK = """
@@ -33,6 +33,20 @@ for folder, folders, files in os.walk("/run/djdeploy"):
             pass
 print("\\n".join(name for name, _descriptor in held), flush=True)
 time.sleep(600)
+"""
+#: Opens connections to PostgreSQL and says nothing, until the server has ended all of them; tells after how long.
+SILENT = """
+import contextlib, socket, time
+began, held = time.monotonic(), []
+for _time in range(400):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect("/run/postgresql/.s.PGSQL.5432")
+    held[-1].settimeout(120)
+for each in held:
+    with contextlib.suppress(ConnectionError):
+        while each.recv(1000):
+            pass
+print(time.monotonic() - began)
 """
 
 
@@ -110,6 +124,26 @@ def test_memory_hog_ends_alone(greedy, beside, doctor, again):
     assert any("limits.memory_max" in line for line in told), told
 
 
+def test_redis_takes_no_more_than_its_site_may(greedy, beside, server):
+    redis = "redis-server@greedy.service"
+    group = server.check_output("systemctl show -p ControlGroup --value %s", redis)
+    assert group == f"/djdeploy.slice/djdeploy-greedy.slice/{redis}"
+    with Visitors(beside, 2) as seen:
+        assert greedy.get("/script").json()["answer"] == "", "it was not ended"
+        eventually(lambda: server.service(redis).is_running, 60, "systemd starts it again")
+    assert set(seen) == {200} and seen[200] > 5, seen
+    said = "journalctl --sync; journalctl --no-pager --output cat --lines 50 --unit %s | grep status=9/KILL"
+    assert server.run(said, redis).rc == 0
+    eventually(lambda: greedy.get("/").status == 200, 60, "its site is well")
+
+
+def test_redis_sees_its_own_part_of_the_host(greedy, server):
+    seen = f"/proc/{server.check_output('systemctl show -p MainPID --value redis-server@greedy.service')}/root"
+    assert server.check_output("ls %s/etc/djdeploy/sites", seen) == "greedy.redis.conf"
+    for path in ("/srv", "/var/lib/djdeploy", "/var/cache/djdeploy", "/run/djdeploy"):
+        assert server.check_output("ls -A %s%s", seen, path) == "", path
+
+
 def test_connections_of_one_site_are_not_all(greedy, beside, doctor, again, status):
     live = status("greedy")["live"]["id"]
     with Visitors(beside, 2) as seen:
@@ -124,6 +158,13 @@ def test_connections_of_one_site_are_not_all(greedy, beside, doctor, again, stat
     assert any(line.startswith("BAD") and "limits.database_connections" in line for line in told), told
     assert pushed.status != 0 and "raise limits.database_connections of greedy" in pushed.output, pushed.output
     assert status("greedy")["live"]["id"] == live
+
+
+def test_silent_connections_to_the_database_end_soon(greedy, beside, server):
+    """More than PostgreSQL has room for, from who has not said who it is: others are kept out for seconds."""
+    took = float(server.check_output("runuser -u greedy -- python3 -c %s", SILENT))
+    assert took < 50, "it is 60 s where nobody says another time"
+    eventually(lambda: beside.get("/").status == 200, 60, "there is room again")
 
 
 def idle(site, ephemeral):
@@ -259,3 +300,22 @@ def test_pushes_that_send_nothing_end(server):
     """When they do, as sshd will keep it: nobody waits ten minutes for a test."""
     said = server.check_output("/usr/sbin/sshd -T -C user=git,host=somewhere,addr=192.0.2.1").splitlines()
     assert "channeltimeout session=10m" in said, [line for line in said if "timeout" in line]
+    assert "unusedconnectiontimeout 30" in said, [line for line in said if "timeout" in line]
+    others = server.check_output("/usr/sbin/sshd -T -C user=root,host=somewhere,addr=192.0.2.1").splitlines()
+    assert "unusedconnectiontimeout none" in others, "who looks after the host may keep a connection"
+
+
+@pytest.mark.full
+def test_connections_that_ask_for_nothing_end(greedy, server, ephemeral):
+    words = ["ssh", "-N", *greedy.machine.ssh_options(ephemeral / "laptop"), f"git@{greedy.machine.address}"]
+    waits = [subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _time in range(5)]
+    try:
+        there = "pgrep --count --uid git sshd"
+        eventually(lambda: int(server.run(there).stdout) >= len(waits), 60, "they are let in")
+        for each in waits:
+            each.wait(timeout=120)
+        eventually(lambda: server.run(there).stdout.strip() == "0", 60, "sshd has none of them left")
+    finally:
+        for each in waits:
+            each.kill()
+            each.wait()

@@ -114,6 +114,22 @@ def seen(fenced, server):
 
 
 @pytest.mark.parametrize("where", WHERE)
+def test_segments_of_shared_memory_are_its_own(seen, server, where):
+    """How many there may be is a number of the host's: a site that had them all would keep PostgreSQL from starting."""
+    found = seen(where)
+    assert found["segments"] == [found["user"]], where
+    assert str(found["user"]) not in server.check_output("awk '{print $8}' /proc/sysvipc/shm").split(), where
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_command_lines_of_others_are_not_told(seen, where):
+    """Not by systemd either, which tells them to everybody who can ask; who writes to syslog goes on doing so."""
+    found = seen(where)
+    assert found["told"] == [], where
+    assert found["log"] == (where not in HOMES), where
+
+
+@pytest.mark.parametrize("where", WHERE)
 def test_another_site_is_not_there(seen, where):
     found = seen(where)
     assert (found["there"], found["opened"]) == ([], []), where
@@ -171,6 +187,22 @@ def test_manage_is_a_program_like_any_other(fenced, server):
     assert done.rc == 7 and "SAID" in done.stdout.split(), (done.stdout, done.stderr)
 
 
+FAILURE = "from djdeploy_engine import units; print(repr(units.failure_since({unit!r}, 0)))"
+
+
+def test_lines_of_the_deployer_cannot_be_forged(seen, treasure, server):
+    """They can be written, with every field of ours, but nobody is taken in who asks who has written them."""
+    seen("worker")
+    forged = "journalctl --sync; journalctl --no-pager --output cat {} DJDEPLOY_SITE=treasure DJDEPLOY_RESULT=failed"
+    eventually(lambda: "forged" in server.run(forged.format("")).stdout, 60, "it has written")
+    assert "forged" not in server.run(forged.format("_UID=0")).stdout
+    assert "forged" not in server.check_output("djdeploy logs treasure --lines 1000")
+    assert "forged" not in server.check_output("djdeploy history treasure --json")
+    listed = server.check_output("systemctl list-units --plain --no-legend 'djdeploy-fenced.process@*'")
+    code = FAILURE.format(unit=listed.split()[0])
+    assert server.check_output(f"{ENGINE} %s", code) == "''", "its own unit did not fail either"
+
+
 def exposure(server, unit: str) -> float:
     said = server.check_output("systemd-analyze security --no-pager %s", unit)
     found = re.search(r"Overall exposure level for \S+: (\d+\.\d)", said)
@@ -182,6 +214,10 @@ def exposure(server, unit: str) -> float:
 @pytest.mark.parametrize("unit", BOUNDS)
 def test_exposure(fenced, server, unit):
     assert exposure(server, unit) <= BOUNDS[unit]
+
+
+def test_exposure_of_redis(server):
+    assert exposure(server, "redis-server@greedy.service") <= 1.3
 
 
 def test_exposure_of_the_database(fenced, server):

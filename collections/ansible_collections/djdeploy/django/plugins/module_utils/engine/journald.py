@@ -2,8 +2,10 @@
 # pylint: disable=ansible-bad-function  # used by programs only; Ansible forbids printing to modules
 """The system's journal, over journald's own protocol, so that what a deploy does can be asked for by field.
 
-journalctl DJDEPLOY_SITE=shop DJDEPLOY_PHASE=migrate
+journalctl _UID=0 DJDEPLOY_SITE=shop DJDEPLOY_PHASE=migrate
 
+Everybody on the host may write to the journal, with any of these fields and our SYSLOG_IDENTIFIER; _UID and
+_SYSTEMD_UNIT are what journald itself says of the writer, and ours is root.
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ and systemd.journal-fields(7).
 """
 

@@ -43,6 +43,8 @@ from .tree import write_file
 OURS = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, RUN_ROOT)  # of which a site sees what is its own
 HIDDEN = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, Path("/run"))
 UNREADABLE = ("/var/lib/postgresql", "/var/lib/mysql", "/var/lib/redis", "/var/backups", "/var/log")
+# systemd tells everybody who asks it the command lines of all units; those of transient ones lie in files as well.
+TOLD = ("/run/dbus", "/run/systemd/transient")
 RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  # where /etc/resolv.conf may point to
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 WORK = "work"  # in the names of units that end with the deployer that asked for them
@@ -54,6 +56,7 @@ LATE = 300.0  # seconds after which a command that systemd did not end in time i
 CONFINED = (
     "NoNewPrivileges=yes",
     "PrivateDevices=yes",
+    "PrivateIPC=yes",
     "PrivateMounts=yes",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
@@ -310,6 +313,7 @@ def site_view(box: SiteBox) -> list[str]:
         " ".join([f"BindReadOnlyPaths={box.paths.root}", *(f"-{path}" for path in reads)]),
         f"BindPaths={written}",
         f"ReadWritePaths={written}",
+        "InaccessiblePaths=" + " ".join(f"-{path}" for path in TOLD),
         "UMask=0027",
     ]
 

@@ -14,7 +14,9 @@ from .errors import EngineError
 from .paths import ReleasePaths, SitePaths
 
 LONGEST = 600.0  # seconds for a word to systemd: ten thousand units, or a host that hardly moves
-FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"  # systemd's message that a unit failed (sd-messages.h)
+# systemd's message that a unit failed (sd-messages.h), and from systemd itself: who writes to the journal says any
+# MESSAGE_ID, but only journald says who wrote (systemd.journal-fields(7), "Trusted Journal Fields").
+FAILED = ("MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c", "_PID=1")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def failure_since(unit: str, since: float, run: runner.Runner = runner.run) -> s
     :param since: seconds since 1970.
     """
     run(["journalctl", "--sync"])
-    words = ["journalctl", "--unit", unit, "--since", f"@{int(since)}", "--output", "cat", "--no-pager", FAILED]
+    words = ["journalctl", "--unit", unit, "--since", f"@{int(since)}", "--output", "cat", "--no-pager", *FAILED]
     return parse_failure(run(words, bounded=runner.STDOUT).stdout)
 
 

@@ -462,12 +462,24 @@ def test_postgres_listens_for_other_hosts_only_when_there_are_some(render: Rende
     assert "work_mem = '8MB'" in text
 
 
+def test_postgres_waits_not_long_for_who_says_nothing(render: Render) -> None:
+    text = render("postgres/djdeploy.conf.j2", postgres_settings={"authentication_timeout": "20s"})
+    said = [line for line in rules(text) if line.startswith("authentication_timeout")]
+    assert said == ["authentication_timeout = 10s", "authentication_timeout = 20s"], "the last one counts"
+
+
 def test_sshd_lets_git_do_nothing_but_push(render: Render) -> None:
     text = render("git_repo/30-djdeploy.conf.j2")
     assert rules(text)[0] == "Match User git"
     assert rules(text)[-1] == "Match all", "what follows in sshd's own files must not be git's only"
     assert "    AuthenticationMethods publickey" in text
     assert "    DisableForwarding yes" in text
+
+
+@pytest.mark.parametrize("said", [{}, {"git_repo_idle_timeout": "2h"}])
+def test_sshd_ends_what_opens_no_session_soon(render: Render, said: dict[str, str]) -> None:
+    """No command runs for such a connection, so nobody counts those of a key."""
+    assert "    UnusedConnectionTimeout 30s" in rules(render("git_repo/30-djdeploy.conf.j2", **said))
 
 
 def test_authorized_keys_are_read_from_all_sites(render: Render) -> None:
@@ -500,7 +512,7 @@ def test_all_that_runs_of_a_site_is_in_its_slice(render: Render, name: str) -> N
     sites = {name: {"domains": ["shop.example.com"], "limits": {"tasks": 99, "memory_max": "2G"}}}
     found = unit(render("gunicorn/site.slice.j2", sites))["Slice"]
     assert found == {"TasksMax": ["99"], "MemoryMax": ["2G"]}
-    for template in ("gunicorn/release.service.j2", "processes/process.service.j2", "processes/job.service.j2"):
+    for template in (*OF_A_SITE, "redis/redis.service.j2"):
         assert unit(render(template, sites))["Service"]["Slice"] == [SitePaths(name).slice], template
 
 
@@ -564,6 +576,8 @@ def test_pgbouncer_is_nobody_and_as_confined_as_the_web_server(render: Render) -
     assert service["User"] == service["Group"] == ["pgbouncer"]
     assert service["RestrictAddressFamilies"] == ["AF_UNIX"]
     for name in web:
+        if name == "PrivateIPC":
+            continue  # it runs no project's code
         if name.startswith(("Protect", "Private", "RestrictN", "Capab", "NoNew")):
             assert service[name] == web[name], name
     socket = unit(render("pgbouncer/pgbouncer.socket.j2", **POOLED, **POOL))["Socket"]
@@ -622,12 +636,20 @@ def test_units_of_a_site_see_its_own_part_of_the_host(render: Render, template: 
     assert service["UMask"] == ["0027"]
 
 
+@pytest.mark.parametrize("template", [*OF_A_SITE, "redis/redis.service.j2"])
+def test_units_of_a_site_cannot_ask_systemd_about_others(render: Render, template: str) -> None:
+    (hidden,) = unit(render(template))["Service"]["InaccessiblePaths"]
+    assert hidden.split() == ["-/run/dbus", "-/run/systemd/transient"]
+    assert f"InaccessiblePaths={hidden}" in sandbox.site_view(sandbox.SiteBox(SitePaths("shop")))
+
+
 @pytest.mark.parametrize("template", OF_A_SITE)
 def test_units_of_a_release_and_work_beside_it_are_confined_alike(render: Render, template: str) -> None:
     service = unit(render(template))["Service"]
     said = {f"{name}={value}" for name, values in service.items() for value in values}
     left = {each for each in sandbox.CONFINED if not each.startswith(("Kill", "TimeoutStop"))} - said
     assert left == set()
+    assert "PrivateIPC=yes" in said, "segments of System V are counted for the whole host"
 
 
 @pytest.mark.parametrize("name", ["nginx", "postgres"])
@@ -660,3 +682,37 @@ def test_redis_is_for_the_site_alone(render: Render, said: dict[str, Any], polic
     assert (lines["port"], lines["unixsocketperm"], lines["maxmemory-policy"]) == ("0", "600", policy)
     assert lines["unixsocket"] == "/run/redis-shop/redis.sock"
     assert unit(render("redis/redis.service.j2"))["Service"]["User"] == ["shop"]
+
+
+#: What redis-server@.service of Debian 12 and 13 says itself, as far as other units of a site say it, too.
+DEBIANS_REDIS = {
+    "CapabilityBoundingSet=",
+    "LockPersonality=yes",
+    "NoNewPrivileges=yes",
+    "PrivateDevices=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+}
+
+
+def test_redis_is_as_confined_as_the_web_server(render: Render) -> None:
+    service = unit(render("redis/redis.service.j2"))["Service"]
+    said = DEBIANS_REDIS | {f"{name}={value}" for name, values in service.items() for value in values}
+    wanted = {each.removesuffix(" AF_NETLINK") for each in sandbox.CONFINED}
+    assert {each for each in wanted if not each.startswith(("Kill", "TimeoutStop"))} - said == set()
+    web = unit(render("gunicorn/release.service.j2"))["Service"]
+    assert service["TemporaryFileSystem"] == web["TemporaryFileSystem"]
+    assert service["BindReadOnlyPaths"] == ["/etc/djdeploy/sites/shop.redis.conf"]
+    assert service["ReadWritePaths"] == [""], "nothing of Debian's other instances"
