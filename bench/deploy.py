@@ -28,7 +28,7 @@ FILES = Path(__file__).resolve().parent / "plain"
 SET_UP = f"""\
 set -eu
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends curl >/dev/null
-useradd --system --home-dir /srv/{PLAIN} --create-home --shell /bin/sh {PLAIN}
+useradd --system --home-dir /srv/{PLAIN} --create-home --shell /bin/sh --groups {SITE} {PLAIN}
 su postgres -c 'createuser {PLAIN} && createdb --owner {PLAIN} {PLAIN}'
 cd /srv/{PLAIN}
 mkdir releases run .ssh

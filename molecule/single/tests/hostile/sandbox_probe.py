@@ -18,13 +18,16 @@ NAMES = (
     f"/srv/{OTHER}/shared/media",
     f"/srv/{OTHER}/shared/media/attachments/upload.txt",
     f"/srv/{OTHER}/repo.git/HEAD",
+    f"/srv/{OTHER}/venvs",
+    f"/srv/{OTHER}/current/.venv/bin/python",
+    f"/etc/djdeploy/sites/{OTHER}.gunicorn.py",
     f"/etc/djdeploy/sites/{OTHER}.env",
     f"/etc/djdeploy/sites/{OTHER}.json",
     f"/etc/djdeploy/sites/{OTHER}.secrets",
     f"/var/lib/djdeploy/{OTHER}",
     f"/var/lib/djdeploy/{OTHER}/journal.jsonl",
     f"/var/cache/djdeploy/{OTHER}",
-    f"/run/djdeploy/{OTHER}/lock",
+    f"/run/djdeploy/{OTHER}/locks/deploy",
     "/etc/shadow",
 )
 #: Who is there tells the command lines of all units, as a service or as files.

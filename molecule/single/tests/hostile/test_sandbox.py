@@ -2,20 +2,28 @@
 """A site looks for what another one has, from everywhere its code runs, and finds nothing.
 
 Its project looks from its settings while it is checked, from its build command, from the setup.py of a package it
-wants, from its web server, its worker, its job, its release command and from manage.py; what each saw lies in the home
-of its user. By name: `script/test molecule single/hostile`.
+wants, from its web server, its worker, its job, its release command, from manage.py and by a module of Ansible; what
+each saw lies in the home of its user. By name: `script/test molecule single/hostile`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hosts import eventually
+from hosts import ROOT, eventually
 
-PROBE = (Path(__file__).resolve().parent / "sandbox_probe.py").read_text()
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import sandbox_probe  # noqa: E402
+
+PROBE = (HERE / "sandbox_probe.py").read_text()
 SETTINGS = """
 import sys
 
@@ -38,7 +46,7 @@ names["stay"](97701)
 setup(name="djdeploy-evil", version="1", py_modules=[])
 """
 HOMES = {"build": "/var/cache/djdeploy/fenced", "install": "/var/cache/djdeploy/fenced"}
-WHERE = ["checks", "build", "install", "release", "web", "worker", "job", "manage"]
+WHERE = ["checks", "build", "install", "release", "web", "worker", "job", "manage", "module"]
 BOUNDS = {
     "djdeploy-fenced@1.service": 1.3,
     "djdeploy-fenced.process@1.service": 1.3,
@@ -53,6 +61,7 @@ BOUNDS = {
 MADE = {
     "build": ("sandbox.properties(box, network=True)", 2.6),
     "checks": ("sandbox.site_properties(sandbox.SiteBox(paths))", 1.3),
+    "manage": ("sandbox.site_properties(sandbox.SiteBox(paths, host_files=True))", 1.7),
     "media_access": ("media_access.PROPERTIES", 2.6),
 }
 WRITTEN = """\
@@ -100,8 +109,31 @@ def fenced(site, treasure):
 
 
 @pytest.fixture(scope="module")
-def seen(fenced, server):
-    """What was seen from somewhere, when it has looked."""
+def task(playbooks):
+    """One task as an operator runs it, and what its module returned."""
+
+    def run(module: str, *words: str, **options: object) -> dict:
+        asked = [*playbooks.words("ansible"), "web", "--become", "--one-line", *words]
+        asked += ["--module-name", f"djdeploy.django.{module}", "--args", json.dumps(options)]
+        done = subprocess.run(asked, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert " => {" in done.stdout, done.stdout + done.stderr
+        return json.loads(done.stdout.partition(" => ")[2])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def looked(fenced, task):
+    """A management command looks around by a module of Ansible's, and leaves something running."""
+    code = "import probe; probe.look('module'); probe.stay(97703); print(open('/proc/self/cgroup').read())"
+    return task("command", site="fenced", argv=["shell", "-c", code])
+
+
+@pytest.fixture(scope="module")
+def seen(fenced, looked, server):
+    """What was seen from somewhere, when it has looked, of what is there for root."""
+    absent = server.check_output(f"for name in {shlex.join(sandbox_probe.NAMES)}; do test -e $name || echo $name; done")
+    assert absent == "", "nobody could see it"
     server.check_output("systemctl start djdeploy-fenced.look.service")
     server.check_output("djdeploy manage fenced shell -c 'import probe; probe.look(\"manage\")'")
 
@@ -139,17 +171,56 @@ def test_another_site_is_not_there(seen, where):
         assert oct(found["umask"]) == "0o27", where
 
 
-def test_what_a_build_or_a_check_leaves_is_gone(fenced, server):
-    """It ignores SIGTERM, and has left its session; when the push is at its end nothing of it runs."""
-    assert server.run("pgrep --list-full --full 'sleep 9770[12]'").stdout == ""
+def test_what_a_build_a_check_or_a_module_leaves_is_gone(fenced, looked, server):
+    """It ignores SIGTERM, and has left its session; when the push or the task is at its end nothing of it runs."""
+    assert server.run("pgrep --list-full --full 'sleep 9770[1-3]'").stdout == ""
     assert server.run("pgrep --list-full --uid fenced-build").stdout == ""
+
+
+def test_a_module_works_in_the_slice_of_the_site(looked):
+    assert looked.get("rc") == 0, looked
+    assert "/djdeploy.slice/djdeploy-fenced.slice/djdeploy-fenced.run-" in looked["stdout"]
+
+
+def test_a_module_reads_and_writes_files_of_the_host(fenced, task, server):
+    """Those that the site's user may; one that is not seen is named, in check mode, too."""
+    dump = "/var/tmp/fenced.json"
+    server.check_output("rm -f %s", dump)
+    for check, changed in ((["--check"], True), ([], True), ([], False)):
+        told = task("dumpdata", *check, site="fenced", dest=dump, apps=["contenttypes"], mode="0644")
+        assert told.get("changed") is changed, told
+    assert server.check_output("stat --format='%%U %%a' %s", dump) == "fenced 644"
+    server.check_output("cp %s /tmp/fenced.json && chmod 0644 /tmp/fenced.json", dump)
+    assert task("loaddata", site="fenced", fixtures=["/tmp/fenced.json"]).get("changed") is False
+    for words in ([], ["--check"]):
+        told = task("loaddata", *words, site="fenced", fixtures=["/srv/treasure/shared/x.json"])
+        assert told["msg"].startswith("fixtures: /srv/treasure/shared/x.json is not seen by fenced"), told
+
+
+@pytest.mark.full
+def test_a_module_tells_status_time_and_check_mode(fenced, task, server):
+    code = "import os, sys, time; print(sys.stdin.read()); sys.exit(int(os.environ.get('STATUS', 7)))"
+    told = task("command", site="fenced", argv=["shell", "-c", code], stdin="said")
+    assert (told["rc"], told["kind"]) == (7, "command") and "said" in told["stdout"], told
+    told = task("shell", site="fenced", code="import time; time.sleep(600)", timeout=5)
+    assert "did not end within 5 s" in told["msg"], told
+    assert server.run("systemctl list-units --plain --no-legend 'djdeploy-fenced.run-*'").stdout == ""
+    told = task("shell", "--check", site="fenced", code="open('/tmp/made', 'w')")
+    assert told["changed"] and not server.file("/tmp/made").exists, told
+    told = task(
+        "shell", site="fenced", code="result = secrets['word']", secrets={"word": "kept-from-all"}, read_only=True
+    )
+    assert "kept-from-all" not in json.dumps({key: told[key] for key in told if key != "invocation"})
 
 
 def test_shared_is_closed_to_others(treasure, server):
     """Also without a sandbox: to a process of another user, and to nginx's but for the uploads."""
-    for user in ("fenced", "fenced-build", "www-data"):
-        for look in ("cat /srv/treasure/shared/db.sqlite3", "ls /srv/treasure/shared"):
+    own = ("cat /etc/djdeploy/sites/treasure.gunicorn.py", "ls /srv/treasure/venvs", "ls /srv/treasure/current/.venv/")
+    for user in ("fenced", "fenced-build", "treasure-build", "www-data"):
+        for look in ("cat /srv/treasure/shared/db.sqlite3", "ls /srv/treasure/shared", *own):
             assert server.run(f"runuser -u {user} -- {look}").rc != 0, (user, look)
+    for look in own:
+        assert server.run(f"runuser -u treasure -- {look}").rc == 0, look
     assert server.run("runuser -u fenced -- ls /srv/treasure/shared/media").rc != 0
     told = server.check_output("stat --format='%a %U:%G' /srv/treasure/shared /srv/treasure/shared/media")
     assert told.splitlines() == ["710 treasure:www-data", "2750 treasure:www-data"]
@@ -245,13 +316,17 @@ def test_a_site_from_before_is_mended_by_the_next_run(treasure, server, playbook
         f"install -d -o treasure -g treasure -m 0755 {shared}/media/old && "
         f"install -o treasure -g treasure -m 0644 /dev/null {shared}/media/old/empty.txt && "
         f"chown treasure:treasure {shared} {shared}/media && chmod 0751 {shared} && chmod 0755 {shared}/media && "
-        f"chmod 0644 {shared}/db.sqlite3 && rm /var/lib/djdeploy/treasure/media_access.json"
+        f"chmod 0644 {shared}/db.sqlite3 /etc/djdeploy/sites/treasure.gunicorn.py && "
+        "chown root:root /srv/treasure/venvs /etc/djdeploy/sites/treasure.gunicorn.py && "
+        f"chmod 0755 /srv/treasure/venvs && rm /var/lib/djdeploy/treasure/media_access.json"
     )
     predicted = playbooks.run("site.yml", check=True)
     assert re.search(r"/srv/treasure/shared\b", predicted.output), predicted.output
     assert server.check_output("stat --format=%%a %s", shared) == "751", "check mode changed something"
     assert playbooks.run("site.yml").status == 0
     assert treasure.get("/media/old/empty.txt").status == 200
+    told = server.check_output("stat --format='%a %U:%G' /srv/treasure/venvs /etc/djdeploy/sites/treasure.gunicorn.py")
+    assert told.splitlines() == ["750 root:treasure", "640 root:treasure"]
     treasure.change("notes/templates/notes/front.html", "<!-- once more -->\n", append=True)
     pushed = treasure.push()
     assert pushed.status == 0, pushed.output

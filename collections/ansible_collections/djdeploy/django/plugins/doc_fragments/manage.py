@@ -19,6 +19,11 @@ options:
     description:
       - Name of a site of this host. Its live release is used, with the virtual environment, the variables and
         the user its web processes have.
+      - It needs root (C(become=true)). The work runs as the user of the site, in a unit of it. It sees the part of
+        the host that is the site's, within its limits. What it leaves running ends with the task.
+      - C(/tmp) and C(/var) are those of the host. Of C(/srv) it sees the directory of the site alone.
+      - A task that became the user of the site (C(become_user)) cannot read its variables. With O(project_path) it
+        works without them, as a child of the task and in no unit.
       - One of O(site) and O(project_path) is needed.
     type: str
   project_path:

@@ -10,7 +10,7 @@ import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options
 from .engine.environment import parse, serialize
 from .engine.errors import EngineError
+from .engine.paths import SitePaths
+from .engine.sandbox import SiteBox, makes_units, site_runner, unseen
 from .engine.steps import BECOME, NotThereYet, StepError, StepResult, Target, run_steps
 
 OF_A_PROJECT = ("venv", "python", "settings", "pythonpath", "environment", "env_file", "run_as")
@@ -53,6 +55,8 @@ class Member:
     :param constraints: further arguments of AnsibleModule: `required_if`, `required_together`, ...
     :param site_as: what the step's request calls the name of the site, if it wants to know.
     :param diff_as: the same for whether somebody will read the diff, where that costs something.
+    :param reads: options that name files of the host, absolute or from the project on.
+    :param writes: options that name files it makes.
     """
 
     step: str
@@ -64,6 +68,8 @@ class Member:
     constraints: Mapping[str, Any] = field(default_factory=dict)
     site_as: str | None = None
     diff_as: str | None = None
+    reads: Sequence[str] = ()
+    writes: Sequence[str] = ()
 
     def request(self, params: Mapping[str, Any], site: str | None, *, diff: bool = False) -> dict[str, Any]:
         """What the agent is asked, by the parameters of the module.
@@ -106,6 +112,7 @@ def manage_module(member: Member) -> None:
     with failing_as(module):
         request = member.request(module.params, module.params["site"], diff=module._diff)
         target = target_or_end(module, member.step, member.changes(module.params))
+        refuse_unseen(target, [(member, module.params)])
         (result,) = run_steps(target, [request], check=module.check_mode, timeout=module.params["timeout"])
         answer = as_ansible(result, member.returns)
         module.exit_json(**answer, **({"diff": result.diff} if module._diff else {}))
@@ -120,6 +127,7 @@ def steps_module(family: Mapping[str, Member]) -> None:
         chosen = [step_of(module, family, number, entry) for number, entry in enumerate(module.params["steps"], 1)]
         requests = [member.request(params, module.params["site"], diff=module._diff) for member, params in chosen]
         target = target_or_end(module, "these steps", any(member.changes(params) for member, params in chosen))
+        refuse_unseen(target, chosen)
         results = run_steps(target, requests, check=module.check_mode, timeout=module.params["timeout"])
         diff = [{"before_header": each.name, "after_header": each.name, **each.diff} for each in results]
         module.exit_json(
@@ -252,7 +260,7 @@ def target_of(params: Mapping[str, Any]) -> Target:
     """
     refuse_the_impossible(params)
     if params["site"]:
-        return Target.for_site(params["site"])
+        return confined(Target.for_site(params["site"]), SitePaths(params["site"]))
     python = params["python"] or python_of(params["venv"] or found_venv(params["project_path"]))
     env = {**variables_of(params["env_file"]), **variables_in(params["environment"] or {})}
     return Target.for_project(
@@ -263,6 +271,38 @@ def target_of(params: Mapping[str, Any]) -> Target:
         env=env,
         user=params["run_as"],
     )
+
+
+def confined(target: Target, paths: SitePaths) -> Target:
+    """A site's project, run where its processes run: it sees its own part of the host, within the limits of the site,
+    and nothing of it outlives the task.
+
+    Only root makes units, and only where systemd is the first process; elsewhere it is a child of the task.
+    """
+    if not makes_units():
+        return target
+    return replace(target, start=site_runner(SiteBox(paths, host_files=True)))
+
+
+def refuse_unseen(target: Target, steps: Iterable[tuple[Member, Mapping[str, Any]]]) -> None:
+    """:raises EngineError: for a file that a step of a site is told of and that is not there in the site's unit."""
+    if target.start is None or target.user is None:
+        return
+    paths = SitePaths(target.user)
+    for member, params in steps:
+        for option in (*member.reads, *member.writes):
+            for text in leaves(params[option] or ()):
+                path = target.cwd / text
+                if (hidden := unseen(paths, path)) is not None:
+                    raise EngineError(
+                        f"{option}: {path} is not seen by {paths.site}: of {hidden} a site sees its own part alone",
+                        f"put it into {paths.shared}, or where no site lies, such as /var/tmp",
+                    )
+                if option in member.writes and paths.root in path.parents and paths.shared not in path.parents:
+                    raise EngineError(
+                        f"{option}: {path} cannot be written: of {paths.root} a site writes {paths.shared} alone",
+                        f"put it into {paths.shared}, or where no site lies, such as /var/tmp",
+                    )
 
 
 def refuse_the_impossible(params: Mapping[str, Any]) -> None:

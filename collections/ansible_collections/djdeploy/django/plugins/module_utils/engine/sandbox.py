@@ -49,6 +49,7 @@ RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 WORK = "work"  # in the names of units that end with the deployer that asked for them
 BUILD_ENV = ".build.env"
+LONGEST_SPAN = 1e9  # seconds, some thirty years
 LATE = 300.0  # seconds after which a command that systemd did not end in time is given up: systemd tells why, we cannot
 
 # Left out: MemoryDenyWriteExecute (cffi, Node's compiler), ProcSubset (/proc/cpuinfo, /proc/meminfo), PrivateUsers
@@ -297,11 +298,14 @@ class SiteBox:
     :param making: it belongs to a release that is being made: its group is that of the builds. The site's processes,
         whose user is the same, then neither enter the directory of that release nor look at this process (ptrace(2),
         "Ptrace access mode checking": user and group must both be the same), nor at the tree through it.
+    :param host_files: whether it has /tmp, /home and /var of the host, as any program of the site's user: for work that
+        is told by whom it serves which files to read and to write.
     """
 
     paths: SitePaths
     writes: tuple[Path, ...] = ()
     making: bool = False
+    host_files: bool = False
 
 
 def site_view(box: SiteBox) -> list[str]:
@@ -320,7 +324,24 @@ def site_view(box: SiteBox) -> list[str]:
 
 def site_properties(box: SiteBox) -> list[str]:
     """What such work is allowed: what the processes of a release are."""
-    return [*CONFINED, "PrivateTmp=yes", "ProtectSystem=strict", "ProtectHome=yes", *site_view(box)]
+    closed = (
+        ("ProtectSystem=full",) if box.host_files else ("PrivateTmp=yes", "ProtectSystem=strict", "ProtectHome=yes")
+    )
+    return [*CONFINED, *closed, *site_view(box)]
+
+
+def unseen(paths: SitePaths, path: str | Path) -> Path | None:
+    """The directory of ours in which a path lies that work of the site does not see; None when it sees it.
+
+    Links are not looked at: where one leads is seen from inside.
+
+    :param path: absolute.
+    """
+    place = Path(os.path.normpath(path))
+    seen = (paths.root, PYTHONS, CONFIG_ROOT / "database-ca", paths.secret_files)
+    if any(place.is_relative_to(each) for each in seen):
+        return None
+    return next((root for root in OURS if root in place.parents), None)
 
 
 def site_words(
@@ -338,7 +359,7 @@ def site_words(
     :param timeout: seconds; None: none.
     :param bound_to: as `Sandbox.bound_to`.
     """
-    limits = [f"RuntimeMaxSec={timeout:g}"] if timeout else []
+    limits = [f"RuntimeMaxSec={time_span(timeout)}"] if timeout else []
     limits += [f"BindsTo={bound_to}", f"After={bound_to}"] if bound_to else []
     return [
         *("systemd-run", "--pipe", "--wait", "--collect", "--service-type=exec"),
@@ -355,6 +376,11 @@ def site_words(
         # systemd would put variables of its own in the place of $NAME.
         *(str(word).replace("$", "$$") for word in argv),
     ]
+
+
+def time_span(seconds: float) -> str:
+    """Seconds as systemd reads them (systemd.time(7)): it knows no exponents, and 0 would be no limit."""
+    return f"{min(max(seconds, 1e-6), LONGEST_SPAN):.6f}".rstrip("0").rstrip(".")
 
 
 #: What systemd tells each process anew (systemd.exec(5)): settings that hold their environment would never be equal.
@@ -417,6 +443,11 @@ def bound_unit(cgroup: str) -> str:
     """The deployer that asks, for what is to end with it. No other unit: one that is being started is waited for."""
     unit = own_unit(cgroup)
     return unit if unit.startswith((f"{DEPLOYER_UNIT}@", f"{PUSH_UNIT}@")) else ""
+
+
+def makes_units() -> bool:
+    """Whether work can be given a unit from here: as root, where systemd is the first process (sd_booted(3))."""
+    return os.geteuid() == 0 and Path("/run/systemd/system").is_dir()
 
 
 def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Runner:
@@ -532,7 +563,7 @@ def manage_words(
         f"--gid={paths.user}",
         f"--working-directory={cwd}",
         *(f"--setenv={name}={value}" for name, value in variables.items()),
-        *(f"--property={said}" for said in (*CONFINED, "ProtectSystem=full", *site_view(SiteBox(paths)))),
+        *(f"--property={said}" for said in site_properties(SiteBox(paths, host_files=True))),
         *(f"--property=EnvironmentFile={path}" for path in files),
         "--",
         *(str(word).replace("$", "$$") for word in argv),

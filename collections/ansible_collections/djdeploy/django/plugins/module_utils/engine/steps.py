@@ -112,6 +112,7 @@ class Target:
 
         :param release: a release id; the live one by default.
         :raises NotThereYet: when there is no such site or release.
+        :raises EngineError: for who may not read its secrets.
         """
         paths = SitePaths(site)
         if not paths.env_file.exists():
@@ -127,7 +128,10 @@ class Target:
         place = paths.release(release)
         if not place.code.is_dir():
             raise NotThereYet(f"{site} has no release {release}", f"see which there are: djdeploy releases {site}")
-        env = {**parse(paths.env_file.read_text()), **parse(place.env_file.read_text())}
+        try:
+            env = {**parse(paths.env_file.read_text()), **parse(place.env_file.read_text())}
+        except PermissionError as error:
+            raise EngineError(f"no permission to read {error.filename}, which is root's", BECOME) from error
         project_path = json.loads(place.record.read_text()).get("project_path") or "."
         secrets = tuple(sorted(secrets_of_site(paths)))
         return cls(place.environment / "bin" / "python", place.code / project_path, env, paths.user, secrets=secrets)

@@ -37,6 +37,7 @@ COMMAND = Member(
     changes=lambda params: not params["read_only"],
     request_of=words_of,
     one_of=[("argv", "cmd")],
+    reads=("creates", "removes"),
 )
 
 SHELL = Member(

@@ -16,6 +16,7 @@ LOADDATA = Member(
     },
     ("database", "created", "updated", "elsewhere", "unmodified"),
     request_of=words_in("fixtures", "put its directory before it: ./"),
+    reads=("fixtures",),
 )
 DUMPDATA = Member(
     "dumpdata",
@@ -33,6 +34,7 @@ DUMPDATA = Member(
     },
     ("database", "dest"),
     request_of=words_in("apps", "options of dumpdata are options of the module"),
+    writes=("dest",),
 )
 FLUSH = Member(
     "flush",

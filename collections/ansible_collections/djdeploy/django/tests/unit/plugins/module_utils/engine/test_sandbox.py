@@ -133,6 +133,54 @@ def test_a_site_sees_its_own_part_of_the_host() -> None:
     assert "UMask=0027" in found and "UMask=0022" not in found
 
 
+def test_work_that_is_told_of_files_has_those_of_the_host() -> None:
+    found = sandbox.site_properties(sandbox.SiteBox(SitePaths("shop"), host_files=True))
+    assert "ProtectSystem=full" in found
+    assert not {"PrivateTmp=yes", "ProtectSystem=strict", "ProtectHome=yes"} & set(found)
+    others = {"PrivateTmp=yes", "ProtectSystem=strict", "ProtectHome=yes", "ProtectSystem=full"}
+    assert set(sandbox.site_properties(sandbox.SiteBox(SitePaths("shop")))) ^ set(found) == others
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("/srv/shop/shared/x.json", None),
+        ("/srv/shop", None),
+        ("/srv", None),
+        ("/tmp/x.json", None),
+        ("/home/ann/x.json", None),
+        ("/srv-of-others/x.json", None),
+        ("/etc/djdeploy/sites/shop.secrets/KEY", None),
+        ("/var/lib/djdeploy/pythons/3.13", None),
+        ("/srv/blog/shared/x.json", "/srv"),
+        ("/srv/shop-eu/x.json", "/srv"),
+        ("/srv/shop/../blog/x.json", "/srv"),
+        ("/srv/exports/x.json", "/srv"),
+        ("/etc/djdeploy/sites/shop.env", "/etc/djdeploy"),
+        ("/var/lib/djdeploy/shop/journal.jsonl", "/var/lib/djdeploy"),
+        ("/run/djdeploy/shop/x", "/run/djdeploy"),
+    ],
+)
+def test_what_a_site_does_not_see(path: str, hidden: str | None) -> None:
+    assert sandbox.unseen(SitePaths("shop"), path) == (Path(hidden) if hidden else None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (9, "9"),
+        (3600.0, "3600"),
+        (0.25, "0.25"),
+        (1e-9, "0.000001"),
+        (10_000_000.0, "10000000"),
+        (1e300, "1000000000"),
+        (float("inf"), "1000000000"),
+    ],
+)
+def test_seconds_as_systemd_reads_them(seconds: float, said: str) -> None:
+    assert sandbox.time_span(seconds) == said
+
+
 @pytest.mark.parametrize(
     ("said", "status", "expected"),
     [

@@ -245,3 +245,15 @@ def test_target_for_site_that_is_not_there(site: paths.SitePaths) -> None:
         Target.for_site("shop", "2")
     with pytest.raises(EngineError, match="blog is not a site of this host"):
         Target.for_site("blog")
+
+
+def test_target_for_site_needs_roots_eyes(site: paths.SitePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.current.symlink_to("releases/20260101T000000-abcdef0")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(EngineError, match=r"no permission to read .*/etc/shop\.env") as raised:
+        Target.for_site("shop")
+    assert "become: true" in raised.value.hint
