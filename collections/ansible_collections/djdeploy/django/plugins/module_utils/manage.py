@@ -17,7 +17,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options
+from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options, quoted
 from .engine.environment import parse, serialize
 from .engine.errors import EngineError
 from .engine.steps import BECOME, NotThereYet, StepError, StepResult, Target, run_steps
@@ -178,7 +178,8 @@ class FamilyModule(AnsibleModule):  # type: ignore[misc]
         self.hide(of_options([self.params, *inner]))
 
     def hide(self, secrets: Iterable[str]) -> None:
-        self.no_log_values.update(forms((), secrets))
+        written = (form for text in forms((), secrets) for form in quoted(text))
+        self.no_log_values.update(form for form in written if len(form.strip()) >= SHORTEST_SECRET)
 
 
 def secrets_of(steps: Iterable[Mapping[str, Any]], family: Mapping[str, Member]) -> set[str]:

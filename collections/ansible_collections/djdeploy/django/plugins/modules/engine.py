@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         agent_users,
         agent_variables,
         agent_words,
+        agent_written,
         aliases,
         beneath,
         builds,
