@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.terminal import printable
 
 MANAGED = "Managed by Ansible (djdeploy): change the inventory and run site.yml. What is changed here is overwritten."
 PLACED = ("dest", "target", "owner", "group")
@@ -31,10 +32,12 @@ class ActionModule(ActionBase):
         sites = arguments.get("sites") or {}
         for option, items in (("files", files), ("site_files", site_files)):
             if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
-                raise AnsibleActionFail(f"{option} must be a list of mappings: dest and what should be there")
+                raise AnsibleActionFail(
+                    printable(f"{option} must be a list of mappings: dest and what should be there")
+                )
         if not isinstance(sites, Mapping):
             raise AnsibleActionFail(
-                "sites must be a mapping of names to sites, as the filter resolved_sites returns it"
+                printable("sites must be a mapping of names to sites, as the filter resolved_sites returns it")
             )
         rendered = [self._rendered(item, task_vars) for item in files]
         for name, site in sites.items():
@@ -57,7 +60,7 @@ class ActionModule(ActionBase):
         try:
             source = self._find_needle("templates", src)
         except AnsibleError as error:
-            raise AnsibleActionFail(f"there is no template {src}: {error}") from error
+            raise AnsibleActionFail(printable(f"there is no template {src}: {error}")) from error
         search = [os.path.dirname(source)]
         for directory in variables.get("ansible_search_path", []):
             search += [os.path.join(directory, "templates"), directory]
@@ -73,7 +76,7 @@ class ActionModule(ActionBase):
         try:
             text = templar.template(template, escape_backslashes=False, overrides={"trim_blocks": True})
         except AnsibleError as error:
-            raise AnsibleActionFail(f"{src} for {dest}: {error.message}", obj=template) from error
+            raise AnsibleActionFail(printable(f"{src} for {dest}: {error.message}"), obj=template) from error
         return "" if text is None else str(text)
 
 
@@ -82,7 +85,7 @@ def placed(item: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]
 
     def place(match: re.Match[str]) -> str:
         if match[1] not in places:
-            raise AnsibleActionFail(f"a site has no place {match[0]}; it has {', '.join(sorted(places))}")
+            raise AnsibleActionFail(printable(f"a site has no place {match[0]}; it has {', '.join(sorted(places))}"))
         return places[match[1]]
 
     return {

@@ -19,6 +19,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.schema impo
     validate_inventory_variables,
     validate_sites,
 )
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.terminal import printable
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import mariadb, pooler
 from ansible_collections.djdeploy.django.plugins.plugin_utils import inventory
 
@@ -149,5 +150,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         result["changed"] = False
         if findings:
             shown = [inventory.shown_path(Path(source), Path.cwd()) for source in sources]
-            result.update(failed=True, msg=inventory.report(findings, shown))
+            result.update(failed=True, msg=printable(inventory.report(findings, shown)))
         return result

@@ -6,12 +6,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from .engine import client, plan
 from .engine.events import Event, rendered
 from .engine.paths import DEPLOYER_SOCKET, SitePaths
 from .engine.request import Request
+from .printable import PrintableModule
 
 
 def who_runs_this() -> str:
@@ -19,7 +18,7 @@ def who_runs_this() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or "root"
 
 
-def ask_deployer(module: AnsibleModule, operation: str, revision: str | None, **options: Any) -> None:
+def ask_deployer(module: PrintableModule, operation: str, revision: str | None, **options: Any) -> None:
     """Send one request, wait for its result and end the module with it.
 
     In a check of a host that does not have the site yet, nothing can be built to learn more; but

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options
+from .engine.agent_secrets import LIKELY, SHORTEST_SECRET, SURE, forms, leaves, of_environment, of_options, quoted
 from .engine.environment import parse, serialize
 from .engine.errors import EngineError
 from .engine.paths import SitePaths
 from .engine.sandbox import SiteBox, makes_units, site_runner, unseen
 from .engine.steps import BECOME, NotThereYet, StepError, StepResult, Target, run_steps
+from .printable import PrintableModule
 
 OF_A_PROJECT = ("venv", "python", "settings", "pythonpath", "environment", "env_file", "run_as")
 
@@ -162,7 +162,7 @@ def module_for(
     return module
 
 
-class FamilyModule(AnsibleModule):  # type: ignore[misc]
+class FamilyModule(PrintableModule):
     """A module that shows no secret of its project: neither in its result nor in the log of the host.
 
     Ansible hides the values of an option as a whole or not at all, and `environment` is full of words like 1 and true.
@@ -186,7 +186,8 @@ class FamilyModule(AnsibleModule):  # type: ignore[misc]
         self.hide(of_options([self.params, *inner]))
 
     def hide(self, secrets: Iterable[str]) -> None:
-        self.no_log_values.update(forms((), secrets))
+        written = (form for text in forms((), secrets) for form in quoted(text))
+        self.no_log_values.update(form for form in written if len(form.strip()) >= SHORTEST_SECRET)
 
 
 def secrets_of(steps: Iterable[Mapping[str, Any]], family: Mapping[str, Member]) -> set[str]:
@@ -208,7 +209,7 @@ def secrets_of(steps: Iterable[Mapping[str, Any]], family: Mapping[str, Member])
 
 
 def step_of(
-    module: AnsibleModule, family: Mapping[str, Member], number: int, entry: Mapping[str, Any]
+    module: PrintableModule, family: Mapping[str, Member], number: int, entry: Mapping[str, Any]
 ) -> tuple[Member, dict[str, Any]]:
     """Read one item of `steps`: what it asks for, and its options as the module of that name takes them.
 
@@ -411,7 +412,7 @@ def named_results(results: Iterable[StepResult], family: Mapping[str, Member]) -
 
 
 @contextmanager
-def failing_as(module: AnsibleModule, family: Mapping[str, Member] | None = None) -> Iterator[None]:
+def failing_as(module: PrintableModule, family: Mapping[str, Member] | None = None) -> Iterator[None]:
     """Let an error of the engine end the module with one clear line; what it knows besides comes along.
 
     :param family: given where a task has several steps: the results of those that were done are told, too.

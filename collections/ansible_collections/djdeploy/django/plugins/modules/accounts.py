@@ -63,9 +63,9 @@ commands:
 
 import shlex
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import accounts
 
 ACCOUNT = {
@@ -78,7 +78,7 @@ ARGUMENTS = {"accounts": {"type": "list", "elements": "dict", "required": True, 
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         wanted = [accounts.Wanted(**account) for account in module.params["accounts"]]
         commands = accounts.plan(wanted, {account.name: accounts.look(account.name) for account in wanted})

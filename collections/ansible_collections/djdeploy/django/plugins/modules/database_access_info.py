@@ -55,8 +55,8 @@ certificate:
 
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import databases
 
 ARGUMENTS = {
@@ -66,7 +66,7 @@ ARGUMENTS = {
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     certificate = Path(module.params["certificate"])
     try:
         passwords = {site: databases.kept_password(databases.password_path(site)) for site in module.params["sites"]}

@@ -71,9 +71,9 @@ pending_restart:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import databases
 
 ARGUMENTS = {
@@ -93,7 +93,7 @@ def password(site: str, check: bool) -> str:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     remote = set(module.params["remote_sites"])
     try:
         found = databases.look(run)

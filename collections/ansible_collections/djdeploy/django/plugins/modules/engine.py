@@ -53,10 +53,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import errors, sites, uploads
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import install
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         agent_users,
         agent_variables,
         agent_words,
+        agent_written,
         aliases,
         beneath,
         builds,
@@ -175,7 +176,7 @@ def travelled() -> dict[str, str]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     library = Path(module.params["library"])
     try:
         sources = travelled()

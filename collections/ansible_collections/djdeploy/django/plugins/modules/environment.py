@@ -103,10 +103,10 @@ changed_paths:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import files, site_environment
 
 SITE = {
@@ -127,7 +127,7 @@ ARGUMENTS = {"sites": {"type": "list", "elements": "dict", "required": True, "op
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     diffs, names, wanted, found = [], {}, {}, {}
     try:
         for given in module.params["sites"]:

@@ -112,9 +112,9 @@ changed_paths:
 
 import re
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import files
 
 ITEM = {
@@ -170,7 +170,7 @@ def wanted(item: dict) -> files.Wanted:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         items = [each for item in module.params["files"] for each in files.with_rotated(wanted(item))]
         found = {item.dest: files.look(item.dest, content=item.state != "log") for item in items}

@@ -83,8 +83,8 @@ unowned:
   sample: []
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import granted
 
 SAID = {
@@ -96,7 +96,7 @@ ARGUMENTS = {"said": {"type": "dict", "required": True, "options": SAID}}
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     said = module.params["said"]
     try:
         judged = granted.judge(granted.look(), said["environment"], said["sites"], said["settings"])

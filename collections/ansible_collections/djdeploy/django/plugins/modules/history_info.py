@@ -133,10 +133,10 @@ lines:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import history
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import load_site, site_names
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import failing_as
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 
 ARGUMENTS = {
     "site": {"type": "str"},
@@ -148,7 +148,7 @@ ARGUMENTS = {
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, required_by={"id": ["site"]}, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, required_by={"id": ["site"]}, supports_check_mode=True)
     wanted, limit = module.params, module.params["limit"]
     if limit < 1:
         module.fail_json(msg=f"limit must be above 0, not {limit}")

@@ -55,9 +55,9 @@ statements:
   sample: ["CREATE USER 'shop'@'localhost' IDENTIFIED VIA unix_socket"]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import run
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import mariadb
 
 ARGUMENTS = {
@@ -68,7 +68,7 @@ ARGUMENTS = {
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = PrintableModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         statements = mariadb.plan(
             module.params["sites"], mariadb.look(run), module.params["databases"], module.params["connections"]

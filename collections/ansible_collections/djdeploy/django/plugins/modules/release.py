@@ -219,16 +219,16 @@ url:
   sample: http://shop.example.com/
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.deployer_client import ask_deployer
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.push import ALLOWABLE
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.request import DEPLOY
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import failing_as
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = PrintableModule(
         argument_spec={
             "site": {"type": "str", "required": True},
             "revision": {"type": "str"},

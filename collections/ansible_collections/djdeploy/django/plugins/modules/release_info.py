@@ -94,15 +94,15 @@ lines:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import load_site, site_names
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.status import site_status, status_lines
 from ansible_collections.djdeploy.django.plugins.module_utils.manage import failing_as
+from ansible_collections.djdeploy.django.plugins.module_utils.printable import PrintableModule
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"site": {"type": "str"}}, supports_check_mode=True)
+    module = PrintableModule(argument_spec={"site": {"type": "str"}}, supports_check_mode=True)
     with failing_as(module):
         names = [module.params["site"]] if module.params["site"] else site_names()
         sites = [site_status(load_site(name)) for name in names]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What must not leave the process of a step: known by its name or its place, hidden in whatever form it comes out.
 
-The engine reads this file, too: the last words of a process that died never went through the agent.
+How it is found in those forms is in `agent_written`. The engine reads this file, too: the last words of a process that
+died never went through the agent.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import shlex
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from html import escape
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
+
+from .agent_written import encoded_in_utf8, places
 
 HIDDEN = "********"
 SHORTEST_SECRET = 8  # characters; hiding shorter ones would garble ordinary words
@@ -32,9 +34,6 @@ IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
 USER_IN_URL = re.compile(r"://([0-9A-Za-z]{16,})@")  # a key all by itself, as Sentry's
 DEPTH = 6  # of settings within settings
 URL_SAFE = str.maketrans("+/", "-_")
-CUT = re.compile(r"\[\.\.\. \d+ bytes left out \.\.\.\]")  # as `cut_mark` writes it
-MARKS = 4  # of an output's beginning and of its end that are looked at
-LONGEST_HALF = 8192  # characters of a secret that is looked for where a text was cut
 
 
 def named(name: str, value: str) -> bool:
@@ -116,12 +115,13 @@ def within(value: Any, name: str, depth: int) -> Iterator[str]:
 
 
 def forms_of(secret: str, shortest: int) -> Iterator[str]:
-    """A secret as it is, and as programs write it; of one with several lines each line, too."""
+    """A secret and, of one with several lines, each line, as they are and encoded.
+
+    In what ways programs write these, character by character, `agent_written` knows.
+    """
     for text in (secret, *(secret.splitlines() if len(secret.splitlines()) > 1 else ())):
-        for form in (*quoted(text), text.strip()):
-            if len(form.strip()) >= shortest:
-                yield form
         if len(text.strip()) >= shortest:
+            yield from (text, text.strip())
             for form in dict.fromkeys((text, json.dumps(text)[1:-1])):
                 yield from encoded(form)
 
@@ -129,13 +129,13 @@ def forms_of(secret: str, shortest: int) -> Iterator[str]:
 def quoted(text: str) -> Iterator[str]:
     """A text as it looks in a repr, in JSON, in a URL, in a page, in a shell's line, in SQL.
 
-    What differs by backslashes alone, as one of these within another one does, is found all the same; see `covered`.
+    For Ansible, which hides a text as it stands; what is found here is found in any way of writing; see `covered`.
     """
     data = bytes_of(text)
     yield from (text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     yield text.encode("ascii", "backslashreplace").decode()
-    yield from (unquote(text), quote(data, safe=""), quote(data), quote_plus(data), escape(text))
+    yield from (quote(data, safe=""), quote(data), quote_plus(data), escape(text))
     yield from (shlex.quote(text)[1:-1], text.replace("'", "''"))
 
 
@@ -189,78 +189,31 @@ def hidden(value: Any, secrets: list[str]) -> Any:
 def covered(text: str, secrets: list[str]) -> str:
     """A text with every secret in it hidden, those that overlap as one.
 
-    Each repr or JSON around a text puts backslashes into it, and nothing else into what has been through one; so a
-    secret is looked for a second time without any.
-    Where a text was cut (`cut_mark`), a secret may have been cut, too: what is left of one there is hidden as well.
+    Hidden is a secret in any mixture of the ways in which programs write characters, what is left of one where a text
+    was cut (`cut_mark`), and the beginning and the end of a long one, which programs show that shorten what they show.
     """
     if not text or not secrets:
         return text
-    spans = list(matches(text, tuple(secrets)))
-    if "\\" in text:
-        places = [at for at, character in enumerate(text) if character != "\\"]
-        for start, stop in matches(text.replace("\\", ""), without_backslashes(tuple(secrets))):
-            spans.append((places[start], places[stop - 1] + 1))
-        spans.sort()
-    if CUT.search(text):
-        spans = sorted([*spans, *halves(text, secrets)])
+    data = encoded_in_utf8(text)
+    spans = places(data, tuple(secrets))
+    if not spans:
+        return text
     parts, end = [], 0
     for start, stop in spans:
+        while start and is_within_character(data, start):
+            start -= 1
+        while is_within_character(data, stop):
+            stop += 1
         if start >= end:
-            parts += [text[end:start], HIDDEN]
+            parts += [data[end:start], HIDDEN.encode()]
         end = max(end, stop)
-    return "".join([*parts, text[end:]])
+    return b"".join([*parts, data[end:]]).decode("utf-8", "surrogatepass")
 
 
-def matches(text: str, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Where the longest secret that begins at a place ends, for every place where one does."""
-    if not secrets:
-        return
-    width, index = indexed(secrets)
-    for at in range(len(text) - width + 1):
-        for form in index.get(text[at : at + width], ()):
-            if text.startswith(form, at):
-                yield at, at + len(form)
-                break
-
-
-@lru_cache(maxsize=8)
-def without_backslashes(secrets: tuple[str, ...]) -> tuple[str, ...]:
-    """The secrets without their backslashes, but for those that become too short to tell."""
-    shortest = min(SHORTEST_SECRET, *(len(form) for form in secrets))
-    bare = {form.replace("\\", "") for form in secrets}
-    return tuple(sorted(form for form in bare if len(form) >= shortest))
-
-
-@lru_cache(maxsize=8)
-def indexed(secrets: tuple[str, ...]) -> tuple[int, dict[str, list[str]]]:
-    """How long the shortest secret is, and the secrets by as many of their first characters, longest first."""
-    width = min(len(form) for form in secrets)
-    index: dict[str, list[str]] = {}
-    for form in sorted(secrets, key=len, reverse=True):
-        index.setdefault(form[:width], []).append(form)
-    return width, index
+def is_within_character(data: bytes, at: int) -> bool:
+    return at < len(data) and data[at] & 0xC0 == 0x80
 
 
 def cut_mark(left_out: int) -> str:
     """What stands in a text in the place of bytes that were not kept."""
     return f"[... {left_out} bytes left out ...]"
-
-
-def halves(text: str, secrets: list[str]) -> Iterator[tuple[int, int]]:
-    """Where the beginning of a secret stands right before a cut, and the end of one right behind it."""
-    found = list(CUT.finditer(text))
-    # Ours stand one in a line and one in an output; a project may print as many of them as it likes.
-    for cut in (*found[:MARKS], *found[MARKS:][-MARKS:]):
-        left, right = text[max(0, cut.start() - LONGEST_HALF) : cut.start()], text[cut.end() :][:LONGEST_HALF]
-        before = max((overlap(left, form) for form in secrets), default=0)
-        behind = max((overlap(form, right) for form in secrets), default=0)
-        if before:
-            yield cut.start() - before, cut.start()
-        if behind:
-            yield cut.end(), cut.end() + behind
-
-
-def overlap(first: str, second: str) -> int:
-    """How many characters the end of one text has in common with the beginning of another one."""
-    longest = min(len(first), len(second))
-    return next((count for count in range(longest, 0, -1) if first.endswith(second[:count])), 0)

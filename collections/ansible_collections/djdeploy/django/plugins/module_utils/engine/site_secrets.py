@@ -2,8 +2,9 @@
 """What the record of a site knows as secret, and the one filter for all that leaves the engine about that site.
 
 `Progress` asks the filter for each event before any sink sees it: who pushed, the module and the terminal, the site's
-journal (and so `history`) and the system's. Which forms of a value are hidden is decided in `agent_secrets`, as for the
-modules of manage.py. What is shorter than `SHORTEST_SECRET` stays visible: hiding it would garble ordinary words.
+journal (and so `history`) and the system's. Which forms of a value are hidden is decided in `agent_secrets` and
+`agent_written`, as for the modules of manage.py. What is shorter than `SHORTEST_SECRET` stays visible: hiding it would
+garble ordinary words.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .agent_secrets import SHORTEST_SECRET, covered, forms, in_urls, named, of_environment
+from .agent_written import BETWEEN_WORDS, WORD
 from .config_shown import variables
 from .environment import parse
 from .paths import SitePaths
@@ -34,8 +36,6 @@ OURS = frozenset({"event", "state", "site", "release", "revision", "before", "af
 INDEXES = frozenset({"UV_DEFAULT_INDEX", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"})  # of `package_indexes`
 _ASSIGNMENT = re.compile(r"""[#;/\s]*(?:export\s+)?["']?([\w.-]+)["']?\s*[=:]\s*(.*)""")
 _APART = re.compile(r"[\s:;,=\"'()\[\]{}<>]+")
-_BETWEEN_WORDS = re.compile(r"[\s./:@,;_+=()\[\]{}<>'\"*&|#!?-]+")
-_WORD = re.compile(r"(?:[A-Z]{1,20}|(?:[A-Z]?[a-z]{1,20}){1,4})?\d{0,2}|\d{1,5}")
 
 
 # --- deciding: which values are secret --------------------------------------------------------------
@@ -96,7 +96,7 @@ def of_text(text: str) -> Iterator[str]:
 def _counts(name: str, value: str) -> bool:
     if len(value.strip()) < SHORTEST_SECRET:
         return False
-    return named(name, value) or not all(map(_WORD.fullmatch, _BETWEEN_WORDS.split(value)))
+    return named(name, value) or not all(map(WORD.fullmatch, BETWEEN_WORDS.split(value)))
 
 
 def _named_values(text: str) -> Iterator[tuple[str, str]]:

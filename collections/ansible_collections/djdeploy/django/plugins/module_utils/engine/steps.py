@@ -26,7 +26,7 @@ from .site_secrets import read as secrets_of_site
 
 if TYPE_CHECKING:
     # Never executed: AnsiballZ reads these lines to know which files travel with a module. Nor do the files
-    # ever run in this process, but for agent_secrets.py.
+    # ever run in this process, but for agent_secrets.py and agent_written.py.
     from . import (  # noqa: F401
         agent,
         agent_bucket,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         agent_users,
         agent_variables,
         agent_words,
+        agent_written,
     )
 
 # The agent's text goes by standard input, before the request: so nothing of it is in argv, and nothing
