@@ -232,3 +232,26 @@ def test_uploads_a_view_guards_are_not_served_by_nginx_after_the_next_push(uploa
     answer = uploader.get("/media/own.txt")
     assert (answer.status, answer.headers["Location"]) == (302, "/accounts/login/?next=/media/own.txt")
     assert "of the uploader" not in answer.text
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("guard", "route"),
+    [
+        ('path("media/<path:path>/", login_required(serve), files)', "django.views.static.serve answers below /media/"),
+        ('path("media/<int:pk>/original", login_required(plant))', "plant answers for media/<int:pk>/original"),
+        ('re_path(r"^.*[m]edia/", login_required(plant))', "plant answers below /media/"),
+    ],
+)
+def test_no_upload_is_published_whatever_the_pattern_of_its_guard(uploader, web, guard, route):
+    web.root("install -D -o uploader -g www-data -m 0644 /dev/stdin /srv/uploader/shared/media/7/original <<< hidden")
+    lines = [
+        "from django.urls import re_path",
+        'files = {"document_root": settings.MEDIA_ROOT}',
+        f"urlpatterns = [{guard}, *pages]",
+    ]
+    uploader.change("mysite/planting.py", "\n".join(["", *lines, ""]), append=True)
+    pushed = uploader.push()
+    assert pushed.status == 0 and route in pushed.output, pushed.output
+    answer = uploader.get("/media/7/original")
+    assert answer.status in (301, 302, 404) and "hidden" not in answer.text
