@@ -34,6 +34,8 @@ def plant(request):
 def hand(request, name):
     response = HttpResponse(headers={"X-Accel-Redirect": f"/protected/{name}"})
     del response["Content-Type"]
+    if "says" in request.GET:
+        response["Content-Disposition"] = request.GET["says"]
     return response
 
 
@@ -42,7 +44,7 @@ def headers(request):
 
 
 guarded = [path("media/<path:path>", login_required(serve), {"document_root": settings.MEDIA_ROOT})]
-urlpatterns = [path("plant", plant), path("hand/<str:name>", hand), path("headers", headers), *pages]
+urlpatterns = [path("plant", plant), path("hand/<path:name>", hand), path("headers", headers), *pages]
 """
 CANARY = "canary-of-the-customer"
 #: What a host has that the uploader must not show: its own files first, then the customer's.
@@ -55,6 +57,8 @@ as uploader 'echo of the uploader > /srv/uploader/shared/media/own.txt'
 as uploader 'echo of the uploader > /srv/uploader/shared/private/own.txt'
 as uploader 'mkdir -p /srv/uploader/shared/media/.git && echo hidden > /srv/uploader/shared/media/.git/config'
 as uploader 'echo hidden > /srv/uploader/shared/media/.env'
+as uploader 'mkdir -p /srv/uploader/shared/private/.git && echo hidden > /srv/uploader/shared/private/.git/config'
+as uploader 'cd /srv/uploader/shared/private && touch page.html page.xhtml picture.svg picture.png'
 """
 PASSWD = "root:x:0:0:"
 LOG = "/var/log/nginx/djdeploy-customer.access.log"
@@ -179,6 +183,39 @@ def test_upload_that_could_run_in_the_sites_name_is_saved(uploader, name, saved)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Content-Disposition"] == ("attachment" if saved else None)
     assert ("sandbox" in (answer.headers["Content-Security-Policy"] or "")) is saved
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"), [("page.html", True), ("picture.svg", True), ("page.xhtml", False), ("picture.png", False)]
+)
+def test_protected_file_is_treated_like_an_upload(uploader, name, saved):
+    answer = uploader.get(f"/hand/{name}")
+    assert answer.status == 200
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers.get_all("Content-Disposition") == (["attachment"] if saved else None)
+    assert ("sandbox" in (answer.headers["Content-Security-Policy"] or "")) is saved
+
+
+def test_the_application_says_how_a_protected_file_is_saved(uploader):
+    for said in ("inline", "attachment; filename=own.html"):
+        answer = uploader.get(f"/hand/page.html?says={quote(said)}")
+        assert (answer.status, answer.headers.get_all("Content-Disposition")) == (200, [said])
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_protected_name_that_begins_with_a_dot_is_not_handed_out(uploader):
+    answer = uploader.get("/hand/.git/config")
+    assert answer.status == 404
+    assert "hidden" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["picture.png", "page.html"])
+def test_what_has_not_changed_says_nothing_new(uploader, name):
+    for path in (uploader.upload("/upload", name, b"x").text, f"/hand/{name}"):
+        first = uploader.get(path)
+        again = uploader.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status, again.body) == (304, b""), path
+        assert again.headers["Content-Disposition"] is again.headers["Content-Security-Policy"] is None, path
 
 
 def test_nobody_says_by_a_header_who_they_are(uploader):

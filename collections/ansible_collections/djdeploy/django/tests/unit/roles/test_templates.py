@@ -264,6 +264,8 @@ def test_links_among_files_a_site_writes_lead_to_its_own_only(render: Render, lo
 def judged(rules: list[str], value: str) -> str:
     """What a map of nginx makes of a value: the first pattern that fits, else the default."""
     found = {rule.rsplit(" ", 1)[0]: rule.rsplit(" ", 1)[1] for rule in rules}
+    if f'"{value}"' in found:
+        return found[f'"{value}"'].strip('"')
     patterns = [key for key in found if key.startswith('"~')]
     fits = [key for key in patterns if re.search(key[1:-1].lstrip("~*"), value, re.I)]
     return found[fits[0] if fits else "default"].strip('"')
@@ -283,7 +285,7 @@ def rules_of(text: str, variable: str) -> list[str]:
         ("text/plain; charset=utf-8", False), ("text/css", False), ("font/woff2", False),
         ("application/json", False), ("text/html", True), ("text/html; charset=utf-8", True), ("text/xml", True),
         ("application/xhtml+xml", True), ("application/rss+xml", True), ("text/mathml", True),
-        ("application/octet-stream", True), ("", True), ("text/plainx", True), ("application/pdf+xml", True),
+        ("application/octet-stream", True), ("text/plainx", True), ("application/pdf+xml", True),
     ],
 )  # fmt: skip
 def test_uploads_that_could_run_in_a_browser_are_saved(render: Render, kind: str, saved: bool) -> None:
@@ -296,6 +298,29 @@ def test_uploads_that_could_run_in_a_browser_are_saved(render: Render, kind: str
         "Content-Disposition $djdeploy_upload_disposition",
         "Content-Security-Policy $djdeploy_upload_policy",
     ]
+
+
+def test_an_answer_without_a_type_is_told_nothing(render: Render) -> None:
+    """A 304 has none: the browser keeps what it was told with the body."""
+    rules = rules_of(render("nginx/djdeploy.conf.j2"), "$djdeploy_upload_disposition")
+    assert '"" ""' in rules and judged(rules, "") == ""
+
+
+@pytest.mark.parametrize(("inline", "variable"), [([], "$djdeploy_upload"), (["svg"], "$djdeploy_inline_shop")])
+def test_protected_files_are_treated_like_uploads(render: Render, inline: list[str], variable: str) -> None:
+    text = render("nginx/site.conf.j2", shop(protected_media={"/protected/": "private"}, media={"inline": inline}))
+    location = text[text.index("location ^~ /protected/ {") :].partition("\n    }\n")[0]
+    assert directives(location, "add_header") == [
+        "X-Content-Type-Options nosniff",
+        f"Content-Disposition {variable}_protected",
+        f"Content-Security-Policy {variable}_policy",
+    ]
+    rules = rules_of(text if inline else render("nginx/djdeploy.conf.j2"), f"{variable}_protected")
+    assert judged(rules, "") == f"{variable}_disposition"
+    assert judged(rules, "inline; filename=a.html") == "", "the application has said it"
+    [hidden] = re.findall(r'if \(\$uri ~ "([^"]+)"\) {\s+return 404;', location)
+    found = {uri: bool(re.search(hidden, uri)) for uri in ("/protected/.env", "/protected/a/.b/c", "/protected/a.b")}
+    assert found == {"/protected/.env": True, "/protected/a/.b/c": True, "/protected/a.b": False}
 
 
 @pytest.mark.parametrize(
