@@ -7,8 +7,6 @@ import subprocess
 from urllib.parse import quote
 
 import pytest
-import yaml
-from hosts import ROOT
 
 PLANTING = """\
 import os
@@ -34,6 +32,8 @@ def plant(request):
 def hand(request, name):
     response = HttpResponse(headers={"X-Accel-Redirect": f"/protected/{name}"})
     del response["Content-Type"]
+    if "says" in request.GET:
+        response["Content-Disposition"] = request.GET["says"]
     return response
 
 
@@ -42,7 +42,7 @@ def headers(request):
 
 
 guarded = [path("media/<path:path>", login_required(serve), {"document_root": settings.MEDIA_ROOT})]
-urlpatterns = [path("plant", plant), path("hand/<str:name>", hand), path("headers", headers), *pages]
+urlpatterns = [path("plant", plant), path("hand/<path:name>", hand), path("headers", headers), *pages]
 """
 CANARY = "canary-of-the-customer"
 #: What a host has that the uploader must not show: its own files first, then the customer's.
@@ -55,9 +55,37 @@ as uploader 'echo of the uploader > /srv/uploader/shared/media/own.txt'
 as uploader 'echo of the uploader > /srv/uploader/shared/private/own.txt'
 as uploader 'mkdir -p /srv/uploader/shared/media/.git && echo hidden > /srv/uploader/shared/media/.git/config'
 as uploader 'echo hidden > /srv/uploader/shared/media/.env'
+as uploader 'mkdir -p /srv/uploader/shared/private/.git && echo hidden > /srv/uploader/shared/private/.git/config'
+as uploader 'cd /srv/uploader/shared/private && touch page.html page.xhtml picture.svg picture.png'
 """
 PASSWD = "root:x:0:0:"
 LOG = "/var/log/nginx/djdeploy-customer.access.log"
+#: What visitors could claim, by kinds; written here anew, not taken from what the role takes away.
+CLAIMS = {
+    "who they are, by a proxy that logs people in": """
+        X-Authentik-Username X-Authentik-Email X-Authentik-Groups X-Vouch-User X-Token-Subject X-Auth-User
+        X-Auth-Username X-User X-Username X-Email X-Remote-User X-Remote-Email X-Remote-Groups X-Forwarded-User
+        X-Forwarded-Email X-Forwarded-Groups X-Forwarded-Preferred-Username X-Forwarded-Access-Token
+        X-Auth-Request-User X-Auth-Request-Email X-Auth-Request-Groups X-Auth-Request-Preferred-Username
+        X-Auth-Request-Access-Token Remote-User
+        Tailscale-User-Login Tailscale-User-Name Tailscale-User-Profile-Pic Shib-Identity-Provider Shib-Session-ID Eppn
+        X-Pomerium-Jwt-Assertion X-Pomerium-Claim-Email X-Webauth-User""",
+    "who they are, by a cloud": """
+        Cf-Access-Authenticated-User-Email X-Goog-Authenticated-User-Email X-Goog-Authenticated-User-Id
+        X-Goog-Iap-Jwt-Assertion X-Ms-Client-Principal X-Ms-Client-Principal-Name X-Ms-Client-Principal-Id
+        X-Ms-Client-Principal-Idp X-Ms-Token-Aad-Id-Token X-Ms-Token-Google-Access-Token X-Amzn-Oidc-Identity
+        X-Amzn-Oidc-Data X-Amzn-Oidc-Accesstoken""",
+    "who they are, by a certificate": """
+        Ssl-Client-Verify Ssl-Client-S-Dn Ssl-Client-Cert X-Ssl-Client-Dn X-Ssl-Client-Verify X-Ssl-Client-Cert
+        X-Client-Dn X-Client-Cert X-Client-Verify X-Forwarded-Client-Cert""",
+    "how they came": """
+        Https X-Https X-Forwarded-Https X-Forwarded-Scheme X-Forwarded-Proto X-Forwarded-Ssl X-Scheme X-Original-Proto
+        X-Url-Scheme Front-End-Https CloudFront-Forwarded-Proto Forwarded X-Forwarded-Host X-Forwarded-Port
+        X-Original-Url X-Rewrite-Url X-Forwarded-Prefix X-Script-Name Proxy""",
+    "from where": """
+        X-Forwarded-For X-Real-Ip X-Client-Ip CF-Connecting-IP True-Client-IP CloudFront-Viewer-Address Fastly-Client-Ip
+        Fly-Client-Ip X-Azure-Clientip X-Azure-Socketip X-Cluster-Client-Ip Client-Ip X-Originating-Ip CF-IPCountry""",
+}
 #: Name of a link, where it leads, and the path below it that is asked for.
 LINKS = [
     ("passwd", "/etc/passwd", ""),
@@ -84,13 +112,6 @@ while time.monotonic() < end:
             open(aside, "w").write("mine")
         os.rename(aside, name)
 """
-
-
-def request_headers() -> dict[str, str]:
-    """What nginx makes of each header of its table."""
-    path = ROOT / "collections/ansible_collections/djdeploy/django/roles/nginx/vars/main.yml"
-    groups = yaml.safe_load(path.read_text())["__nginx_request_headers"]
-    return {name: value for group in groups for name, value in group["headers"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +202,42 @@ def test_upload_that_could_run_in_the_sites_name_is_saved(uploader, name, saved)
     assert ("sandbox" in (answer.headers["Content-Security-Policy"] or "")) is saved
 
 
-def test_nobody_says_by_a_header_who_they_are(uploader):
-    claimed = {name: "forged" for name, value in request_headers().items() if name not in ("Host", "Connection")}
+@pytest.mark.parametrize(
+    ("name", "saved"), [("page.html", True), ("picture.svg", True), ("page.xhtml", False), ("picture.png", False)]
+)
+def test_protected_file_is_treated_like_an_upload(uploader, name, saved):
+    answer = uploader.get(f"/hand/{name}")
+    assert answer.status == 200
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers.get_all("Content-Disposition") == (["attachment"] if saved else None)
+    assert ("sandbox" in (answer.headers["Content-Security-Policy"] or "")) is saved
+
+
+def test_the_application_says_how_a_protected_file_is_saved(uploader):
+    for said in ("inline", "attachment; filename=own.html"):
+        answer = uploader.get(f"/hand/page.html?says={quote(said)}")
+        assert (answer.status, answer.headers.get_all("Content-Disposition")) == (200, [said])
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_protected_name_that_begins_with_a_dot_is_not_handed_out(uploader):
+    answer = uploader.get("/hand/.git/config")
+    assert answer.status == 404
+    assert "hidden" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["picture.png", "page.html"])
+def test_what_has_not_changed_says_nothing_new(uploader, name):
+    for path in (uploader.upload("/upload", name, b"x").text, f"/hand/{name}"):
+        first = uploader.get(path)
+        again = uploader.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status, again.body) == (304, b""), path
+        assert again.headers["Content-Disposition"] is again.headers["Content-Security-Policy"] is None, path
+
+
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_nobody_says_by_a_header(uploader, kind):
+    claimed = dict.fromkeys(CLAIMS[kind].split(), "forged")
     told = uploader.get("/headers", headers={**claimed, "Remote_User": "forged", "X-Own": "passes"}).json()
     assert {name for name, value in told.items() if "forged" in value} == set()
     assert told["HTTP_X_OWN"] == "passes"
@@ -232,3 +287,26 @@ def test_uploads_a_view_guards_are_not_served_by_nginx_after_the_next_push(uploa
     answer = uploader.get("/media/own.txt")
     assert (answer.status, answer.headers["Location"]) == (302, "/accounts/login/?next=/media/own.txt")
     assert "of the uploader" not in answer.text
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("guard", "route"),
+    [
+        ('path("media/<path:path>/", login_required(serve), files)', "django.views.static.serve answers below /media/"),
+        ('path("media/<int:pk>/original", login_required(plant))', "plant answers for media/<int:pk>/original"),
+        ('re_path(r"^.*[m]edia/", login_required(plant))', "plant answers below /media/"),
+    ],
+)
+def test_no_upload_is_published_whatever_the_pattern_of_its_guard(uploader, web, guard, route):
+    web.root("install -D -o uploader -g www-data -m 0644 /dev/stdin /srv/uploader/shared/media/7/original <<< hidden")
+    lines = [
+        "from django.urls import re_path",
+        'files = {"document_root": settings.MEDIA_ROOT}',
+        f"urlpatterns = [{guard}, *pages]",
+    ]
+    uploader.change("mysite/planting.py", "\n".join(["", *lines, ""]), append=True)
+    pushed = uploader.push()
+    assert pushed.status == 0 and route in pushed.output, pushed.output
+    answer = uploader.get("/media/7/original")
+    assert answer.status in (301, 302, 404) and "hidden" not in answer.text

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         agent_operations,
         agent_project,
         agent_rollback,
+        agent_routes,
         agent_secrets,
         agent_seed,
         agent_settings,

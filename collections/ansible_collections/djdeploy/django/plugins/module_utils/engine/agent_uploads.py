@@ -10,16 +10,18 @@ django.conf.urls adds for a developer is not there.
 
 from __future__ import annotations
 
-import codecs
 import functools
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from .agent_routes import that_name, translated
 from .agent_words import Outcome, Request, outcome
 
-#: Names uploads have. A view of files takes some of them (<str:name>, <path:name>, [\w-]+\.pdf), any other view none.
+#: Names uploads have. A view that takes one of them is for all of the uploads, or for most.
 PROBES = (
     "djdeploy-probe.txt",
     "djdeployprobe.jpg",
@@ -30,31 +32,38 @@ PROBES = (
     "2026/01/31/djdeploy-probe.png",
     "djdeploy/2026/djdeploy-probe.pdf",
 )
+#: What a middleware of a package is called that may refuse a visitor any view.
+GATES = re.compile(r"login|lockdown|stronghold|basic_?auth|requir|restrict|private|protect", re.I)
 
 
 def uploads(request: Request, predict: bool) -> Outcome:
     """Which view of the project answers below MEDIA_URL, and those that may guard a part of what lies there.
 
-    Facts: `media_path`, that of MEDIA_URL; `view` and `route` of the first, or None; `guards`, whether it may do more
-    than hand the file out; `below`, a list of {path, route, view} of the others, `path` the directory they name.
+    Facts: `media_path`, that of MEDIA_URL; `view` and `route` of the first that is for most files there, or None;
+    `guards`, whether it may do more than hand the file out, and `behind`, the middleware if that is why; `below`, a
+    list of {route, view} of the others that may guard something.
     """
     from django.conf import settings
 
     url = settings._wrapped.MEDIA_URL and settings.MEDIA_URL  # of an empty one Django makes "/" with a script prefix
     has_urls = getattr(settings, "ROOT_URLCONF", "")
     places = places_of(str(url or ""), settings.FORCE_SCRIPT_NAME or "") if has_urls else []
-    matches: list[Any] = [match for place in places for match in matches_that_name(place)]
+    there: dict[tuple[str, Any], bool] = {}  # route and view -> whether for most files
+    for place in places:
+        for key, most in views_at(place):
+            there[key] = there.get(key, False) or most
     # Of a view with a guard and one without, the first one decides: it may be there for some kinds of files only.
-    match = next((each for each in matches if guards(each.func)), matches[0] if matches else None)
+    whole = sorted((key for key, most in there.items() if most), key=lambda key: not guards(key[1]))
+    route, view = whole[0] if whole else (None, None)
+    guarded = bool(whole) and guards(view)
     return outcome(
         False,
         media_path=places[0] if places else None,
-        view=named(match.func) if match else None,
-        route=match.route if match else None,
-        guards=guards(match.func) if match else False,
-        below=[
-            each for place in places for each in views_below(place) if match is None or each["route"] != match.route
-        ],
+        view=named(view) if whole else None,
+        route=route,
+        guards=guarded,
+        behind=gate_before(view) if guarded and is_serve(view) else None,
+        below=[{"route": key[0], "view": named(key[1])} for key in there if key[0] != route and guards(key[1])],
     )
 
 
@@ -62,34 +71,31 @@ def places_of(url: str, script: str) -> list[str]:
     """The paths a MEDIA_URL means to the URLconf, with a slash at both ends; none where it is another host's, or "/".
 
     With FORCE_SCRIPT_NAME two of them: ASGI takes the prefix away before it resolves a path, and WSGI leaves that to
-    the server (django.core.handlers).
+    the server (django.core.handlers). What is quoted in it reaches the URLconf as what it stands for.
     """
     parts = urlsplit(url)
-    path = parts.path.strip("/")
+    path = re.sub("/+", "/", parts.path.strip("/"))
     if parts.scheme or parts.netloc or not path:
         return []
     script = script.strip("/")
     inner = path.removeprefix(f"{script}/") if script else path
-    return [f"/{each}/" for each in dict.fromkeys((path, inner))]
+    return [f"/{each}/" for each in dict.fromkeys((path, inner, unquote(path), unquote(inner)))]
 
 
-def matches_that_name(place: str) -> list[Any]:
-    """The matches of files below a path whose patterns are made for that path.
+def views_at(place: str) -> Iterator[tuple[tuple[str, Any], bool]]:
+    """Route and view of each pattern that names a path of uploads, and whether it is for most files there.
 
-    A pattern is not when it takes a file below another path as well: the catch-all of a single-page application,
-    the pages of a CMS. So the last part of the path is replaced by one of the same kind of characters.
+    A pattern with a slash at its end is, too: of the address without it Django makes the one with it (APPEND_SLASH).
     """
-    twin = twin_of(place)
-    with as_visitors_begin(place):
-        found = [(resolved(place + probe), resolved(twin + probe)) for probe in PROBES]
-    return [match for match, other in found if match and not same(match, other)]
+    from django.urls import get_resolver
+    from django.utils import translation
 
-
-def twin_of(place: str) -> str:
-    """A path like this one that no project has: other letters and digits in its last part."""
-    head, last = place.rstrip("/").rsplit("/", 1)
-    other = codecs.encode(last, "rot13").translate(str.maketrans("0123456789", "5678901234"))
-    return f"{head}/{other if other != last else f'{last}x'}/"
+    for language in languages_at(place):
+        with translation.override(language):
+            found = list(that_name(place, get_resolver().url_patterns))
+            answers = [resolved(f"{place}{probe}{slash}") for probe in PROBES for slash in ("", "/")] if found else []
+            most = [(match.route, match.func) for match in answers if match]
+        yield from ((key, key in most) for key in found)
 
 
 def resolved(path: str) -> Any:
@@ -101,94 +107,65 @@ def resolved(path: str) -> Any:
         return None
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two matches are of one pattern."""
-    return bool(other) and (one.route, one.func, one.namespaces) == (other.route, other.func, other.namespaces)
+def languages_at(place: str) -> list[str]:
+    """The languages a request for a path may be in, as far as that changes its patterns.
 
-
-def as_visitors_begin(place: str) -> Any:
-    """The language a request for a path begins with, which i18n_patterns and translated routes go by."""
+    By i18n_patterns that is the one the path begins with, or the default; translated routes go by what visitors prefer.
+    """
     from django.conf import settings
-    from django.utils import translation
+    from django.urls import get_resolver
 
-    first = place.strip("/").partition("/")[0].lower()
     codes = {code.lower(): code for code, _name in settings.LANGUAGES}
-    return translation.override(codes.get(first, settings.LANGUAGE_CODE))
+    first = codes.get(place.strip("/").partition("/")[0].lower(), settings.LANGUAGE_CODE)
+    more = codes.values() if translated(get_resolver().url_patterns) else ()
+    return list(dict.fromkeys((first, settings.LANGUAGE_CODE, *more)))
 
 
 def guards(view: Any) -> bool:
     """Whether a view may refuse a file: every one but Django's own `serve` as it is, which hands out what is there.
 
-    Where Django's LoginRequiredMiddleware is, that one refuses strangers, too.
+    That one may, too, where a middleware may refuse it.
     """
+    return not is_serve(view) or gate_before(view) is not None
+
+
+def is_serve(view: Any) -> bool:
     from django.views.static import serve
 
-    bare = view
-    while isinstance(bare, functools.partial):
-        bare = bare.func
-    return bare is not serve or (getattr(view, "login_required", True) and everybody_logs_in())
+    while isinstance(view, functools.partial):
+        view = view.func
+    return view is serve
 
 
-def everybody_logs_in() -> bool:
-    """Whether a middleware asks for a login at every view: Django's (since 5.1), or one made of it.
+def gate_before(view: Any) -> str | None:
+    """The middleware that may refuse a visitor a view: one of the project's own, or one that is made for that.
 
-    Told by its name: its module cannot be imported where django.contrib.auth is not installed.
+    Django's (since 5.1) is told by its name: its module cannot be imported where django.contrib.auth is not installed.
     """
     from django.conf import settings
     from django.utils.module_loading import import_string
 
-    bases = (base for path in settings.MIDDLEWARE for base in getattr(import_string(path), "__mro__", ()))
-    wanted = ("django.contrib.auth.middleware", "LoginRequiredMiddleware")
-    return any((base.__module__, base.__qualname__) == wanted for base in bases)
+    by_django = ("django.contrib.auth.middleware", "LoginRequiredMiddleware")
+    for path in settings.MIDDLEWARE:
+        middleware = import_string(path)
+        bases = {(base.__module__, base.__qualname__) for base in getattr(middleware, "__mro__", ())}
+        if is_own(middleware) or (by_django not in bases and not is_djangos(middleware) and GATES.search(path)):
+            return str(path)
+        if by_django in bases and getattr(view, "login_required", True):
+            return str(path)
+    return None
 
 
-def views_below(place: str) -> list[dict[str, str]]:
-    """Views that may guard uploads: their route begins with a path, as it stands, and goes on to names files have.
-
-    No name is tried: a pattern may want a number, a digest, or an extension that nobody thinks of.
-    """
-    from django.urls import get_resolver
-
-    found: dict[str, dict[str, str]] = {}
-    with as_visitors_begin(place):
-        for route, each in routes(get_resolver().url_patterns):
-            begins = f"/{literal(route)}"
-            if begins.startswith(place) and takes_files(route, each.pattern) and guards(each.callback):
-                directory = begins.rpartition("/")[0] + "/"
-                found.setdefault(route, {"path": directory, "route": route, "view": named(each.callback)})
-    return list(found.values())
+def is_djangos(thing: Any) -> bool:
+    return str(thing.__module__).partition(".")[0] == "django"
 
 
-def routes(patterns: Iterable[Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The whole route of each pattern, as a match tells it, and the pattern."""
-    for each in patterns:
-        own = str(each.pattern)
-        route = before + (own.removeprefix("^") if before else own)
-        if hasattr(each, "url_patterns"):
-            yield from routes(each.url_patterns, route)
-        else:
-            yield route, each
-
-
-def literal(route: str) -> str:
-    """What a route begins with as it stands, before the first thing that varies."""
-    as_it_stands = re.match(r"(?:[^<(\[*+?.|${\\]|\\\W)*", route.removeprefix("^"))
-    return re.sub(r"\\(\W)", r"\1", as_it_stands[0] if as_it_stands else "")
-
-
-def takes_files(route: str, pattern: Any) -> bool:
-    """Whether a route may match what a file is called: not where it ends in a slash, or in one word (`edit`).
-
-    :param pattern: its last part. An expression that does not end in `$` matches whatever follows it.
-    """
-    from django.urls.resolvers import RegexPattern
-
-    if isinstance(pattern, RegexPattern):
-        whole = re.sub(r"(?<!\\)(?:\$|\\[Zz])$", "", route)
-        if whole == route:
-            return True
-        route = whole.removesuffix("/?")
-    return re.fullmatch(r"[\w-]*", route.removeprefix("^").rpartition("/")[2]) is None
+def is_own(middleware: Any) -> bool:
+    """Whether a middleware is the project's own: neither Django's nor a package's of its environment."""
+    while isinstance(middleware, functools.partial):
+        middleware = middleware.func
+    file = getattr(sys.modules.get(middleware.__module__), "__file__", None) or ""
+    return not is_djangos(middleware) and not {"site-packages", "dist-packages"} & set(Path(file).parts)
 
 
 def named(view: Any) -> str:

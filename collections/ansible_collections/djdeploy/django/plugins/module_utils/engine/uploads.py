@@ -47,6 +47,8 @@ def served(said: str | None, facts: Mapping[str, Any]) -> Served:
     path, view, below = facts.get("media_path"), facts.get("view"), facts.get("below") or ()
     # Django's own `serve` for all of it, and a view with a guard for a part: the project serves its uploads itself.
     guarded = view if facts.get("guards") else below[0]["view"] if view and below else None
+    if guarded and facts.get("behind"):
+        guarded = f"{guarded} (behind {facts['behind']})"
     if said == APPLICATION:
         return Served(APPLICATION)
     if guarded and said is None:
@@ -61,12 +63,12 @@ def served(said: str | None, facts: Mapping[str, Any]) -> Served:
 
 
 def told_of_parts(path: str, views: Sequence[Mapping[str, str]]) -> str:
-    """What to say where views guard parts of the uploads, and none answers for all: nothing is shown by mistake."""
+    """What to say where views may guard parts of the uploads, and none answers for all: nothing is shown by mistake."""
     first, more = views[0], len(views) - 1
     return (
-        f"warning: nginx serves no uploads, because {first['view']} guards {first['route']}"
-        f"{f' (and {more} more)' if more else ''}; no view answers for all of {path}: add one, or keep guarded files "
-        "in protected_media and say media: {served_by: nginx}, which shows the rest to everybody"
+        f"warning: nginx serves no uploads, because {first['view']} answers for {first['route']}"
+        f"{f' (and {more} more)' if more else ''} and may guard it; no view answers for all of {path}: add one, or say "
+        "media: {served_by: nginx} if all of them are for everybody (what is not can lie in protected_media)"
     )
 
 

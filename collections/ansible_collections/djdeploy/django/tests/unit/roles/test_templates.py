@@ -203,6 +203,41 @@ SET_BY_NGINX = {
 }
 
 
+#: What a visitor could claim, by kinds; written anew, not taken from the table of the role.
+CLAIMS = {
+    "logged in by oauth2-proxy": """
+        x-auth-request-user x-auth-request-email x-auth-request-groups x-auth-request-preferred-username
+        x-auth-request-access-token x-forwarded-user x-forwarded-email x-forwarded-groups
+        x-forwarded-preferred-username x-forwarded-access-token""",
+    "by another proxy": """
+        remote-user remote-email remote-groups remote-name x-remote-user x-remote-email x-remote-groups x-auth-user
+        x-auth-username x-user x-username x-email x-webauth-user x-authentik-username x-authentik-email
+        x-authentik-groups x-authentik-name x-authentik-uid x-authentik-jwt x-vouch-user x-token-subject
+        x-pomerium-jwt-assertion x-pomerium-claim-email x-pomerium-claim-groups x-pomerium-claim-user
+        tailscale-user-login tailscale-user-name tailscale-user-profile-pic""",
+    "by a cloud": """
+        cf-access-authenticated-user-email cf-access-jwt-assertion x-goog-authenticated-user-email
+        x-goog-authenticated-user-id x-goog-iap-jwt-assertion x-ms-client-principal x-ms-client-principal-name
+        x-ms-client-principal-id x-ms-client-principal-idp x-ms-token-aad-id-token x-ms-token-aad-access-token
+        x-ms-token-google-id-token x-ms-token-facebook-access-token x-ms-token-github-access-token
+        x-amzn-oidc-identity x-amzn-oidc-data x-amzn-oidc-accesstoken""",
+    "by Shibboleth": "shib-session-id shib-identity-provider shib-application-id shib-authentication-method eppn",
+    "by a certificate": """
+        ssl-client-cert ssl-client-verify ssl-client-dn ssl-client-s-dn ssl-client-i-dn x-ssl-client-cert
+        x-ssl-client-verify x-ssl-client-dn x-ssl-client-s-dn x-ssl-client-cn x-client-dn x-client-cert x-client-verify
+        x-forwarded-client-cert x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info""",
+    "by https": """
+        https x-https x-forwarded-https x-forwarded-scheme x-forwarded-protocol x-forwarded-ssl x-scheme
+        x-original-proto x-url-scheme front-end-https cloudfront-forwarded-proto forwarded""",
+    "from an address": """
+        client-ip x-client-ip cf-connecting-ip true-client-ip cloudfront-viewer-address fastly-client-ip fly-client-ip
+        x-azure-clientip x-azure-socketip x-cluster-client-ip x-originating-ip x-remote-addr forwarded-for""",
+    "to another host or path": """
+        x-forwarded-host x-forwarded-port x-forwarded-server x-original-host x-forwarded-prefix x-original-url
+        x-rewrite-url x-script-name script-name proxy""",
+}
+
+
 @pytest.mark.parametrize("location", ["@application", "@websocket"])
 def test_site_server_lets_no_claim_of_a_client_pass(render: Render, location: str) -> None:
     text = render("nginx/site.conf.j2")
@@ -212,9 +247,9 @@ def test_site_server_lets_no_claim_of_a_client_pass(render: Render, location: st
     assert len(headers) == len(given) == len({name.lower() for name in headers}), "none is there twice"
     assert {name: value for name, value in headers.items() if value != '""'} == SET_BY_NGINX
     taken_away = {name.lower() for name in headers} - {name.lower() for name in SET_BY_NGINX}
-    known = "forwarded proxy remote-user x-remote-user x-forwarded-user x-forwarded-host x-forwarded-port"
-    more = "x-forwarded-prefix x-forwarded-ssl x-original-url x-rewrite-url x-script-name front-end-https"
-    assert taken_away >= {*known.split(), *more.split()}
+    known = {name.lower() for names in CLAIMS.values() for name in names.split()}
+    assert known - taken_away == set()
+    assert all(re.fullmatch(r"[A-Za-z0-9-]+", name) for name in headers)
 
 
 def test_request_headers_are_told_of_in_the_docs() -> None:
@@ -264,6 +299,8 @@ def test_links_among_files_a_site_writes_lead_to_its_own_only(render: Render, lo
 def judged(rules: list[str], value: str) -> str:
     """What a map of nginx makes of a value: the first pattern that fits, else the default."""
     found = {rule.rsplit(" ", 1)[0]: rule.rsplit(" ", 1)[1] for rule in rules}
+    if f'"{value}"' in found:
+        return found[f'"{value}"'].strip('"')
     patterns = [key for key in found if key.startswith('"~')]
     fits = [key for key in patterns if re.search(key[1:-1].lstrip("~*"), value, re.I)]
     return found[fits[0] if fits else "default"].strip('"')
@@ -283,7 +320,7 @@ def rules_of(text: str, variable: str) -> list[str]:
         ("text/plain; charset=utf-8", False), ("text/css", False), ("font/woff2", False),
         ("application/json", False), ("text/html", True), ("text/html; charset=utf-8", True), ("text/xml", True),
         ("application/xhtml+xml", True), ("application/rss+xml", True), ("text/mathml", True),
-        ("application/octet-stream", True), ("", True), ("text/plainx", True), ("application/pdf+xml", True),
+        ("application/octet-stream", True), ("text/plainx", True), ("application/pdf+xml", True),
     ],
 )  # fmt: skip
 def test_uploads_that_could_run_in_a_browser_are_saved(render: Render, kind: str, saved: bool) -> None:
@@ -296,6 +333,29 @@ def test_uploads_that_could_run_in_a_browser_are_saved(render: Render, kind: str
         "Content-Disposition $djdeploy_upload_disposition",
         "Content-Security-Policy $djdeploy_upload_policy",
     ]
+
+
+def test_an_answer_without_a_type_is_told_nothing(render: Render) -> None:
+    """A 304 has none: the browser keeps what it was told with the body."""
+    rules = rules_of(render("nginx/djdeploy.conf.j2"), "$djdeploy_upload_disposition")
+    assert '"" ""' in rules and judged(rules, "") == ""
+
+
+@pytest.mark.parametrize(("inline", "variable"), [([], "$djdeploy_upload"), (["svg"], "$djdeploy_inline_shop")])
+def test_protected_files_are_treated_like_uploads(render: Render, inline: list[str], variable: str) -> None:
+    text = render("nginx/site.conf.j2", shop(protected_media={"/protected/": "private"}, media={"inline": inline}))
+    location = text[text.index("location ^~ /protected/ {") :].partition("\n    }\n")[0]
+    assert directives(location, "add_header") == [
+        "X-Content-Type-Options nosniff",
+        f"Content-Disposition {variable}_protected",
+        f"Content-Security-Policy {variable}_policy",
+    ]
+    rules = rules_of(text if inline else render("nginx/djdeploy.conf.j2"), f"{variable}_protected")
+    assert judged(rules, "") == f"{variable}_disposition"
+    assert judged(rules, "inline; filename=a.html") == "", "the application has said it"
+    [hidden] = re.findall(r'if \(\$uri ~ "([^"]+)"\) {\s+return 404;', location)
+    found = {uri: bool(re.search(hidden, uri)) for uri in ("/protected/.env", "/protected/a/.b/c", "/protected/a.b")}
+    assert found == {"/protected/.env": True, "/protected/a/.b/c": True, "/protected/a.b": False}
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites impor
 GUARDED = {"media_path": "/media/", "view": "shop.views.files", "route": "media/<path:p>", "guards": True, "below": []}
 BARE = {**GUARDED, "view": "django.views.static.serve", "guards": False}
 NOTHING: dict[str, Any] = {"media_path": "/media/", "view": None, "route": None, "guards": False, "below": []}
-PART = [{"path": "/media/private/", "route": "media/private/<path:p>", "view": "shop.views.files"}]
+PART = [{"route": "media/private/<path:p>", "view": "shop.views.files"}]
+BEHIND = {**BARE, "guards": True, "behind": "shop.middleware.Login"}
 BY_VIEW = "uploads: shop.views.files answers below /media/, so nginx leaves them to the application"
 BY_PART = (
-    "warning: nginx serves no uploads, because shop.views.files guards media/private/<path:p>; no view answers for all "
-    "of /media/: add one, or keep guarded files in protected_media and say media: {served_by: nginx}, which shows"
+    "warning: nginx serves no uploads, because shop.views.files answers for media/private/<path:p> and may guard it; "
+    "no view answers for all of /media/: add one, or say media: {served_by: nginx} if all of them are for everybody"
 )
 
 
@@ -34,12 +35,14 @@ BY_PART = (
         pytest.param(None, {}, "nginx", None, id="nothing known"),
         pytest.param(None, BARE, "nginx", None, id="serve as it is"),
         pytest.param(None, GUARDED, "application", BY_VIEW, id="a view"),
+        pytest.param(None, BEHIND, "application", "serve (behind shop.middleware.Login) answers", id="a middleware"),
+        pytest.param("nginx", BEHIND, "nginx", "serve (behind shop.middleware.Login) is not", id="and said: nginx"),
         pytest.param("application", NOTHING, "application", None, id="said: application"),
         pytest.param("application", GUARDED, "application", None, id="said, and a view"),
         pytest.param("nginx", NOTHING, "nginx", None, id="said: nginx"),
         pytest.param("nginx", GUARDED, "nginx", "warning: nginx shows uploads to everybody", id="said against a view"),
         pytest.param(None, {**NOTHING, "below": PART}, "application", BY_PART, id="a view for a part"),
-        pytest.param(None, {**NOTHING, "below": PART * 3}, "application", "(and 2 more); no", id="views for parts"),
+        pytest.param(None, {**NOTHING, "below": PART * 3}, "application", "(and 2 more) and may", id="views for parts"),
         pytest.param("application", {**NOTHING, "below": PART}, "application", None, id="said, and a view for a part"),
         pytest.param("nginx", {**NOTHING, "below": PART}, "nginx", None, id="said: nginx, for a part too"),
         pytest.param(None, {**BARE, "below": PART}, "application", BY_VIEW, id="serve, and a view for a part"),
