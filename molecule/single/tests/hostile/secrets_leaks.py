@@ -18,7 +18,7 @@ TOKEN = re.compile(r"c4n4ry-?\d\d-?[0-9a-f]{4}")
 # In the project: everything its processes can read of the site's secrets, each in many forms on lines of their own.
 # No line of it holds a canary; TELLING is how a test knows that it was told.
 LEAK = """\
-import base64, html, json, os, pathlib, shlex, sys, urllib.parse
+import base64, html, json, os, pathlib, re, shlex, subprocess, sys, urllib.parse
 
 BASE = pathlib.Path(__file__).resolve().parent
 
@@ -44,19 +44,50 @@ def values():
     return {name: value for name, value in found.items() if name not in ("PATH", "PYTHONPATH", "HOME")}
 
 
+def escaped(pattern, text):
+    return re.sub(pattern, lambda found: "\\\\u%04x" % ord(found[0]), text)
+
+
 def forms(value):
     data = value.encode("utf-8", "surrogateescape")
+    component = urllib.parse.quote(value, safe="-_.!~*'()")
     return [
         repr(value), repr(repr(value)), repr(data), ascii(value), json.dumps(value),
         json.dumps({"a": json.dumps(value)}), urllib.parse.quote(value), urllib.parse.quote_plus(value),
         html.escape(value), shlex.quote(value), base64.b64encode(data).decode(),
         base64.b64encode(b"u:" + data).decode(), base64.urlsafe_b64encode(data).decode(), data.hex(), value,
+        component, re.sub("%..", lambda found: found[0].lower(), component),
+        urllib.parse.quote(value, safe="-_.!~*'();/?:@&=+$,#"), html.escape(value, quote=False),
+        html.escape(value).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+        html.escape(json.dumps(value)), escaped("[<>&]", json.dumps(value)),
+        escaped("[<>&]", json.dumps({"a": json.dumps(value)}, ensure_ascii=False)),
+        "".join("\\\\%03o" % byte if byte < 48 or byte > 126 else chr(byte) for byte in data),
     ]
+
+
+BY_BASH = '''
+set
+export -p
+for name in ${!value_*}; do printf '%q %s\\\\n' "${!name}" "${!name@Q}"; done
+set -x
+for name in ${!value_*}; do : "${!name}" behind; [[ ${!name} == x ]]; done
+true
+'''
+
+
+def said_by_bash(chosen):
+    given = {"PATH": "/usr/bin:/bin", **{"value_%d" % n: chosen[name] for n, name in enumerate(sorted(chosen))}}
+    done = subprocess.run(
+        ["bash", "-c", BY_BASH], env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+        encoding="utf-8", errors="replace",
+    )
+    return done.stdout.splitlines()
 
 
 def said(names=None):
     chosen = values()
     lines = [f"TELLING {name} {form}" for name in sorted(chosen) for form in forms(chosen[name])]
+    lines += [f"TELLING by bash {line}" for line in said_by_bash(chosen)]
     return "\\n".join(lines) + "\\nTELLING the end"
 
 
@@ -117,7 +148,8 @@ raise RuntimeError(text + "\\nTELLING the end")
 """
 BACKEND = SETUP.replace("raise RuntimeError", "sys.exit")
 PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "telling"\nbackend-path = ["."]\n'
-TELL = "env; cat .env mysite/local_canary.py $SIGNING_KEY_FILE $ACCOUNT_FILE; echo TELLING"
+TELL = "env; cat .env mysite/local_canary.py $SIGNING_KEY_FILE $ACCOUNT_FILE; bash -c 'set; set -x; : $PLAIN $SINGLE'"
+TELL += "; echo TELLING"
 
 
 class Kind(NamedTuple):

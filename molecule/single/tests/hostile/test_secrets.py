@@ -2,13 +2,14 @@
 """Thirty secrets of all kinds, and pushes that fail while they tell all of them: none shows anywhere.
 
 Looked at is whatever leaves the engine: what the pusher reads, the system's journal but for what the site's own
-processes wrote, the journal of the site, what `djdeploy` tells, the words of every process meanwhile, and every file
-that another site's user or nobody can read.
+processes wrote, the journal of the site, what `djdeploy` tells, the words of every process meanwhile, what another
+site's user or nobody can read of their environments, every file that these can read, and every log.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,27 +24,58 @@ import secrets_leaks as leaks
 
 NEIGHBOURS = ("nobody", "broken")  # the second is the user of another site
 WATCHED = "/run/canaries.watched"
-# Sees every process that lives longer than a moment; the words it looks for are not among its own.
+# Releases, other processes and jobs of the site; builds and what is run for a deploy write to the deployer alone.
+OF_THE_SITE = re.compile(r"djdeploy-canaries(\.process|\.job)?@")
+# Sees every process that lives longer than a moment: what stands among its words, and what of its environment each of
+# the neighbours can read. The words it looks for are not among its own.
 WATCH = f"""
-import os, re, time
+import os, pwd, re, time
 token = re.compile(rb"c4n4" + rb"ry-?[0-9]")
-peak = 0
-with open({WATCHED!r}, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+
+
+def seen(file, kind):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            found = open(f"/proc/{{pid}}/{{kind}}", "rb").read()
+        except OSError:
+            continue
+        if token.search(found):
+            file.write(f"{{kind.upper()}} {{os.getuid()}} {{found[:300]!r}}\\n")
+
+
+def memory(file, peak):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if b"djdeploy-deployer" in open(f"/proc/{{pid}}/cgroup", "rb").read():
+                said = open(f"/proc/{{pid}}/status").read()
+                size = int((re.search(r"VmHWM:\\s+(\\d+)", said) or [0, 0])[1])
+                if re.search(r"Uid:\\s+0\\s", said) and size > peak:
+                    peak = size
+                    file.write(f"PEAK {{peak}}\\n")
+        except OSError:
+            pass
+    return peak
+
+
+root = os.getpid()
+if os.path.exists({WATCHED!r}):
+    os.unlink({WATCHED!r})
+with open({WATCHED!r}, "a", buffering=1, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    for name in {NEIGHBOURS!r}:
+        user = pwd.getpwnam(name)
+        if os.fork() == 0:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            file.write(f"LOOKING {{user.pw_uid}}\\n")
+            while os.getppid() == root:
+                seen(file, "environ")
+                time.sleep(0.05)
+            os._exit(0)
+    peak = 0
     while True:
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                words = open(f"/proc/{{pid}}/cmdline", "rb").read()
-                if token.search(words):
-                    file.write("WORDS " + repr(words[:300]) + "\\n")
-                if b"djdeploy-deployer" in open(f"/proc/{{pid}}/cgroup", "rb").read():
-                    said = open(f"/proc/{{pid}}/status").read()
-                    size = int((re.search(r"VmHWM:\\s+(\\d+)", said) or [0, 0])[1])
-                    if re.search(r"Uid:\\s+0\\s", said) and size > peak:
-                        peak = size
-                        file.write(f"PEAK {{peak}}\\n")
-            except OSError:
-                pass
-        file.flush()
+        seen(file, "cmdline")
+        peak = memory(file, peak)
         time.sleep(0.02)
 """
 FLOOD = f"release: {leaks.TELL}; yes 'a line that never ends' | head -c 400000000; {leaks.TELL}; exit 3\n"
@@ -126,18 +158,43 @@ def test_the_pages_of_the_site_still_answer(canaries: Site) -> None:
 
 
 def test_no_process_had_a_secret_among_its_words(canaries: Site, web) -> None:
-    assert web.root(f"test -e {WATCHED} && grep WORDS {WATCHED} || true") == ""
+    assert web.root(f"test -e {WATCHED} && grep ^CMDLINE {WATCHED} || true") == ""
 
 
-def test_the_journal_of_the_host_has_none(canaries: Site, web, began: str) -> None:
-    """What the site's own processes write there is the site's; the deployer, systemd, sudo and nginx are not."""
-    said = web.root(f"journalctl --since @{began} --all --output json --no-pager")
+def test_no_neighbour_could_read_one_in_the_environment_of_a_process(canaries: Site, web) -> None:
+    assert len(web.root(f"grep ^LOOKING {WATCHED}").splitlines()) == len(NEIGHBOURS)
+    assert web.root(f"grep ^ENVIRON {WATCHED} || true") == ""
+
+
+def journal(web, words: str) -> list[dict[str, object]]:
+    """Entries of the system's journal, every field as text."""
+    said = web.root(f"journalctl {words} --all --output json --no-pager")
     lines = [json.loads(line) for line in said.splitlines()]
     for line in lines:  # journalctl writes what is not printable as a list of bytes
         line.update({name: bytes(value).decode(errors="replace") for name, value in line.items() if is_bytes(value)})
-    ours = [line for line in lines if not str(line.get("_SYSTEMD_UNIT", "")).startswith("djdeploy-canaries")]
+    return lines
+
+
+def test_the_journal_of_the_host_has_none(canaries: Site, web, began: str) -> None:
+    """What the site's own processes write there is the site's; the deployer, what it runs, systemd, sudo and nginx are
+    not.
+    """
+    ours = [
+        line for line in journal(web, f"--since @{began}") if not OF_THE_SITE.match(str(line.get("_SYSTEMD_UNIT", "")))
+    ]
     assert sum("djdeploy" in str(line.get("SYSLOG_IDENTIFIER")) for line in ours) > 10
     assert leaks.seen_in("\n".join(json.dumps(line, ensure_ascii=False) for line in ours)) == []
+
+
+def test_the_journal_of_the_deployer_never_had_one(canaries: Site, web) -> None:
+    said = journal(web, "--unit 'djdeploy-deployer*'")
+    assert len(said) > 10
+    assert leaks.seen_in("\n".join(json.dumps(line, ensure_ascii=False) for line in said)) == []
+
+
+def test_no_log_file_has_one(canaries: Site, web) -> None:
+    """For root, who reads them all; the files of the journal hold what the site's own processes wrote, too."""
+    assert files_with_traces(web, "root", "/var/log", "--exclude-dir=journal") == ""
 
 
 def test_the_journal_of_the_site_and_its_records_have_none(canaries: Site, web) -> None:
@@ -176,16 +233,25 @@ def test_the_history_of_each_push_tells_none(canaries: Site, web) -> None:
     assert leaks.seen_in(said) == []
 
 
+def files_with_traces(web, user: str, places: str, more: str = "") -> str:
+    """The files below these places in which this user finds a canary, in any form."""
+    return web.root(
+        f"runuser -u {user} -- grep --recursive --files-with-matches --binary-files=text --devices=skip "
+        f"--fixed-strings {more} --file=- {places} 2>/dev/null <<'END' || true\n"
+        + "\n".join(leaks.traces())
+        + "\nEND\n"
+    )
+
+
 @pytest.mark.parametrize("user", NEIGHBOURS)
 def test_no_file_of_the_host_shows_one_to_others(canaries: Site, web, user: str) -> None:
     """By the canaries' letters: what others cannot read, grep as they are cannot either."""
     places = "/etc /srv /var /run /usr/local /opt /tmp /home /dev/shm"
-    own = "c4n4ry-\\?[0-9][0-9]"
-    told = web.root(
-        f"runuser -u {user} -- grep --recursive --files-with-matches --binary-files=text --devices=skip "
-        f"--exclude-dir=proc -e '{own}' {places} 2>/dev/null || true"
-    )
-    assert told == ""
+    assert files_with_traces(web, user, places, "--exclude-dir=proc") == ""
+
+
+def test_the_search_finds_what_is_there(canaries: Site, web) -> None:
+    assert "/canaries.env" in files_with_traces(web, "root", "/etc/djdeploy/sites")
 
 
 def test_its_secrets_are_where_they_belong(canaries: Site, web) -> None:

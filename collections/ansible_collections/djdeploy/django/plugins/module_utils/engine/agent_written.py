@@ -356,17 +356,20 @@ def extent(data: bytes, at: int, clue: Clue) -> tuple[int, int] | None:
 
 
 def skipped(data: bytes, at: int, step: int, quotes: bytes) -> int | None:
-    """The last place of the quotes and backslashes that begin here, where there should be some.
+    """The last place where one of these stands in the quotes and backslashes that begin here.
 
     :param at: where to begin.
     :param quotes: those of the text; where it has none, those that are here are not its own.
     :returns: the place before `at` where the text has none, and None where it has some and there are none of these.
     """
-    end, seen = at, not quotes
-    while quotes and 0 <= end < len(data) and data[end] in QUOTING:
-        seen = seen or data[end] in quotes
-        end += step
-    return end - step if seen else None
+    if not quotes:
+        return at - step
+    last = None
+    while 0 <= at < len(data) and data[at] in QUOTING:
+        if data[at] in quotes:
+            last = at
+        at += step
+    return last
 
 
 def walk(data: bytes, at: int, text: bytes, first: int, step: int) -> tuple[int, int]:

@@ -429,5 +429,9 @@ def test_no_text_takes_more_than_its_length(text: str) -> None:
     assert time.process_time() - began < 15
 
 
+def test_quotes_behind_a_secret_that_ends_with_one_stay() -> None:
+    assert shown('{"a": "c4n4ry-0123\\"\\n"}', 'c4n4ry-0123"') == '{"a": "********\\n"}'
+
+
 def test_secrets_of_quotes_alone_are_nobodys() -> None:
     assert covered('"""""""" \'', forms((), ["''''''''", '""""""""'])) == '"""""""" \''
