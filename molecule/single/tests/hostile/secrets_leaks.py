@@ -127,7 +127,8 @@ class Migration(migrations.Migration):
 """
 SQL = MIGRATION.replace(
     "migrations.RunPython(run, migrations.RunPython.noop)",
-    "migrations.RunSQL('SELECT ' + repr(leak.said().split()[1]) + ' FROM not_there')",
+    "migrations.RunSQL([('DO $do$ BEGIN RAISE EXCEPTION USING MESSAGE = $told$'"
+    " + leak.said().encode('utf-8', 'replace').decode() + '$told$; END $do$', None)])",
 ).replace("{}", "pass")
 STORAGE = """\
 import leak
@@ -178,7 +179,7 @@ KINDS = {
         {
             SETTINGS: IN_SETTINGS
             + "import warnings, logging\nwarnings.warn(leak.said())\nlogging.error('%r', leak.said())\n"
-            + "raise KeyError(repr(leak.values()))\n"
+            + "raise KeyError('TELLING ' + repr(leak.values()))\n"
         }
     ),
     "exceptions of exceptions": Kind(
