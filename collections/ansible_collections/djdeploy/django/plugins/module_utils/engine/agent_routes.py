@@ -326,6 +326,11 @@ def that_name(place: str, patterns: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def below(way: Way, patterns: Iterable[Any], before: str) -> Iterator[tuple[str, Any]]:
+    """The patterns that name the path, by their whole route, and the view of each.
+
+    :param way: what the patterns these are included by have in common with the path.
+    :param before: the route of those.
+    """
     for each in patterns:
         on = way.along(each.pattern)
         if not on.points:

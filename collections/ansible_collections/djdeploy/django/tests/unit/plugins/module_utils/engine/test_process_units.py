@@ -69,7 +69,7 @@ class Systemd:
 
     def __call__(self, argv: Sequence[str | Path], **_options: Any) -> Completed:
         words = [str(word) for word in argv]
-        if units.FAILED in words:
+        if set(units.FAILED) <= set(words):
             return Completed(tuple(words), 0, self.failed, "")
         if words[0] == "journalctl":
             return Completed(tuple(words), 0, "ImportError: no module named shop\n", "")
