@@ -53,12 +53,12 @@ def listed(name):
 def reached(name):
     """Whether a socket, of whichever kind, takes what is written to it, or a directory can be listed."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_UNIX, kind) as connection:
-            try:
+        try:  # where there are no such sockets at all, none can be made
+            with socket.socket(socket.AF_UNIX, kind) as connection:
                 connection.connect(name)
-            except OSError:
-                continue
-            return True
+        except OSError:
+            continue
+        return True
     return opened(name) if os.path.isdir(name) else False
 
 

@@ -46,6 +46,3 @@ class PrintableModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has 
 
     def warn(self, warning: str, **options: Any) -> None:
         super().warn(printable(warning), **printable_within(options))
-
-    def deprecate(self, msg: str, *args: Any, **options: Any) -> None:
-        super().deprecate(printable(msg), *args, **printable_within(options))

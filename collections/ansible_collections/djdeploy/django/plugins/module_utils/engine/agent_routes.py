@@ -125,7 +125,7 @@ def walk_by(
     try:
         walk = Walk(place, regex)
         if not whole and not walk.anchored(regex.flags):
-            starts |= {Point(to, named, True) for at, named, _ in starts for to in range(at + 1, last + 1)}
+            starts |= {Point(to, named, True) for at, named, _moved in starts for to in range(at + 1, last + 1)}
         points = frozenset().union(*(walk.through(walk.tree, regex.flags, each) for each in starts))
     except (Unknown, RecursionError, re.error):
         return None
@@ -232,7 +232,7 @@ class Walk:
             return frozenset().union(*(self.through(inner, flags, each) for each in points))
 
         found = frozenset({point})
-        for _ in range(min(least, self.end + 3)):  # after so many, another one changes nothing
+        for _time in range(min(least, self.end + 3)):  # after so many, another one changes nothing
             found = again(found)
         fresh, left = found, int(most) - least
         while fresh and left:

@@ -142,7 +142,7 @@ class Reading(NamedTuple):
 def read(data: bytes) -> Reading | None:
     """A text with its codes read, once; None where it has none."""
     parts: list[bytes] = []
-    starts, ends, began, ended = (array("Q") for _ in range(4))  # millions of objects would slow the process down
+    starts, ends, began, ended = (array("Q") for _each in range(4))  # millions of objects would slow the process down
     at = end = 0
     for match in CODE.finditer(data):
         way = match.lastgroup or ""
@@ -164,7 +164,7 @@ def read(data: bytes) -> Reading | None:
 
 def readings(data: bytes) -> Iterator[Reading]:
     """A text with its codes read once, twice, ..."""
-    for _ in range(READINGS):
+    for _time in range(READINGS):
         reading = read(data)
         if reading is None:
             return

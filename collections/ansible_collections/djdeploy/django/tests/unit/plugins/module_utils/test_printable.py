@@ -76,12 +76,8 @@ def test_a_success_says_it_and_returns_the_rest_as_it_is(
 def test_warnings(module: PrintableModule, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Any] = []
     monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, text, **options: said.append((text, options)))
-    monkeypatch.setattr(
-        basic.AnsibleModule, "deprecate", lambda self, text, *_, **options: said.append((text, options))
-    )
     module.warn(ODD, help_text=ODD)
-    module.deprecate(ODD, version="9.0.0", help_text=ODD)
-    assert said == [(SHOWN, {"help_text": SHOWN}), (SHOWN, {"version": "9.0.0", "help_text": SHOWN})]
+    assert said == [(SHOWN, {"help_text": SHOWN})]
 
 
 def test_values_that_are_no_texts_stay() -> None:
@@ -91,7 +87,7 @@ def test_values_that_are_no_texts_stay() -> None:
 def test_settings_of_a_project_that_talk_to_the_terminal(project: Any) -> None:
     project.settings(f"raise RuntimeError({ODD!r})")
     args = {"project_path": str(project.root), "python": str(project.target().python), "_ansible_diff": False}
-    result, _ = run_module("info", args, fresh=project.fresh)
+    result, _lines = run_module("info", args, fresh=project.fresh)
     assert result["failed"] and "\\x1b]0;title" in result["msg"]
     assert not any(is_obeyed(each) for each in json.dumps(result, ensure_ascii=False))
 

@@ -222,7 +222,7 @@ def test_what_is_not_known_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern.pattern = Own()  # type: ignore[assignment]
     assert named("/media/", pattern) == ["own"]
     monkeypatch.setattr(
-        agent_routes.Walk, "step", lambda self, kind, *_rest: (_ for _ in ()).throw(agent_routes.Unknown(kind))
+        agent_routes.Walk, "step", lambda self, kind, *_rest: (each for each in ()).throw(agent_routes.Unknown(kind))
     )
     assert named("/media/", re_path("^x$", view)) == ["^x$"]
 

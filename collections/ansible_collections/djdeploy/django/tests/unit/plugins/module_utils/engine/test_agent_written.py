@@ -305,7 +305,7 @@ def reads_otherwise(secret: str) -> bool:
 @pytest.mark.parametrize("seed", range(40))
 def test_any_mixture_of_ways_is_found(seed: int) -> None:
     rng = random.Random(seed)
-    for _ in range(25):
+    for _time in range(25):
         secret = "".join(rng.choices(ALPHABET, k=rng.randrange(12, 60)))
         if reads_otherwise(secret) or len(re.sub(r"[\\'\"]", "", secret.strip())) < 8 or secret != secret.strip():
             continue
