@@ -115,7 +115,10 @@ def task(playbooks):
     def run(module: str, *words: str, **options: object) -> dict:
         asked = [*playbooks.words("ansible"), "web", "--become", "--one-line", *words]
         asked += ["--module-name", f"djdeploy.django.{module}", "--args", json.dumps(options)]
-        done = subprocess.run(asked, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}  # molecule forces colours
+        done = subprocess.run(
+            asked, cwd=ROOT, env=plain, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         assert " => {" in done.stdout, done.stdout + done.stderr
         return json.loads(done.stdout.partition(" => ")[2])
 
