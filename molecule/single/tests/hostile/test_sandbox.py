@@ -9,6 +9,7 @@ each saw lies in the home of its user. By name: `script/test molecule single/hos
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
