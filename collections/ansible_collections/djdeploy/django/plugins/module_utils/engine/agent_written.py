@@ -246,8 +246,8 @@ def known(texts: tuple[str, ...]) -> Known:
     clues = list({clue: None for variant in wholes for clue in clues_of(variant)})
     short = [clue for clue in clues if len(clue.folded) < SHORTEST_VARIANT]
     long = [clue for clue in clues if len(clue.folded) >= SHORTEST_VARIANT]
-    beginnings = dict.fromkeys(folded(variant.encode("utf-8", "surrogatepass")) for variant in wholes)
-    return Known([index_of(group) for group in (short, long) if group], list(filter(None, beginnings)))
+    bare = dict.fromkeys(folded(encoded_in_utf8(variant)) for variant in wholes)
+    return Known([index_of(group) for group in (short, long) if group], list(filter(None, bare)))
 
 
 def variants(text: str) -> Iterator[str]:
