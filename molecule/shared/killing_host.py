@@ -123,7 +123,15 @@ def at_rest(site: str) -> dict:
         if "deactivating" not in text and "stop-sig" not in text:
             break
         time.sleep(0.05)
+    # systemd removes a unit's PrivateTmp= in a thread of its own, after the unit has ended.
+    while private_tmp() and time.monotonic() < end:
+        time.sleep(0.05)
     return look(site)
+
+
+def private_tmp() -> list[str]:
+    """List what units of the deployer have in /tmp."""
+    return [str(path) for path in Path("/tmp").glob("systemd-private-*djdeploy-*") if "deployer" in path.name]
 
 
 def look(site: str) -> dict:
@@ -169,8 +177,7 @@ def stray(site: str, root: Path, current: str, records: dict) -> list[str]:
     for path in state.rglob("*"):
         if path.parent.name == "pushes" or aside.search(path.name):
             found.append(str(path))
-    found += [str(path) for path in Path("/tmp").glob("systemd-private-*djdeploy-*") if "deployer" in path.name]
-    return found
+    return found + private_tmp()
 
 
 def trace() -> dict:

@@ -55,8 +55,9 @@ while True:
                 continue
             with open('/srv/swaps/shared/intruded', 'a') as notes:
                 print(file.name, file=notes)
-    with open('/srv/swaps/shared/tries', 'w') as notes:
+    with open('/srv/swaps/shared/tries.new', 'w') as notes:
         print(tries, file=notes)
+    os.replace('/srv/swaps/shared/tries.new', '/srv/swaps/shared/tries')
 """
 
 
