@@ -24,7 +24,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -255,6 +255,8 @@ def read_inside(top: int, path: str, limit: int = -1) -> bytes:
 def same(one: tuple[int, str], other: tuple[int, str]) -> bool:
     """Whether two files, each named by its open directory and its name, hold the same."""
     with os.fdopen(open_file(*one), "rb") as first, os.fdopen(open_file(*other), "rb") as second:
+        if os.path.sameopenfile(first.fileno(), second.fileno()):
+            return True
         while True:
             part = first.read(1 << 16)
             if part != second.read(1 << 16):
@@ -293,6 +295,38 @@ def look(handle: int, path: str) -> Folder:
             with suppress(FileNotFoundError):
                 others[entry.name] = entry.stat(follow_symlinks=False)
     return Folder(path, handle, sorted(folders), others)
+
+
+@contextmanager
+def folder_at(top: int | None, path: str) -> Iterator[Folder | None]:
+    """A directory within another one; None where there is none. No link is followed, not even one of root's: those in
+    releases of earlier versions were the project's once.
+
+    :param top: open; None: there is none either.
+    :param path: relative to `top`; empty for itself.
+    """
+    if top is None:
+        yield None
+        return
+    handle = os.dup(top)
+    try:
+        yield _within(handle, path)
+    finally:
+        os.close(handle)
+
+
+def _within(handle: int, path: str) -> Folder | None:
+    """Look into a directory by a descriptor, which leads there afterwards."""
+    try:
+        for part in Path(path).parts:
+            inner = open_at(handle, part)
+            os.dup2(inner, handle, inheritable=False)
+            os.close(inner)
+        return look(handle, path)
+    except OSError as error:
+        if error.errno not in {*IS_LINK, errno.ENOENT}:
+            raise
+        return None
 
 
 def walk(top: int, enter: Callable[[int], None] | None = None) -> Iterator[Folder]:
@@ -542,6 +576,9 @@ def replace_by_link(path: str | Path, target: str | Path) -> None:
 
 def hard_link(origin: tuple[int, str], place: tuple[int, str]) -> None:
     """Let one name be the same file as another, at once; each is an open directory and a name in it."""
+    with suppress(FileExistsError):
+        os.link(origin[1], place[1], src_dir_fd=origin[0], dst_dir_fd=place[0], follow_symlinks=False)
+        return
     new = aside(place[1])
     os.link(origin[1], new, src_dir_fd=origin[0], dst_dir_fd=place[0], follow_symlinks=False)
     try:
@@ -585,6 +622,7 @@ def take(
     top_mode: int | None = None,
     linked: Collection[tuple[int, int]] = (),
     copied: bool = False,
+    before: str | Path | None = None,
 ) -> None:
     """Make a tree root's that somebody else wrote, and may still try to write.
 
@@ -597,37 +635,64 @@ def take(
     :param linked: device and number of files with several names that root linked itself.
     :param copied: whether each file of its maker's is replaced by a copy: who has it open, or was given a descriptor of
         it by who made it, goes on writing what is not in the tree any more.
+    :param before: with `copied`, a tree whose files may take the place of copies where path and content are the same:
+        root's alone, with the access that is wanted here. They get the times of what they replace.
     :raises EngineError: when a file with several names was of somebody else than the tree, or the tree is too deep.
     """
     copies: dict[tuple[int, int], str] = {}
-    with opened(path) as top:
-        before = os.fstat(top).st_uid
+    with ExitStack() as stack:
+        top = stack.enter_context(opened(path))
+        old_top = None
+        with suppress(FileNotFoundError):
+            old_top = stack.enter_context(opened(before)) if before else None
+        maker = os.fstat(top).st_uid
 
         def enter(handle: int) -> None:
             own(handle, uid, gid, mode(stat.S_IMODE(os.fstat(handle).st_mode) | stat.S_IXUSR))
 
         for folder in walk(top, enter):
-            for name, told in folder.others.items():
-                if stat.S_ISLNK(told.st_mode):
-                    continue
-                if not stat.S_ISREG(told.st_mode):
-                    os.unlink(name, dir_fd=folder.handle)
-                    continue
-                wanted = mode(stat.S_IMODE(told.st_mode))
-                several = told.st_nlink > 1 and (told.st_dev, told.st_ino) not in linked
-                if several or (copied and told.st_uid == before):
-                    if told.st_uid != before:
-                        raise second_name(os.path.join(path, folder.inner(name)))
-                    copy_in_place(top, folder, name, told, (wanted, uid, gid), copies)
-                    continue
-                is_ours = uid in (-1, told.st_uid) and gid in (-1, told.st_gid)
-                # By name, for the directory is root's: nobody but root exchanges what is in it.
-                if not is_ours:
-                    os.chown(name, uid, gid, dir_fd=folder.handle, follow_symlinks=False)
-                if not is_ours or wanted != stat.S_IMODE(told.st_mode):
-                    os.chmod(name, wanted, dir_fd=folder.handle)
+            with folder_at(old_top, folder.path) as old:
+                for name, told in folder.others.items():
+                    if stat.S_ISLNK(told.st_mode):
+                        continue
+                    if not stat.S_ISREG(told.st_mode):
+                        os.unlink(name, dir_fd=folder.handle)
+                        continue
+                    wanted = mode(stat.S_IMODE(told.st_mode))
+                    several = told.st_nlink > 1 and (told.st_dev, told.st_ino) not in linked
+                    if several or (copied and told.st_uid == maker):
+                        if told.st_uid != maker:
+                            raise second_name(os.path.join(path, folder.inner(name)))
+                        access = wanted, uid, gid
+                        if not (old and takes_place(old, folder, name, told, access)):
+                            copy_in_place(top, folder, name, told, access, copies)
+                        continue
+                    is_ours = uid in (-1, told.st_uid) and gid in (-1, told.st_gid)
+                    # By name, for the directory is root's: nobody but root exchanges what is in it.
+                    if not is_ours:
+                        os.chown(name, uid, gid, dir_fd=folder.handle, follow_symlinks=False)
+                    if not is_ours or wanted != stat.S_IMODE(told.st_mode):
+                        os.chmod(name, wanted, dir_fd=folder.handle)
         if top_mode is not None:
             os.fchmod(top, top_mode)
+
+
+def takes_place(old: Folder, folder: Folder, name: str, told: os.stat_result, access: tuple[int, int, int]) -> bool:
+    """Let a file of another tree take the place of one with the same content, with its times.
+
+    :param access: mode, uid and gid that it must have for that; -1 for any.
+    :returns: whether it did.
+    """
+    other = old.others.get(name)
+    if other is None or not stat.S_ISREG(other.st_mode) or other.st_size != told.st_size:
+        return False
+    mode, uid, gid = access
+    has_it = stat.S_IMODE(other.st_mode) == mode and uid in (-1, other.st_uid) and gid in (-1, other.st_gid)
+    if not has_it or not same((old.handle, name), (folder.handle, name)):
+        return False
+    hard_link((old.handle, name), (folder.handle, name))
+    os.utime(name, ns=(told.st_atime_ns, told.st_mtime_ns), dir_fd=folder.handle, follow_symlinks=False)
+    return True
 
 
 def copy_in_place(

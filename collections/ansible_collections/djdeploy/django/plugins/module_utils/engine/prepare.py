@@ -167,18 +167,15 @@ def lay_out_public(links: dict[str, str], paths: ReleasePaths, uid: int, gid: in
             uploads.own(link, uid, gid)
 
 
-def site_target(site: Site, release: Release, *, making: bool = False) -> Target:
-    """Where and as whom Django work of a release runs: exactly as its processes will.
-
-    :param making: while the release is made.
-    """
+def site_target(site: Site, release: Release) -> Target:
+    """Where and as whom Django work of a release runs: exactly as its processes will."""
     paths = site.paths.release(release.id)
     return Target(
         python=paths.environment / "bin" / "python",
         cwd=paths.project,
         env={**site.environment(), **release_environment(site, release)},
         user=site.paths.user,
-        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,), making)),
+        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,))),
     )
 
 
@@ -208,7 +205,10 @@ def prepare(site: Site, revision: str, request: Request, progress: Progress, rep
     make_directory(paths.root, 0o710, gid=grp.getgrnam(site.paths.build_user).gr_gid)
     try:
         write_release(release, group=gid)
-        return build(site, release, request, progress, repository, gid)
+        owner = pwd.getpwnam(site.paths.user)
+        make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
+        with sandbox.ahead(sandbox.SiteBox(site.paths, (paths.static,), making=True), timeout=LONGEST) as start:
+            return build(site, release, request, progress, repository, gid, start)
     except BaseException as error:
         full = preflight.full_disk(site, error)
         with suppress(EngineError):  # the first cause is the one to tell; the next run tries again
@@ -235,9 +235,18 @@ def export(site: Site, release: Release, repository: Repository) -> None:
 
 
 def build(
-    site: Site, release: Release, request: Request, progress: Progress, repository: Repository, gid: int
+    site: Site,
+    release: Release,
+    request: Request,
+    progress: Progress,
+    repository: Repository,
+    gid: int,
+    start: runner.Runner,
 ) -> Prepared:
-    """The work of `prepare`, inside a release directory that exists."""
+    """The work of `prepare`, inside a release directory that exists.
+
+    :param start: starts the process of the checks.
+    """
     paths = site.paths.release(release.id)
     builder = pwd.getpwnam(site.paths.build_user)
     owner = pwd.getpwnam(site.paths.user)
@@ -338,21 +347,21 @@ def build(
             server, many, config["web"], environment=paths.environment, settings=site.paths.gunicorn_config
         )
         write_file(paths.serve, servers.script(words), 0o755)
-        make_directory(paths.static, 0o755, owner.pw_uid, owner.pw_gid)
         with compiling(paths.code, paths.root / ".compiled", python.executable, site.paths.build_user):
-            results, django_start = checked(site, release, progress)
+            results, django_start = checked(site, release, progress, start)
         if building.steps and (gone := builds.dropped(paths.code, tree.paths, config.get("build_keep") or [])):
             progress.say(f"{', '.join(gone)} dropped after the build (build_keep keeps it)")
         leftovers.end(site.paths.build_user)
         beneath.take(paths.code, 0, gid)
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, static = results["describe"], results["collectstatic"]
-        beneath.take(paths.static, copied=True)
+        before = current_id(site.name)
+        static_before = site.paths.release(before).static if before else None
+        beneath.take(paths.static, copied=True, before=static_before)
         if dropped := static_files.drop_links(paths.static):
             first = f"{dropped[0]!r}{f' and {len(dropped) - 1} more' if dropped[1:] else ''}"
             progress.say(f"warning: static files without {first}: a link that leads out of them is not published")
-        before = current_id(site.name)
-        static_files.finish(paths.static, site.paths.release(before).static if before else None)
+        static_files.finish(paths.static, static_before)
         media_root = describe.facts.get("media_root")
         static_files.refuse_names(static.facts, paths)
         static_files.refuse_public(config.get("protected_media", {}), media_root, site.paths.shared)
@@ -458,9 +467,12 @@ def counted(things: list[Any], name: str) -> str:
     return f"{len(things) or 'no'} {name}{'' if len(things) == 1 else 's'}"
 
 
-def checked(site: Site, release: Release, progress: Progress) -> tuple[dict[str, StepResult], float]:
+def checked(
+    site: Site, release: Release, progress: Progress, start: runner.Runner
+) -> tuple[dict[str, StepResult], float]:
     """Ask Django everything in one process: what it is, whether it is sound, what it would migrate.
 
+    :param start: starts it.
     :returns: what each step found, and the seconds Django took to start.
     """
     steps: list[dict[str, Any]] = [
@@ -476,7 +488,7 @@ def checked(site: Site, release: Release, progress: Progress) -> tuple[dict[str,
     if site.config.get("build") != []:
         steps.append({"name": "compress"})
     started: list[float] = []
-    results = run_steps(site_target(site, release, making=True), steps, timeout=LONGEST, on_ready=started.append)
+    results = run_steps(site_target(site, release), steps, run=start, timeout=LONGEST, on_ready=started.append)
     for line in said_by_checks(results):
         progress.say(line)
     found = {

@@ -279,6 +279,41 @@ def run(
     return Completed(words, process.returncode, collected["stdout"].text(), collected["stderr"].text())
 
 
+@contextmanager
+def started_ahead(argv: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
+    """A program that is started now, and that `run` takes over later: its `start`. It is killed with the body.
+
+    Until then nobody reads what it says, so it must not say much.
+
+    :raises EngineError: when it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=BASE_ENVIRONMENT,
+            cwd="/",
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            umask=0o022,
+        )
+    except OSError as error:
+        raise EngineError(f"cannot start {argv[0]}: {error.strerror or error}") from error
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            kill_group(process.pid)
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                with suppress(BrokenPipeError, ValueError):  # `run` has closed those that it took over
+                    stream.close()
+
+
 def foreground(argv: Sequence[str | Path], env: Mapping[str, str]) -> int:
     """Run a program with our own terminal and files, for a person who waits; returns its exit status.
 

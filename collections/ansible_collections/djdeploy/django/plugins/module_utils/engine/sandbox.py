@@ -15,14 +15,17 @@ no process of a project is there any more when root goes on with what it wrote.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import signal
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import runner
 from .environment import serialize
@@ -469,10 +472,6 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
         bounded: Collection[str] = (),
         most: int = runner.MOST,
     ) -> runner.Completed:
-        def hear(line: str) -> None:
-            if on_stderr is not None and not _SAID.match(line):
-                on_stderr(line)
-
         bound = bound_unit(Path("/proc/self/cgroup").read_text())
         kind = WORK if bound else "run"
         unit = f"{box.paths.unit_prefix}.{kind}-{secrets.token_hex(6)}.service"
@@ -484,18 +483,91 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
                 stdin=stdin,
                 timeout=timeout + LATE if timeout else None,
                 on_stdout=on_stdout,
-                on_stderr=hear,
+                on_stderr=_beside_systemd(on_stderr),
                 bounded=bounded,
                 most=most,
             )
-        result = _result_of(done, f"{argv[0]} as {box.paths.user}")
-        said = "".join(line for line in done.stderr.splitlines(keepends=True) if not _SAID.match(line))
-        if result == "timeout":
-            raise EngineError(f"{argv[0]} did not end within {timeout:g} s and was killed", detail=said)
-        status = parse_status(done.returncode, done.stderr)
-        return runner.Completed(tuple(map(str, argv)), status, done.stdout, said)
+        return _completed(done, box, argv, timeout)
 
     return run
+
+
+def _completed(
+    done: runner.Completed, box: SiteBox, argv: Sequence[str | Path], timeout: float | None
+) -> runner.Completed:
+    """What a program did, of what systemd-run that waited for it did and told.
+
+    :raises EngineError: when systemd could not run it, or it ran out of time.
+    """
+    result = _result_of(done, f"{argv[0]} as {box.paths.user}")
+    said = "".join(line for line in done.stderr.splitlines(keepends=True) if not _SAID.match(line))
+    if result == "timeout":
+        raise EngineError(f"{argv[0]} did not end within {timeout:g} s and was killed", detail=said)
+    status = parse_status(done.returncode, done.stderr)
+    return runner.Completed(tuple(map(str, argv)), status, done.stdout, said)
+
+
+#: Waits in a unit to be told what to become: length and text of it come first in its standard input.
+WAITING = """\
+import json, os
+def read(size):
+    text = b""
+    while len(text) < size:
+        part = os.read(0, size - len(text))
+        if not part:  # nobody needs it
+            raise SystemExit(1)
+        text += part
+    return text
+argv, cwd, env = json.loads(read(int(read(8))))
+os.chdir(cwd)
+os.execve(argv[0], argv, {**os.environ, **env})  # with what systemd tells whoever has a User=
+"""
+FRESH = 60.0  # seconds that such a unit may have waited: what is left of its time is then all but the whole
+
+
+@contextmanager
+def ahead(box: SiteBox, *, timeout: float) -> Iterator[runner.Runner]:
+    """As `site_runner`, and the unit of the first program is made meanwhile: a tenth of a second that nobody waits for.
+
+    :param timeout: seconds for that program; as `run` of the runner, which must not ask for more.
+    :raises EngineError: when systemd-run cannot be started.
+    """
+    bound = bound_unit(Path("/proc/self/cgroup").read_text())
+    unit = f"{box.paths.unit_prefix}.{WORK if bound else 'run'}-{secrets.token_hex(6)}.service"
+    place = RUN_ROOT / f".{unit}.env"
+    waits = ["/usr/bin/python3", "-I", "-S", "-c", WAITING]
+    asked = site_words(box, waits, unit=unit, cwd="/", variables=place, timeout=timeout, bound_to=bound)
+    otherwise, began = site_runner(box), time.monotonic()
+    with _noted(place, runner.BASE_ENVIRONMENT, unit, runner.run), runner.started_ahead(asked) as process:
+        ready = [process]
+
+        def run(argv: Sequence[str | Path], **options: Any) -> runner.Completed:
+            if not ready or process.poll() is not None or time.monotonic() - began > FRESH:
+                return otherwise(argv, **options)
+            become = json.dumps([list(map(str, argv)), str(options.get("cwd") or "/"), dict(options.get("env") or {})])
+            done = runner.run(
+                asked,
+                start=lambda *_words, **_options: ready.pop(),
+                stdin=f"{len(become):8}{become}{options.get('stdin') or ''}",
+                timeout=timeout + LATE,
+                on_stdout=options.get("on_stdout"),
+                on_stderr=_beside_systemd(options.get("on_stderr")),
+                bounded=options.get("bounded", ()),
+                most=options.get("most", runner.MOST),
+            )
+            return _completed(done, box, argv, timeout)
+
+        yield run
+
+
+def _beside_systemd(on_stderr: Callable[[str], None] | None) -> Callable[[str], None]:
+    """A listener to standard error that does not hear what systemd-run says in it."""
+
+    def hear(line: str) -> None:
+        if on_stderr is not None and not _SAID.match(line):
+            on_stderr(line)
+
+    return hear
 
 
 def manage(paths: SitePaths, argv: Sequence[str | Path], *, cwd: Path, files: Sequence[Path]) -> int:

@@ -12,9 +12,9 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,12 @@ def finish(root: Path, before: Path | None) -> Finished:
     linked, fresh = 0, []
     with ExitStack() as stack:
         top = stack.enter_context(beneath.opened(root))
-        try:
+        old_top = None
+        with suppress(FileNotFoundError):
             old_top = stack.enter_context(beneath.opened(before)) if before else None
-        except FileNotFoundError:
-            old_top = None
         for folder in beneath.walk(top):
             new = sizes(folder)
-            with folder_of_before(old_top, folder.path) as old_folder:
+            with beneath.folder_at(old_top, folder.path) as old_folder:
                 old = sizes(old_folder) if old_folder else {}
                 for name, size in new.items():
                     forms = {form for form in FORMS if f"{name}{form}" in new}  # the project made these itself
@@ -82,7 +81,8 @@ def finish(root: Path, before: Path | None) -> Finished:
                     if old_folder and old.get(name) == size and beneath.same((old_folder.handle, name), here):
                         told = folder.others[name]
                         same = [form for form in FORMS if form not in forms and f"{name}{form}" in old]
-                        for form in ("", *same):
+                        is_linked = os.path.samestat(told, old_folder.others[name])  # by `beneath.take`
+                        for form in (*(() if is_linked else ("",)), *same):
                             beneath.hard_link((old_folder.handle, name + form), (folder.handle, name + form))
                             times = told.st_atime_ns, told.st_mtime_ns
                             os.utime(name + form, ns=times, dir_fd=folder.handle, follow_symlinks=False)
@@ -127,34 +127,6 @@ def leads_out(top: int, path: str, root: Path) -> bool:
     except OSError as error:
         return error.errno == errno.ELOOP
     return False
-
-
-@contextmanager
-def folder_of_before(top: int | None, path: str) -> Iterator[beneath.Folder | None]:
-    """The directory of the release before that a directory of this one goes with; None where there is none."""
-    if top is None:
-        yield None
-        return
-    handle = os.dup(top)
-    try:
-        yield _within(handle, path)
-    finally:
-        os.close(handle)
-
-
-def _within(handle: int, path: str) -> beneath.Folder | None:
-    """Look into a directory by a descriptor, which leads there afterwards. No link is followed, not even one of root's:
-    those in releases of earlier versions were the project's once."""
-    try:
-        for part in Path(path).parts:
-            inner = beneath.open_at(handle, part)
-            os.dup2(inner, handle, inheritable=False)
-            os.close(inner)
-        return beneath.look(handle, path)
-    except OSError as error:
-        if error.errno not in {*beneath.IS_LINK, errno.ENOENT}:
-            raise
-        return None
 
 
 def sizes(folder: beneath.Folder) -> dict[str, int]:

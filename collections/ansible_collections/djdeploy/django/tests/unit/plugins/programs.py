@@ -74,7 +74,7 @@ IMPORTS = [
 COMPILE_THE_AGENT = f"""
 import importlib.abc, json
 compiled = {{}}
-for name, text in json.loads({agent_source()!r}).items():
+for name, text in json.loads({agent_source()!r})["texts"].items():
     compiled[text] = f"<djdeploy {{name}}>", compile(text, f"<djdeploy {{name}}>", "exec", dont_inherit=True)
 
 class Loader:

@@ -337,6 +337,29 @@ def test_take_copies_what_may_be_open(tmp_path: Path) -> None:
     assert list(name.parent.iterdir()) == [name]
 
 
+def test_take_puts_what_did_not_change_in_the_place_of_copies(tmp_path: Path) -> None:
+    """A file of the release before, with the new one's times, where all of path, content and access is the same."""
+    files = {"same": "text", "deep/same": "deep", "other": "text", "open": "text", "moved": "text"}
+    before = fill(tmp_path / "before", {**files, "other": "sent", "gone": "text", "deep/moved": "text"})
+    (before / "moved").unlink()
+    (before / "link").symlink_to("same")
+    new = fill(tmp_path / "new", {**files, "link": "text"})
+    for name in ("same", "deep/same", "other", "moved", "deep/moved"):
+        if (before / name).exists():
+            (before / name).chmod(0o644)
+    (before / "open").chmod(0o600)
+    os.utime(new / "same", ns=(5_000_000_000, 7_000_000_000))
+    beneath.take(new, -1, -1, mode=beneath.plain, copied=True, before=before)
+    linked = [
+        name for name in (*files, "link") if (before / name).exists() and os.path.samefile(before / name, new / name)
+    ]
+    assert linked == ["same", "deep/same"]
+    assert (new / "same").stat().st_mtime_ns == 7_000_000_000
+    assert [(new / name).read_text() for name in (*files, "link")] == [*files.values(), "text"]
+    assert (before / "other").read_text() == "sent" and mode(before / "open") == 0o600
+    beneath.take(new, -1, -1, copied=True, before=tmp_path / "nothing")
+
+
 def test_copies_of_files_with_holes_have_holes(tmp_path: Path) -> None:
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
@@ -443,3 +466,20 @@ def test_nothing_outside_is_touched_while_a_directory_and_a_link_change_places(t
     assert (outside / "file").read_text() == "secret" and os.listdir(outside) == ["file"]
     found = [(path.stat().st_uid, mode(path)) for path in (outside, outside / "file")]
     assert found == [(0, 0o700), (0, 0o600)]
+
+
+def test_link_in_the_release_before_is_not_followed(tmp_path: Path) -> None:
+    """Links in releases of earlier versions are root's now, and were the project's once."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "static/real").mkdir(parents=True)
+    (tmp_path / "static/real/a.css").write_text("a")
+    (tmp_path / "static/led").symlink_to(tmp_path / "elsewhere")
+    top = os.open(tmp_path / "static", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        found = {}
+        for name in ("", "real", "led", "gone"):
+            with beneath.folder_at(top, name) as folder:
+                found[name] = folder and sorted(folder.others)
+    finally:
+        os.close(top)
+    assert found == {"": ["led"], "real": ["a.css"], "led": None, "gone": None}

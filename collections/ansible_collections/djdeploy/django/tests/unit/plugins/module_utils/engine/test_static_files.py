@@ -300,20 +300,3 @@ def test_send_again_when_the_storage_does_not_answer(
     site, target, progress = sending(shop, progress)
     static_files.send_again(site, Release("r", "shop", "a" * 40, facts=SHARED, static_sent=True), target, progress)
     assert "could not be sent again: the bucket is gone" in str(said)
-
-
-def test_link_in_the_release_before_is_not_followed(tmp_path: Path) -> None:
-    """Links in releases of earlier versions are root's now, and were the project's once."""
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "static/real").mkdir(parents=True)
-    (tmp_path / "static/real/a.css").write_text("a")
-    (tmp_path / "static/led").symlink_to(tmp_path / "elsewhere")
-    top = os.open(tmp_path / "static", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        found = {}
-        for name in ("", "real", "led", "gone"):
-            with static_files.folder_of_before(top, name) as folder:
-                found[name] = folder and sorted(folder.others)
-    finally:
-        os.close(top)
-    assert found == {"": ["led"], "real": ["a.css"], "led": None, "gone": None}

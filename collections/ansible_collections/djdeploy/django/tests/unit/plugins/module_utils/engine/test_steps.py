@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
+import py_compile
 import subprocess
 import sys
 import time
 import zipfile
+from base64 import b64encode
 from collections.abc import Mapping
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +170,44 @@ def test_python_without_django(tmp_path: Path) -> None:
     target = Target(tmp_path / "venv/bin/python", tmp_path, {"DJANGO_SETTINGS_MODULE": "mysite.settings"})
     with pytest.raises(StepError, match=f"Django is not installed in {tmp_path}/venv"):
         run_steps(target, [{"name": "check"}])
+
+
+def agent_of(text: str, compiled: bytes, magic: str) -> str:
+    parts = {"texts": {"agent": text}, "compiled": {"agent": b64encode(compiled).decode()}, "magic": magic}
+    sent = json.dumps(parts)
+    done = subprocess.run(
+        [sys.executable, "-c", steps.BOOTSTRAP],
+        input=f"{len(sent)}\n{sent}",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_what_was_compiled_is_run_where_python_is_the_same() -> None:
+    """Its frames are named as those of the text are: who looks for the project's own must not find ours."""
+    code = marshal.dumps(
+        compile("def main():\n    print('compiled', main.__code__.co_filename)", "/elsewhere.py", "exec")
+    )
+    text = "def main():\n    print('text', main.__code__.co_filename)"
+    assert agent_of(text, code, MAGIC_NUMBER.hex()) == "compiled <djdeploy agent>"
+    assert agent_of(text, code, "0b0d0d0a") == "text <djdeploy agent>"
+    assert agent_of(text, b"of another Python", "0b0d0d0a") == "text <djdeploy agent>"
+
+
+def test_compiled_code_is_that_of_the_text(tmp_path: Path) -> None:
+    file = tmp_path / "part.py"
+    file.write_text("ANSWER = 42\n")
+    assert steps.compiled_code(file) == b""
+    py_compile.compile(str(file), doraise=True)
+    namespace: dict[str, Any] = {}
+    exec(marshal.loads(steps.compiled_code(file)), namespace)
+    assert namespace["ANSWER"] == 42
+    os.utime(file, (1, 1))
+    assert steps.compiled_code(file) == b"", "the text was written again"
+    py_compile.compile(str(file), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert steps.compiled_code(file) == b"", "nobody knows what it was made of"
 
 
 def test_agent_is_found_inside_a_zip(project: Any, tmp_path: Path) -> None:
