@@ -170,12 +170,14 @@ def lay_out_public(links: dict[str, str], paths: ReleasePaths, uid: int, gid: in
 def site_target(site: Site, release: Release) -> Target:
     """Where and as whom Django work of a release runs: exactly as its processes will."""
     paths = site.paths.release(release.id)
+    box = sandbox.SiteBox(site.paths, (paths.static,))
     return Target(
         python=paths.environment / "bin" / "python",
         cwd=paths.project,
         env={**site.environment(), **release_environment(site, release)},
         user=site.paths.user,
-        start=sandbox.site_runner(sandbox.SiteBox(site.paths, (paths.static,))),
+        start=sandbox.site_runner(box),
+        start_on_files=sandbox.site_starter(box),
     )
 
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, cast
@@ -75,6 +75,24 @@ class Runner(Protocol):
         bounded: Collection[str] = (),
         most: int = MOST,
     ) -> Completed: ...
+
+
+Process = subprocess.Popen[bytes]
+
+
+class Starter(Protocol):
+    """Starts a program on open files, for as long as a body runs at most; see `started`."""
+
+    def __call__(
+        self,
+        argv: Sequence[str | Path],
+        stdin: IO[bytes] | int,
+        stdout: IO[bytes] | int,
+        stderr: IO[bytes],
+        user: str | None,
+        env: Mapping[str, str],
+        timeout: float,
+    ) -> AbstractContextManager[Process]: ...
 
 
 class TooMuch(Exception):
@@ -384,14 +402,22 @@ def pipe(
 
 
 def save(
-    argv: Sequence[str | Path], file: IO[bytes], *, user: str | None, env: Mapping[str, str], timeout: float
+    argv: Sequence[str | Path],
+    file: IO[bytes],
+    *,
+    user: str | None,
+    env: Mapping[str, str],
+    timeout: float,
+    start: Starter | None = None,
 ) -> None:
     """Run a program whose standard output goes into an open file: the user it runs as need not be able to open it.
 
     :param timeout: seconds, after which it is killed.
+    :param start: starts it; None: it is a child of this process.
     :raises EngineError: when it cannot be started, fails or runs out of time.
     """
-    with tempfile.TemporaryFile() as said, started(argv, subprocess.DEVNULL, file, said, user, env, timeout) as process:
+    begun = start or started
+    with tempfile.TemporaryFile() as said, begun(argv, subprocess.DEVNULL, file, said, user, env, timeout) as process:
         process.wait()
         require_success(argv, process, said)
 
@@ -406,22 +432,25 @@ def load(
     user: str | None,
     env: Mapping[str, str],
     timeout: float,
+    start: Starter | None = None,
 ) -> None:
     """Run a program that reads an open file, through another program if need be: `through < file | argv`.
 
     :param before: text it reads first.
     :param after: text it reads last, and only when `through` did not fail: so half an input can be told from a
         whole one, for example by the COMMIT in it.
+    :param start: starts both; None: they are children of this process.
     :raises EngineError: when one cannot be started, fails or runs out of time.
     """
+    begun = start or started
     with ExitStack() as stack:
         said, told = (stack.enter_context(tempfile.TemporaryFile()) for _time in range(2))
         source: IO[bytes] = file
         reader = None
         if through:
-            reader = stack.enter_context(started(through, file, subprocess.PIPE, told, user, env, timeout))
+            reader = stack.enter_context(begun(through, file, subprocess.PIPE, told, user, env, timeout))
             source = cast("IO[bytes]", reader.stdout)
-        writer = stack.enter_context(started(argv, subprocess.PIPE, subprocess.DEVNULL, said, user, env, timeout))
+        writer = stack.enter_context(begun(argv, subprocess.PIPE, subprocess.DEVNULL, said, user, env, timeout))
         stream = cast("IO[bytes]", writer.stdin)
         try:
             stream.write(before.encode())

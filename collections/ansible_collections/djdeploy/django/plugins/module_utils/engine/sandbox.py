@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import runner
 from .environment import serialize
@@ -51,6 +51,7 @@ TOLD = ("/run/dbus", "/run/systemd/transient")
 RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  # where /etc/resolv.conf may point to
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 WORK = "work"  # in the names of units that end with the deployer that asked for them
+RUN = "run"  # in the names of those that somebody else asked for: a module of Ansible's, a person, a boot
 BUILD_ENV = ".build.env"
 LONGEST_SPAN = 1e9  # seconds, some thirty years
 LATE = 300.0  # seconds after which a command that systemd did not end in time is given up: systemd tells why, we cannot
@@ -356,16 +357,19 @@ def site_words(
     variables: Path,
     timeout: float | None,
     bound_to: str,
+    quiet: bool = False,
 ) -> list[str]:
     """The words that run a program as the site's user.
 
     :param timeout: seconds; None: none.
     :param bound_to: as `Sandbox.bound_to`.
+    :param quiet: systemd-run says nothing but why it could not start it.
     """
     limits = [f"RuntimeMaxSec={time_span(timeout)}"] if timeout else []
     limits += [f"BindsTo={bound_to}", f"After={bound_to}"] if bound_to else []
     return [
         *("systemd-run", "--pipe", "--wait", "--collect", "--service-type=exec"),
+        *(["--quiet"] if quiet else []),
         f"--unit={unit}",
         f"--slice={box.paths.slice}",
         f"--description=Work of {box.paths.site}",
@@ -453,6 +457,14 @@ def makes_units() -> bool:
     return os.geteuid() == 0 and Path("/run/systemd/system").is_dir()
 
 
+def _new_unit(paths: SitePaths) -> tuple[str, Path, str]:
+    """For work of a site: the name of its unit, the file of its environment, the unit with which it ends."""
+    bound = bound_unit(Path("/proc/self/cgroup").read_text())
+    kind = WORK if bound else RUN
+    unit = f"{paths.unit_prefix}.{kind}-{secrets.token_hex(6)}.service"
+    return unit, RUN_ROOT / f".{unit}.env", bound
+
+
 def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Runner:
     """A `Runner` whose programs run in units of the site, always as its user.
 
@@ -472,10 +484,7 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
         bounded: Collection[str] = (),
         most: int = runner.MOST,
     ) -> runner.Completed:
-        bound = bound_unit(Path("/proc/self/cgroup").read_text())
-        kind = WORK if bound else "run"
-        unit = f"{box.paths.unit_prefix}.{kind}-{secrets.token_hex(6)}.service"
-        place = RUN_ROOT / f".{unit}.env"
+        unit, place, bound = _new_unit(box.paths)
         asked = site_words(box, argv, unit=unit, cwd=cwd or "/", variables=place, timeout=timeout, bound_to=bound)
         with _noted(place, {**runner.BASE_ENVIRONMENT, **(env or {})}, unit, start):
             done = start(
@@ -532,9 +541,7 @@ def ahead(box: SiteBox, *, timeout: float) -> Iterator[runner.Runner]:
     :param timeout: seconds for that program; as `run` of the runner, which must not ask for more.
     :raises EngineError: when systemd-run cannot be started.
     """
-    bound = bound_unit(Path("/proc/self/cgroup").read_text())
-    unit = f"{box.paths.unit_prefix}.{WORK if bound else 'run'}-{secrets.token_hex(6)}.service"
-    place = RUN_ROOT / f".{unit}.env"
+    unit, place, bound = _new_unit(box.paths)
     waits = ["/usr/bin/python3", "-I", "-S", "-c", WAITING]
     asked = site_words(box, waits, unit=unit, cwd="/", variables=place, timeout=timeout, bound_to=bound)
     otherwise, began = site_runner(box), time.monotonic()
@@ -568,6 +575,36 @@ def _beside_systemd(on_stderr: Callable[[str], None] | None) -> Callable[[str], 
             on_stderr(line)
 
     return hear
+
+
+def site_starter(
+    box: SiteBox, *, start: runner.Starter = runner.started, run: runner.Runner = runner.run
+) -> runner.Starter:
+    """A `Starter` whose programs run in units of the site, always as its user; their files are those of systemd-run.
+
+    :raises EngineError: (the starter) when systemd-run cannot be started; what systemd says is in the program's stderr.
+    """
+
+    @contextmanager
+    def begin(
+        argv: Sequence[str | Path],
+        stdin: IO[bytes] | int,
+        stdout: IO[bytes] | int,
+        stderr: IO[bytes],
+        user: str | None,
+        env: Mapping[str, str],
+        timeout: float,
+    ) -> Iterator[runner.Process]:
+        unit, place, bound = _new_unit(box.paths)
+        asked = site_words(box, argv, unit=unit, cwd="/", variables=place, timeout=timeout, bound_to=bound, quiet=True)
+        with _noted(place, {**runner.BASE_ENVIRONMENT, **env}, unit, run):
+            with start(asked, stdin, stdout, stderr, None, {}, timeout + LATE) as process:
+                yield process
+                goes_on = process.poll() is None
+            if goes_on:  # nobody wants the rest of it; systemd-run alone was killed
+                run(["systemctl", "stop", unit], timeout=LATE)
+
+    return begin
 
 
 def manage(paths: SitePaths, argv: Sequence[str | Path], *, cwd: Path, files: Sequence[Path]) -> int:

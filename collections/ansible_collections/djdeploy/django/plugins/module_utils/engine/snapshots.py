@@ -3,7 +3,8 @@
 
 A snapshot is what `pg_dump --format=custom` writes (PostgreSQL), what `mariadb-dump` writes (MariaDB, MySQL), or a
 copy made by SQLite's own backup, beside a record in JSON. Both lie below /var/lib/djdeploy/<site>/snapshots, readable
-by root alone. Passwords reach the servers' programs by their environment, never by argv.
+by root alone. The servers' programs run in units of the site, as its user, on files that root opened. Passwords reach
+them by their environment, never by argv.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ with tempfile.TemporaryDirectory() as folder:
     with open(copy, "rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
 """
+# The end of standard input may be that of the deployer: only as much as there is makes a whole copy.
 PUT_SQLITE = """\
 import os, shutil, sys
 aside = sys.argv[1] + ".restored"
@@ -64,6 +66,9 @@ with open(aside, "wb") as file:
     shutil.copyfileobj(sys.stdin.buffer, file)
     file.flush()
     os.fsync(file.fileno())
+if os.path.getsize(aside) != int(sys.argv[2]):
+    os.unlink(aside)
+    sys.exit("the copy ended before it was whole; nothing was touched")
 for name in ("-wal", "-shm", "-journal"):
     if os.path.exists(sys.argv[1] + name):
         os.unlink(sys.argv[1] + name)
@@ -246,7 +251,14 @@ def take_one(
         aside = path.with_name(path.name + HALF)
         try:
             with open(aside, "wb", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
-                runner.save(dump_words(facts, target), file, user=target.user, env=secret_of(facts), timeout=LONGEST)
+                runner.save(
+                    dump_words(facts, target),
+                    file,
+                    user=target.user,
+                    env=secret_of(facts),
+                    timeout=LONGEST,
+                    start=target.start_on_files,
+                )
                 os.fsync(file.fileno())
             size = aside.stat().st_size
             snapshot = Snapshot(
@@ -376,10 +388,13 @@ def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress)
         )
     with progress.phase("restore") as note, open(file_of(site, snapshot), "rb") as file:
         if snapshot.kind == SQLITE:
-            words: list[str | Path] = [target.python, "-I", "-S", "-c", PUT_SQLITE, facts["file"]]
-            runner.load(words, file, user=target.user, env={}, timeout=LONGEST)
+            size = str(os.fstat(file.fileno()).st_size)
+            words: list[str | Path] = [target.python, "-I", "-S", "-c", PUT_SQLITE, facts["file"], size]
+            runner.load(words, file, user=target.user, env={}, timeout=LONGEST, start=target.start_on_files)
         elif snapshot.kind == MYSQL:
-            snapshots_mysql.put_back(facts["mysql"], file_of(site, snapshot), user=target.user, timeout=LONGEST)
+            snapshots_mysql.put_back(
+                facts["mysql"], file, user=target.user, timeout=LONGEST, start=target.start_on_files
+            )
         else:
             runner.load(
                 ["psql", "-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", "-"],
@@ -390,5 +405,6 @@ def put_back(site: Site, target: Target, snapshot: Snapshot, progress: Progress)
                 user=target.user,
                 env=secret_of({**facts, "vendor": snapshot.kind}),
                 timeout=LONGEST,
+                start=target.start_on_files,
             )
         note.text = f"{snapshot.name}, made {snapshot.created}"

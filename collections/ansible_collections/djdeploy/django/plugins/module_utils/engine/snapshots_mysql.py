@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import runner
 from .errors import EngineError
@@ -65,27 +65,38 @@ def load_words(place: Mapping[str, Any]) -> list[str | Path]:
     return [CLIENT, *place["words"], "--batch", "--default-character-set=utf8mb4", place["name"]]
 
 
-def put_back(place: Mapping[str, Any], copy: Path, *, user: str | None, timeout: float) -> None:
+def put_back(
+    place: Mapping[str, Any],
+    copy: IO[bytes],
+    *,
+    user: str | None,
+    timeout: float,
+    start: runner.Starter | None = None,
+) -> None:
     """Make the database what it was.
 
-    :param copy: readable by who calls, not by `user`.
+    :param copy: open; `user` need not be able to open it.
     :param timeout: seconds.
+    :param start: starts the programs; see `runner.load`.
     :raises EngineError: when the copy is damaged, and nothing was touched; or half way.
     """
     if not installed():
         raise EngineError(
             "the host has no program mariadb", "let it be there: packages: [mariadb-client], then site.yml"
         )
-    checked = runner.run(["gzip", "--test", copy], timeout=timeout)
-    if checked.returncode:
-        raise EngineError(f"{copy} is damaged; nothing was touched", "put another one back", checked.stderr)
-    with open(copy, "rb") as file:
-        runner.load(
-            load_words(place),
-            file,
-            through=["gzip", "--decompress", "--stdout"],
-            before=CLEAR,
-            user=user,
-            env={name: value for name, value in place["env"].items() if name == PASSWORD},
-            timeout=timeout,
-        )
+    try:
+        runner.load(["gzip", "--test"], copy, user=user, env={}, timeout=timeout, start=start)
+    except EngineError as error:
+        hint = "put another one back"
+        raise EngineError(f"{copy.name} is damaged; nothing was touched", hint, error.detail) from error
+    copy.seek(0)
+    runner.load(
+        load_words(place),
+        copy,
+        through=["gzip", "--decompress", "--stdout"],
+        before=CLEAR,
+        user=user,
+        env={name: value for name, value in place["env"].items() if name == PASSWORD},
+        timeout=timeout,
+        start=start,
+    )

@@ -23,7 +23,7 @@ from .beneath import Outside, opened, read_inside
 from .environment import parse
 from .errors import EngineError
 from .paths import SitePaths
-from .runner import STDERR, Runner
+from .runner import STDERR, Runner, Starter
 from .runner import run as run_child
 from .site_secrets import read as secrets_of_site
 
@@ -111,6 +111,7 @@ class Target:
     :param env: holds the secrets of the site; it is given to the process and to nothing else.
     :param user: unix user to become; None is the present one.
     :param start: starts its processes; None: they are children of this one.
+    :param start_on_files: starts programs that read or write open files, such as a database server's; None: as above.
     :param secrets: what else must not show of the site, besides what `env` tells by its names.
     """
 
@@ -120,6 +121,7 @@ class Target:
     user: str | None = None
     start: Runner | None = field(default=None, repr=False, compare=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    start_on_files: Starter | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def for_site(cls, site: str, release: str | None = None) -> Target:

@@ -56,7 +56,6 @@ BY_PATH = {
     "module_utils/engine/site_secrets.py": CONFIG,
     "module_utils/engine/sites.py": CONFIG,
     "module_utils/engine/snapshots.py": f"snapshots: {STATE}",
-    "module_utils/engine/snapshots_mysql.py": f"snapshots: {STATE}",
     "module_utils/engine/steps.py": "variables and record of a finished release, which is root's",
     "module_utils/engine/tree.py": f"the pointer and the reserve: {SITE}; static files of trees that root has taken",
     "module_utils/engine/units.py": "/proc, which the kernel fills",

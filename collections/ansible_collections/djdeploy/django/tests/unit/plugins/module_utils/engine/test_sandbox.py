@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import sandbox
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import runner, sandbox
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.environment import parse
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
@@ -265,6 +267,88 @@ def test_site_runner_that_fails(run_root: Path, said: str, message: str) -> None
 
     with pytest.raises(EngineError, match=message):
         sandbox.site_runner(sandbox.SiteBox(SitePaths("shop")), start=start)(["/x"], timeout=9)
+
+
+PRETENDING = """\
+import sys
+words = sys.argv[1:]
+assert "--quiet" in words, "what it says is taken for the program's"
+import subprocess
+sys.exit(subprocess.call([word.replace("$$", "$") for word in words[words.index("--") + 1:]]))
+"""
+
+
+class Systemd:
+    """systemd-run that runs the program as its child."""
+
+    def __init__(self) -> None:
+        self.words: list[list[str]] = []
+        self.environment: dict[str, str] = {}
+        self.asked: list[list[str]] = []
+
+    def start(self, words: Sequence[Any], *rest: Any) -> Any:
+        self.words.append(list(map(str, words)))
+        place = Path(next(word for word in self.words[-1] if "EnvironmentFile=" in word).split("EnvironmentFile=")[1])
+        assert place.stat().st_mode & 0o777 == 0o600
+        self.environment = parse(place.read_text())
+        return runner.started([sys.executable, "-c", PRETENDING, *words], *rest)
+
+    def run(self, words: Sequence[str], **_more: Any) -> Completed:
+        self.asked.append(list(words))
+        return Completed(tuple(words), 0, "", "")
+
+    @property
+    def starter(self) -> runner.Starter:
+        return sandbox.site_starter(sandbox.SiteBox(SitePaths("shop")), start=self.start, run=self.run)
+
+
+def test_programs_on_open_files(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "bound_unit", lambda _cgroup: "djdeploy-deployer@1.service")
+    systemd = Systemd()
+    with (run_root / "copy").open("w+b") as file:
+        words = ["sh", "-c", "echo $0 said; cat", "it"]
+        runner.save(words, file, user="shop", env={"PGPASSWORD": "hidden"}, timeout=60, start=systemd.starter)
+    assert (run_root / "copy").read_text() == "it said\n"
+    (asked,) = systemd.words
+    assert "hidden" not in " ".join(asked) and systemd.environment["PGPASSWORD"] == "hidden"
+    assert systemd.environment["PATH"] == runner.BASE_ENVIRONMENT["PATH"]
+    box = sandbox.site_properties(sandbox.SiteBox(SitePaths("shop")))
+    ends = ["BindsTo=djdeploy-deployer@1.service", "After=djdeploy-deployer@1.service", "RuntimeMaxSec=60"]
+    assert {f"--property={each}" for each in (*box, *ends)} <= set(asked)
+    assert {"--pipe", "--wait", "--uid=shop", "--gid=shop", "--slice=djdeploy-shop.slice"} <= set(asked)
+    assert systemd.asked == [] and [path.name for path in run_root.iterdir()] == ["copy"]
+
+
+def test_a_program_on_open_files_that_fails_is_ended(run_root: Path) -> None:
+    """And the one that reads what it says never hears of the end of half an input."""
+    (run_root / "in").write_text("input")
+    systemd = Systemd()
+    with (run_root / "in").open("rb") as file, pytest.raises(EngineError, match="sh failed: no more"):
+        runner.load(
+            ["tee", run_root / "out"],
+            file,
+            through=["sh", "-c", "head -c 3; echo no more >&2; exit 4"],
+            after="commit",
+            user=None,
+            env={},
+            timeout=60,
+            start=systemd.starter,
+        )
+    units = [word.removeprefix("--unit=") for words in systemd.words for word in words if word.startswith("--unit=")]
+    assert sorted(words[-1] for words in systemd.asked) == sorted(units) and len(units) == 2
+    assert not (run_root / "out").exists() or "commit" not in (run_root / "out").read_text()
+    assert not list(run_root.glob(".*"))
+
+
+def test_what_nobody_reads_to_its_end_is_ended(run_root: Path) -> None:
+    systemd = Systemd()
+    with (
+        (run_root / "said").open("w+b") as said,
+        systemd.starter(["sleep", "60"], subprocess.DEVNULL, said, said, None, {}, 60.0),
+    ):
+        pass
+    unit = next(word for word in systemd.words[0] if word.startswith("--unit=")).removeprefix("--unit=")
+    assert systemd.asked == [["systemctl", "stop", unit]]
 
 
 def test_unit_whose_client_was_killed_is_ended(run_root: Path) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
     restore,
     runner,
     snapshots,
+    snapshots_mysql,
 )
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import database as site_database
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
@@ -188,6 +189,52 @@ def test_sqlite_there_and_back(
     assert rows(database["file"]) == [(1,)]
     again = snapshots.take(shop, TARGET, B, progress)
     assert again is not None and again.name == f"{B}.2"
+
+
+def test_half_a_copy_is_not_put_back(database: dict[str, Any]) -> None:
+    """The deployer that fed it may have been killed: what it reads ends there as any input does."""
+    change(database["file"], "create table t (n)", "insert into t values (1)")
+    words = [sys.executable, "-I", "-S", "-c", snapshots.PUT_SQLITE, database["file"], "9"]
+    done = runner.run(words, stdin="half")
+    assert done.returncode and "nothing was touched" in done.stderr
+    assert rows(database["file"]) == [(1,)]
+    assert [path.name for path in Path(database["file"]).parent.glob("*.restored")] == []
+
+
+@pytest.mark.parametrize("vendor", ["sqlite", "postgresql", "mysql"])
+def test_programs_are_started_as_other_work_of_the_site(
+    shop: Site,
+    keep: Keep,
+    database: dict[str, Any],
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    vendor: str,
+) -> None:
+    """None is a child of the deployer; every password goes by the environment."""
+    keep(A, "live")
+    place = {"words": [], "env": {"MYSQL_PWD": "well-kept"}, "name": "shop"}
+    database.update(vendor=vendor, libpq={"PGPASSWORD": "well-kept"}, mysql=place)
+    monkeypatch.setattr(snapshots_mysql, "installed", lambda: True)
+    started: list[tuple[str, str | None, Any]] = []
+
+    def start(words: Any, stdin: Any, stdout: Any, stderr: Any, user: Any, env: Any, timeout: float) -> Any:
+        assert "well-kept" not in " ".join(map(str, words))
+        started.append((str(words[0]), user, env))
+        return runner.started(["cat"], stdin, stdout, stderr, None, {}, timeout)
+
+    target = Target(Path("python"), Path("/"), {}, "shop", start_on_files=start)
+    made = snapshots.take(shop, target, B, progress)
+    assert made is not None
+    snapshots.put_back(shop, target, made, progress)
+    programs = {
+        "sqlite": ["python", "python"],
+        "postgresql": ["pg_dump", "pg_restore", "psql"],
+        "mysql": ["bash", "gzip", "gzip", "mariadb"],
+    }
+    assert [program for program, _user, _env in started] == programs[vendor]
+    assert {user for _program, user, _env in started} == {"shop"}
+    assert vendor == "sqlite" or "well-kept" in started[0][2].values()
 
 
 def test_a_copy_that_fails_leaves_nothing(shop: Site, keep: Keep, database: dict[str, Any], progress: Progress) -> None:

@@ -74,9 +74,20 @@ def test_a_damaged_copy_is_found_before_anything_is_dropped(tmp_path: Path, monk
     copy = tmp_path / "one.sql.gz"
     copy.write_bytes(gzip.compress(b"SELECT 1;\n" * 1000)[:-20])
     monkeypatch.setattr(snapshots_mysql, "installed", lambda: True)
-    monkeypatch.setattr(snapshots_mysql.runner, "load", lambda *_words, **_more: pytest.fail("it was begun"))
-    with pytest.raises(EngineError, match="damaged; nothing was touched"):
-        snapshots_mysql.put_back({"words": [], "env": {}, "name": "shop"}, copy, user=None, timeout=60)
+    monkeypatch.setattr(snapshots_mysql, "load_words", lambda _place: pytest.fail("it was begun"))
+    with copy.open("rb") as file, pytest.raises(EngineError, match=r"one\.sql\.gz is damaged; nothing was touched"):
+        snapshots_mysql.put_back({"words": [], "env": {}, "name": "shop"}, file, user=None, timeout=60)
+
+
+def test_a_whole_copy_is_read_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read to its end, to see that it is whole."""
+    copy, place = tmp_path / "one.sql.gz", {"words": [], "env": {}, "name": "shop"}
+    copy.write_bytes(gzip.compress(b"SELECT 1;\n" * 1000))
+    monkeypatch.setattr(snapshots_mysql, "installed", lambda: True)
+    monkeypatch.setattr(snapshots_mysql, "load_words", lambda _place: ["tee", tmp_path / "read"])
+    with copy.open("rb") as file:
+        snapshots_mysql.put_back(place, file, user=None, timeout=60)
+    assert (tmp_path / "read").read_text() == snapshots_mysql.CLEAR + "SELECT 1;\n" * 1000
 
 
 def test_a_host_without_the_programs_is_told(
