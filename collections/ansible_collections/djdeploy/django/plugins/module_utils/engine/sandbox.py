@@ -642,7 +642,40 @@ def end_left(paths: SitePaths, run: runner.Runner = runner.run) -> list[str]:
     half_written = RUN_ROOT.glob(f"..{paths.unit_prefix}.{WORK}-*.new")  # see `beneath.aside`
     for note in (*notes, *builds, *half_written):
         note.unlink(missing_ok=True)
+    forget_ended(paths, run)
     return found
+
+
+def forget_ended(paths: SitePaths, run: runner.Runner = runner.run) -> list[Path]:
+    """Remove the environments of units that ended when nobody waited for them any more.
+
+    Who asked for one need not hold the site's lock, and writes its environment before there is a unit. So what is
+    younger than a start may take is left for the next time.
+
+    :returns: what was removed.
+    """
+    before, name = time.time() - LATE, f".{paths.unit_prefix}.{RUN}-"
+    found = [*RUN_ROOT.glob(f"{name}*.env"), *RUN_ROOT.glob(f".{name}*.new")]
+    old = sorted(note for note in found if _written(note) < before)
+    if not old:
+        return []
+    pattern = f"{paths.unit_prefix}.{RUN}-*.service"
+    listed = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", pattern], timeout=LATE)
+    if listed.returncode:
+        return []  # who does not know which units there are removes nothing
+    there = {f".{line.split()[0]}.env" for line in listed.stdout.splitlines() if line.strip()}
+    gone = [note for note in old if note.name not in there]
+    for note in gone:
+        note.unlink(missing_ok=True)
+    return gone
+
+
+def _written(path: Path) -> float:
+    """When a file was written; one that is gone by now is new."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def manage_words(

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -386,6 +388,35 @@ def test_what_a_killed_deployer_left_is_ended(run_root: Path, monkeypatch: pytes
     assert sandbox.end_left(SitePaths("shop"), run)
     assert asked == [["systemctl", "stop", "djdeploy-shop.work-1.service", "djdeploy-shop.build.service"]]
     assert [path.exists() for path in (*notes, *others)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "age", "listed", "status", "kept"),
+    [
+        pytest.param(".djdeploy-shop.run-1.service.env", 3600, "", 0, False, id="its unit has ended"),
+        pytest.param("..djdeploy-shop.run-1.service.env.0f.new", 3600, "", 0, False, id="half written"),
+        pytest.param(".djdeploy-shop.run-1.service.env", 3600, "run-1", 0, True, id="its unit runs"),
+        pytest.param(".djdeploy-shop.run-1.service.env", 3600, "run-12", 0, False, id="another unit runs"),
+        pytest.param(".djdeploy-shop.run-1.service.env", 0, "", 0, True, id="its unit is to come"),
+        pytest.param(".djdeploy-shop.run-1.service.env", 3600, "", 1, True, id="systemd does not answer"),
+        pytest.param(".djdeploy-shop-eu.run-1.service.env", 3600, "", 0, True, id="another site's"),
+    ],
+)
+def test_environments_of_units_that_ended_are_removed(
+    run_root: Path, name: str, age: float, listed: str, status: int, kept: bool
+) -> None:
+    (run_root / name).touch()
+    written = time.time() - age
+    os.utime(run_root / name, (written, written))
+    told = f"djdeploy-shop.{listed}.service loaded active running Work of shop\n" if listed else ""
+
+    def run(words: Sequence[str], **_more: Any) -> Completed:
+        assert words[-1] == "djdeploy-shop.run-*.service"
+        return Completed(tuple(words), status, told, "")
+
+    gone = sandbox.forget_ended(SitePaths("shop"), run)
+    assert (run_root / name).exists() == kept
+    assert gone == ([] if kept else [run_root / name])
 
 
 def test_manage_has_a_terminal_of_its_own() -> None:
