@@ -122,6 +122,14 @@ def taken_domains(
             )
 
 
+def of_another(environment: str) -> str:
+    """What to do about a site that did not leave: directories of two inventories may be called the same."""
+    return (
+        f". If it is another inventory's, whose directory is called {environment!r}, too, set djdeploy_environment to a"
+        " name of its own there"
+    )
+
+
 def both_served(
     others: Mapping[str, Mapping[str, Any]], sites: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, str]]:
@@ -157,8 +165,8 @@ def warnings(judged: Judged, environment: str) -> list[str]:
     left = f"is not described by the inventory of {environment!r} any more"
     unowned = "is described by no inventory since the host has a record of them"
     told = [
-        f"the site {name!r} {what}; nothing of it is touched: it is served and pushed to as before"
-        for names, what in ((judged.left, left), (judged.unowned, unowned))
+        f"the site {name!r} {what}; nothing of it is touched: it is served and pushed to as before{more}"
+        for names, what, more in ((judged.left, left, of_another(environment)), (judged.unowned, unowned, ""))
         for name in names
     ]
     return told + [

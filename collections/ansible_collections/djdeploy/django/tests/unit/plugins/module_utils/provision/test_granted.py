@@ -155,6 +155,21 @@ def test_a_site_that_left_is_described_again() -> None:
     assert granted.judge(without, "prod", sites, {}).record == first
 
 
+def test_two_inventories_of_one_name_touch_nothing_of_each_other() -> None:
+    """Both lie in a directory called prod: each takes the other's sites for some that left it, and names them."""
+    ours, theirs = {"shop": said("shop")}, {"wiki": said("wiki", [BOB], addresses=["10.0.0.7"])}
+    known = granted.judge({}, "prod", ours, {}).record
+    for inventory, other in ((theirs, ours), (ours, theirs)) * 2:
+        judged = granted.judge(known, "prod", inventory, {})
+        known = judged.record
+        assert judged.refused == () and list(judged.others) == list(judged.left) == list(other)
+        if known["sites"].keys() >= {"shop", "wiki"}:
+            for name, site in {**ours, **theirs}.items():
+                assert {key: known["sites"][name][key] for key in site} == site, "what it was granted"
+        (warned,) = granted.warnings(judged, "prod")
+        assert "set djdeploy_environment to a name of its own" in warned
+
+
 def test_another_inventory_does_not_say_that_a_site_left() -> None:
     known = record(blog={**STAGING, "described": False}, wiki=STAGING)
     sites = granted.judge(known, "prod", {}, {}).record["sites"]
