@@ -268,6 +268,7 @@ def database_connections(
     sites: Sites,
     max_connections: int | str = 100,
     kind: str = databases_said.POSTGRESQL,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, int]:
     """Connections each site may have to its database server; see database_connections.yml."""
     served: dict[str, list[Mapping[str, Any]]] = {}
@@ -278,10 +279,12 @@ def database_connections(
         ).items():
             if connections.of_kind(site, name, kind):
                 served.setdefault(name, []).append(site)
-    return {
-        name: connections.limit(each, connections.of_kind(each[0], name, kind), int(max_connections))
-        for name, each in served.items()
-    }
+    counts = {name: connections.of_kind(each[0], name, kind) for name, each in served.items()}
+    # What a host keeps of others tells their databases in PostgreSQL only: those without may have some in MariaDB.
+    on_it = [
+        own for own in (others or {}).values() if bool(own.get("databases")) == (kind == databases_said.POSTGRESQL)
+    ]
+    return connections.shares(served, counts, int(max_connections), len(on_it))
 
 
 def site_hosts(hostvars: Mapping[str, Any], web_hosts: Sequence[str], sites: Sites) -> dict[str, list[str]]:

@@ -869,8 +869,9 @@ SITE_KEYS: tuple[Key, ...] = (
             Key(
                 "database_connections",
                 "integer",
-                "Connections to PostgreSQL or MariaDB the site may have at once; null: three quarters of the server's"
-                " (max_connections), or less if web.server is gunicorn or uwsgi: what two releases need.",
+                "Connections to PostgreSQL or MariaDB the site may have at once; null: an equal share of nine tenths of"
+                " the server's (max_connections), at most three quarters; no more than two releases can use if"
+                " web.server is gunicorn or uwsgi, and no less than two releases of 4 workers need.",
                 example=40,
                 minimum=5,
                 why="Many processes: 'too many connections for role'; or a server that many sites share.",

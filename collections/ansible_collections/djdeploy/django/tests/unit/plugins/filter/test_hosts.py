@@ -117,7 +117,11 @@ FURTHER = {
 def test_database_connections() -> None:
     sites = {**FURTHER, "wiki": {**FURTHER["wiki"], "web": {"server": "gunicorn"}}}
     found = hosts.database_connections({"web1": host(), "web2": host()}, ["web1", "web2"], sites, 400)
-    assert found == {"shop": 300, "wiki": 138}, "of each database on a server, on all hosts"
+    assert found == {"shop": 222, "wiki": 138}, "of each database on a server, on all hosts"
+    others = {"blog": {"databases": ["blog"]}, "old": {"databases": []}}
+    one, both = ({"web1": host()}, ["web1"], {"shop": FURTHER["shop"]}, 400), ("postgresql", others)
+    assert hosts.database_connections(*one) == {"shop": 300}
+    assert hosts.database_connections(*one, *both) == {"shop": 180}, "blog gets as many"
     assert list(hosts.database_connections({"web1": host()}, ["web1"], FURTHER, 151, "mariadb")) == ["shop"]
 
 
