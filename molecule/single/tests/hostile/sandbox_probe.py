@@ -85,6 +85,37 @@ def segments():
         return sorted({int(line.split()[7]) for line in file.readlines()[1:]})
 
 
+def semaphore():
+    """Whether two processes of one unit meet in /dev/shm: by a semaphore, and by memory that both see."""
+    from multiprocessing import get_context
+    from multiprocessing.shared_memory import SharedMemory
+
+    context = get_context("fork")
+    try:
+        memory, lock = SharedMemory(create=True, size=1), context.Lock()
+    except OSError:
+        return False
+    try:
+        lock.acquire()
+        child = context.Process(target=fill, args=(lock, memory.name))
+        child.start()
+        lock.release()
+        child.join(60)
+        return memory.buf[0] == 7
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def fill(lock, name):
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(name)
+    with lock:
+        memory.buf[0] = 7
+    memory.close()
+
+
 def look(where):
     """Write to $HOME what can be seen from here; both kinds of user may write there."""
     found = {
@@ -94,6 +125,8 @@ def look(where):
         "opened": [name for name in NAMES if opened(name)],
         "told": [name for name in TOLD if reached(name)],
         "log": reached("/dev/log"),
+        "memory": listed("/dev/shm"),
+        "semaphore": semaphore(),
         "user": os.getuid(),
         "segments": segments(),
         "umask": os.umask(0o022),

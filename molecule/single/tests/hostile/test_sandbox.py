@@ -138,6 +138,7 @@ def seen(fenced, looked, server):
     """What was seen from somewhere, when it has looked, of what is there for root."""
     absent = server.check_output(f"for name in {shlex.join(sandbox_probe.NAMES)}; do test -e $name || echo $name; done")
     assert absent == "", "nobody could see it"
+    server.check_output("echo kept >/dev/shm/of-others")
     server.check_output("systemctl start djdeploy-fenced.look.service")
     server.check_output("djdeploy manage fenced shell -c 'import probe; probe.look(\"manage\")'")
 
@@ -155,6 +156,14 @@ def test_segments_of_shared_memory_are_its_own(seen, server, where):
     found = seen(where)
     assert found["segments"] == [found["user"]], where
     assert str(found["user"]) not in server.check_output("awk '{print $8}' /proc/sysvipc/shm").split(), where
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_dev_shm_is_its_own(seen, server, where):
+    """Nothing of others is there, and processes of one unit meet in it: `multiprocessing` needs it."""
+    found = seen(where)
+    assert ("of-others" in found["memory"], found["semaphore"]) == (False, True), where
+    assert server.check_output("cat /dev/shm/of-others") == "kept"
 
 
 @pytest.mark.parametrize("where", WHERE)

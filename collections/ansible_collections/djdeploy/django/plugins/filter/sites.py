@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.djdeploy.django.plugins.module_utils.engine import environment, paths, schema, site_values
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import (
+    environment,
+    paths,
+    sandbox,
+    schema,
+    site_values,
+)
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.provision import site_packages
 
@@ -39,6 +45,11 @@ def site_paths(site: str) -> dict[str, str]:
     return paths.SitePaths(str(site)).as_dict()
 
 
+def unit_view(_site: str) -> dict[str, Any]:
+    """What the units of a site have in common; see unit_view.yml."""
+    return {"hidden": sandbox.hidden(), "told": sandbox.told(), "confined": list(sandbox.CONFINED)}
+
+
 def site_record(site: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved site without its secrets; see site_record.yml."""
     return schema.without_secrets(site)
@@ -60,6 +71,7 @@ class FilterModule:
             "resolved_sites": resolved_sites,
             "database_packages": database_packages,
             "site_paths": site_paths,
+            "unit_view": unit_view,
             "site_record": site_record,
             "environment_file": environment_file,
         }

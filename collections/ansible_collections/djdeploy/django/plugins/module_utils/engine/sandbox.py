@@ -48,6 +48,10 @@ HIDDEN = (SITES_ROOT, CONFIG_ROOT, STATE_ROOT, CACHE_ROOT, Path("/run"))
 UNREADABLE = ("/var/lib/postgresql", "/var/lib/mysql", "/var/lib/redis", "/var/backups", "/var/log")
 # systemd tells everybody who asks it the command lines of all units; those of transient ones lie in files as well.
 TOLD = ("/run/dbus", "/run/systemd/transient")
+# PrivateDevices= lets the host's in (systemd.exec(5)), where a site could read what another lays down, and fill it for
+# all. Programs look how much room there is (multiprocessing), so there is a size; systemd's own would be a tenth of the
+# memory. What lies in it counts as memory of the site.
+SHARED_MEMORY = "/dev/shm:rw,nosuid,nodev,mode=1777,size=1g"
 RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager")  # where /etc/resolv.conf may point to
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 WORK = "work"  # in the names of units that end with the deployer that asked for them
@@ -81,13 +85,12 @@ CONFINED = (
     "SystemCallFilter=~@privileged @resources",
     "SystemCallErrorNumber=EPERM",
     "LimitCORE=0",
-    # The program has ended, or its time has: what still runs had its chance.
-    "KillMode=control-group",
-    "KillSignal=SIGKILL",
-    "TimeoutStopSec=5",
 )
+# The program has ended, or its time has: what still runs had its chance.
+ENDED = ("KillMode=control-group", "KillSignal=SIGKILL", "TimeoutStopSec=5")
 FIXED = (
     *CONFINED,
+    *ENDED,
     "PrivateTmp=yes",
     "ProtectSystem=strict",
     "ProtectHome=yes",
@@ -157,6 +160,7 @@ def properties(box: Sandbox, *, network: bool) -> list[str]:
         # descriptors of the tree to who outlives it. Of pairs of sockets, which programs use among themselves, not so.
         "RestrictAddressFamilies=~AF_UNIX" if network else "PrivateNetwork=yes",
         *(f"TemporaryFileSystem={path}:ro" for path in HIDDEN),
+        f"TemporaryFileSystem={SHARED_MEMORY}",
         "InaccessiblePaths=" + " ".join(f"-{path}" for path in UNREADABLE),
         f"BindPaths={written}",
         "BindReadOnlyPaths=" + " ".join(reads),
@@ -312,16 +316,26 @@ class SiteBox:
     host_files: bool = False
 
 
+def hidden() -> str:
+    """What no unit of a site sees of the host, but for what it is given of it: a value of TemporaryFileSystem=."""
+    return " ".join([*(f"{path}:ro" for path in OURS), SHARED_MEMORY])
+
+
+def told() -> str:
+    """What no unit of a site may enter: a value of InaccessiblePaths=."""
+    return " ".join(f"-{path}" for path in TOLD)
+
+
 def site_view(box: SiteBox) -> list[str]:
     """What of the host it sees, as systemd's properties: of all sites its own, as the units of a release do."""
     written = " ".join([str(box.paths.shared), *(f"-{path}" for path in box.writes)])
     reads = (PYTHONS, CONFIG_ROOT / "database-ca", box.paths.secret_files)
     return [
-        "TemporaryFileSystem=" + " ".join(f"{path}:ro" for path in OURS),
+        f"TemporaryFileSystem={hidden()}",
         " ".join([f"BindReadOnlyPaths={box.paths.root}", *(f"-{path}" for path in reads)]),
         f"BindPaths={written}",
         f"ReadWritePaths={written}",
-        "InaccessiblePaths=" + " ".join(f"-{path}" for path in TOLD),
+        f"InaccessiblePaths={told()}",
         "UMask=0027",
     ]
 
@@ -331,7 +345,7 @@ def site_properties(box: SiteBox) -> list[str]:
     closed = (
         ("ProtectSystem=full",) if box.host_files else ("PrivateTmp=yes", "ProtectSystem=strict", "ProtectHome=yes")
     )
-    return [*CONFINED, *closed, *site_view(box)]
+    return [*CONFINED, *ENDED, *closed, *site_view(box)]
 
 
 def unseen(paths: SitePaths, path: str | Path) -> Path | None:

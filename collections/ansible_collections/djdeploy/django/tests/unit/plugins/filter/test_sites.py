@@ -9,6 +9,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.djdeploy.django.plugins.filter import sites
+from ansible_collections.djdeploy.django.plugins.module_utils.engine import sandbox
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 
 
 def test_resolved_sites() -> None:
@@ -28,6 +30,13 @@ def test_site_paths() -> None:
     assert sites.site_paths("shop")["env_file"] == "/etc/djdeploy/sites/shop.env"
     with pytest.raises(AnsibleFilterError, match="hold only"):
         sites.site_paths("../shop")
+
+
+def test_unit_view_is_what_the_engine_says() -> None:
+    view = sites.unit_view("shop")
+    view_of_work = sandbox.site_view(sandbox.SiteBox(SitePaths("shop")))
+    assert {f"TemporaryFileSystem={view['hidden']}", f"InaccessiblePaths={view['told']}"} <= set(view_of_work)
+    assert tuple(view["confined"]) == sandbox.CONFINED
 
 
 def test_environment_file_never_repeats_a_value() -> None:

@@ -54,6 +54,11 @@ def test_with_network() -> None:
     assert "RestrictAddressFamilies=~AF_UNIX" not in sandbox.properties(BOX, network=False)
 
 
+@pytest.mark.parametrize("network", [True, False])
+def test_a_build_has_a_shared_memory_of_its_own(network: bool) -> None:
+    assert f"TemporaryFileSystem={sandbox.SHARED_MEMORY}" in sandbox.properties(BOX, network=network)
+
+
 def test_words() -> None:
     words = sandbox.words(BOX, 'echo "$HOME" 100%', "web", Path("/srv/shop/releases/1/.build.env"), network=False)
     assert words[-3:] == ["/bin/sh", "-ec", 'exec 2>&1\necho "$$HOME" 100%']
@@ -127,10 +132,8 @@ def test_nothing_outlives_a_unit() -> None:
 
 def test_a_site_sees_its_own_part_of_the_host() -> None:
     found = sandbox.site_properties(sandbox.SiteBox(SitePaths("shop"), (Path("/srv/shop/releases/1/static"),)))
-    assert (
-        "TemporaryFileSystem=/srv:ro /etc/djdeploy:ro /var/lib/djdeploy:ro /var/cache/djdeploy:ro /run/djdeploy:ro"
-        in found
-    )
+    hidden = "/srv:ro /etc/djdeploy:ro /var/lib/djdeploy:ro /var/cache/djdeploy:ro /run/djdeploy:ro"
+    assert f"TemporaryFileSystem={hidden} {sandbox.SHARED_MEMORY}" in found
     (reads,) = (each for each in found if each.startswith("BindReadOnlyPaths="))
     assert reads.startswith("BindReadOnlyPaths=/srv/shop ") and "-/etc/djdeploy/sites/shop.secrets" in reads
     assert "ReadWritePaths=/srv/shop/shared -/srv/shop/releases/1/static" in found
