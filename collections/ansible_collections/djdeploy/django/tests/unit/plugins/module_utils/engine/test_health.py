@@ -173,6 +173,9 @@ class World:
         assert unit == f"djdeploy-shop@{RELEASE_ID}.service"
         return self.looks[max(moment for moment in self.looks if moment <= self.time + 0.001)]
 
+    def runs(self, unit: str, pid: int) -> bool:
+        return self.look(unit).master == pid != 0 and self.look(unit).state.active == "active"
+
     def said(self, unit: str) -> str:
         self.read += 1
         return self.journal
@@ -182,7 +185,7 @@ class World:
 
     @property
     def senses(self) -> health.Senses:
-        return health.Senses(self.ask, self.look, self.said, lambda: self.time, self.sleep)
+        return health.Senses(self.ask, self.look, self.said, lambda: self.time, self.sleep, self.runs)
 
     def prove(self, release: ReleasePaths, **settings: Any) -> str:
         return health.prove(release, "shop.example.com", {**HEALTH, **settings}, senses=self.senses)
@@ -214,8 +217,25 @@ class Clock:
     def prove(self, release: ReleasePaths, **settings: Any) -> str:
         """Ask a real socket, whose unit is well."""
         journal = "last words of {}".format
-        senses = health.Senses(self.ask, lambda unit: UP, journal, lambda: self.now, self.sleep)
+        senses = health.Senses(self.ask, lambda unit: UP, journal, lambda: self.now, self.sleep, lambda *_words: True)
         return health.prove(release, "shop.example.com", {**HEALTH, **settings}, senses=senses)
+
+
+@pytest.mark.parametrize(
+    ("group", "state", "expected"),
+    [
+        ("0::/djdeploy.slice/djdeploy-shop.slice/djdeploy-shop@1.service", "S", True),
+        ("0::/djdeploy.slice/djdeploy-shop.slice/djdeploy-shop@1.service", "Z", False),
+        ("0::/djdeploy.slice/djdeploy-shop.slice/djdeploy-shop@2.service", "R", False),
+    ],
+    ids=["runs", "ended", "another's by now"],
+)
+def test_runs(tmp_path: Path, group: str, state: str, expected: bool) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text(f"{group}\n")
+    (tmp_path / "7/stat").write_text(f"7 (gunicorn: (x) 1) {state} 1 7 7 0")
+    assert health.runs("djdeploy-shop@1.service", 7, tmp_path) is expected
+    assert not health.runs("djdeploy-shop@1.service", 8, tmp_path)
 
 
 # --- which answers are healthy --------------------------------------------------------------------

@@ -356,6 +356,51 @@ def test_what_nobody_reads_to_its_end_is_ended(run_root: Path) -> None:
     assert systemd.asked == [["systemctl", "stop", unit]]
 
 
+@pytest.fixture
+def waiting(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Programs that wait are started without systemd; returns those that `site_runner` was asked for."""
+    otherwise: list[Path] = []
+
+    def runner_of(_box: sandbox.SiteBox) -> Any:
+        def run(argv: Sequence[Any], **_options: Any) -> Completed:
+            otherwise.append(Path(argv[0]))
+            return Completed((), 0, "", "")
+
+        return run
+
+    monkeypatch.setattr(sandbox, "site_words", lambda _box, argv, **_more: [sys.executable, *argv[1:]])
+    monkeypatch.setattr(sandbox, "site_runner", runner_of)
+    return otherwise
+
+
+TELL = """\
+import os, sys
+print(os.getcwd(), os.environ['TOKEN'], os.environ['LANG'], sys.stdin.read())
+sys.exit('Finished with result: exit-code')
+"""
+
+
+def test_a_program_whose_unit_is_made_ahead(waiting: list[Path], run_root: Path, tmp_path: Path) -> None:
+    """It becomes what is asked for, once; whatever else is asked for gets a unit of its own."""
+    with sandbox.ahead(sandbox.SiteBox(SitePaths("shop")), timeout=60) as run:
+        assert [path.stat().st_mode & 0o777 for path in run_root.iterdir()] == [0o600], "a killed deployer's is found"
+        done = run([sys.executable, "-c", TELL], cwd=tmp_path, env={"TOKEN": "\u00e9$HOME"}, stdin="asked", timeout=60)
+        assert (done.returncode, done.stdout) == (1, f"{tmp_path} \u00e9$HOME C.UTF-8 asked\n")
+        run([Path("/second")])
+    assert waiting == [Path("/second")] and list(run_root.iterdir()) == []
+
+
+def test_a_unit_made_ahead_that_nobody_needs_ends(waiting: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with sandbox.ahead(sandbox.SiteBox(SitePaths("shop")), timeout=60):
+        pass
+    monkeypatch.setattr(sandbox, "FRESH", 0.0)
+    with sandbox.ahead(sandbox.SiteBox(SitePaths("shop")), timeout=60) as run:
+        run([Path("/late")])
+    assert waiting == [Path("/late")], "it has waited too long: little of its time is left"
+    ended = subprocess.run([sys.executable, "-c", sandbox.WAITING], input="      12half", text=True, check=False)
+    assert ended.returncode == 1
+
+
 def test_unit_whose_client_was_killed_is_ended(run_root: Path) -> None:
     """systemd-run alone is killed for too much output: the unit would go on beside whoever goes on after it."""
     asked: list[list[str]] = []
