@@ -48,7 +48,7 @@ def go_live(
     try:
         began = time.monotonic()
         with progress.phase("start"):
-            units.start(paths)
+            units.start(paths, again=release.served)
         with progress.phase("prove") as note:
             note.text = health.prove(paths, site.domain, settings) + " over its own socket"
         came_up = max(time.monotonic() - began - float(settings.get("prove_for") or 0), 0.0)

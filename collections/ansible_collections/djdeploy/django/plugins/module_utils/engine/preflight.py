@@ -152,7 +152,7 @@ def before_release(site: Site, progress: Progress) -> None:
     keep_reserve(site.paths.reserve)
     if live:
         available = available_memory(Path("/proc/meminfo").read_text())
-        warning = tight_memory(available, units.memory(site.paths.release(live).service_unit))
+        warning = tight_memory(available, units.memory(site.paths, site.paths.release(live).service_unit))
         if warning:
             progress.say(f"warning: {warning}")
 

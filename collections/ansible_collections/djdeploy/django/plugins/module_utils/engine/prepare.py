@@ -257,8 +257,9 @@ def build(
     with progress.phase("export") as note:
         make_directory(paths.code, 0o750, builder.pw_uid, gid)  # the site's user reads it before it is root's
         export(site, release, repository)
-        project.refuse_gitlinks(repository.gitlinks(release.revision))
         tree = project.DirectoryTree(paths.code)
+        if tree.empty_folders:
+            project.refuse_gitlinks(repository.gitlinks(release.revision))
         project.check_tree(tree)
         if laid := site.project_files():
             project_files.lay(laid, tree, paths.code, builder.pw_uid, gid)

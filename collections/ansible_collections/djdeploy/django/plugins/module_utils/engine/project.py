@@ -82,13 +82,16 @@ class DirectoryTree:
     root: Path
 
     @cached_property
-    def _listing(self) -> tuple[list[str], dict[str, str]]:
+    def _listing(self) -> tuple[list[str], dict[str, str], list[str]]:
         paths: list[str] = []
         links: dict[str, str] = {}
+        empty: list[str] = []
         with beneath.opened(self.root) as top:
             for folder in beneath.walk(top):
                 if not folder.path and ".git" in folder.folders:
                     folder.folders.remove(".git")
+                if not folder.folders and not folder.others:
+                    empty.append(folder.path)
                 for name, told in folder.others.items():
                     path = folder.inner(name)
                     if stat.S_ISREG(told.st_mode):
@@ -98,7 +101,7 @@ class DirectoryTree:
                         with suppress(OSError):
                             os.close(beneath.open_inside(top, path))
                             paths.append(path)
-        return sorted(paths), links
+        return sorted(paths), links, empty
 
     @property
     def paths(self) -> Sequence[str]:
@@ -107,6 +110,11 @@ class DirectoryTree:
     @property
     def links(self) -> Mapping[str, str]:
         return self._listing[1]
+
+    @property
+    def empty_folders(self) -> Sequence[str]:
+        """Directories with nothing in them. git has none, but for those that are another repository's."""
+        return self._listing[2]
 
     def read(self, path: str, limit: int | None = None) -> str:
         try:

@@ -13,6 +13,7 @@ from . import runner
 from .errors import EngineError
 from .paths import ReleasePaths, SitePaths
 
+CGROUPS = Path("/sys/fs/cgroup")
 LONGEST = 600.0  # seconds for a word to systemd: ten thousand units, or a host that hardly moves
 # systemd's message that a unit failed (sd-messages.h), and from systemd itself: who writes to the journal says any
 # MESSAGE_ID, but only journald says who wrote (systemd.journal-fields(7), "Trusted Journal Fields").
@@ -60,9 +61,17 @@ def parse_bytes(text: str) -> int | None:
     return int(text) if text.strip().isdecimal() and int(text) < 1 << 63 else None
 
 
-def memory(unit: str, run: runner.Runner = runner.run) -> int | None:
-    """Bytes a unit uses now; None when it does not run or nobody counts."""
-    return parse_bytes(systemctl("show", unit, "-p", "MemoryCurrent", "--value", run=run).stdout)
+def memory(paths: SitePaths, unit: str, cgroups: Path = CGROUPS) -> int | None:
+    """Bytes a unit of a site uses now, as the kernel counts them; None when it does not run or nobody counts."""
+    try:
+        return int((cgroups / parent_slice(paths.slice) / paths.slice / unit / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def parent_slice(name: str) -> str:
+    """The slice that a slice lies in, which is part of its name (systemd.slice(5))."""
+    return f"{name.rpartition('-')[0]}.slice"
 
 
 def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) -> str:
@@ -88,14 +97,16 @@ def parse_failure(text: str) -> str:
     return found[-1] if found else ""
 
 
-def start(release: ReleasePaths, run: runner.Runner = runner.run) -> None:
+def start(release: ReleasePaths, *, again: bool = True, run: runner.Runner = runner.run) -> None:
     """Start a release on its own socket; the service is only asked for, proving it is another matter.
 
     It counts as started as soon as it runs, so waiting for systemd proves nothing.
 
+    :param again: whether its units may have run before: how they ended then is forgotten.
     :raises EngineError: when systemd refuses, with what it said.
     """
-    systemctl("reset-failed", release.service_unit, release.socket_unit, run=run)
+    if again:
+        systemctl("reset-failed", release.service_unit, release.socket_unit, run=run)
     for words in (["start", release.socket_unit], ["start", "--no-block", release.service_unit]):
         answer = systemctl(*words, run=run)
         if answer.returncode:

@@ -11,9 +11,9 @@ import pytest
 from ansible_collections.djdeploy.django.plugins.module_utils.engine import preflight, tree, units
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.events import Event, Progress
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.preflight import MIB, Need, Room
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
-from ansible_collections.djdeploy.django.plugins.module_utils.engine.runner import Completed
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 
 A = "20260301T120000-aaaaaaa"
@@ -81,7 +81,7 @@ def test_taken_counts_blocks_and_never_follows_links(tmp_path: Path) -> None:
 
 def rooms(monkeypatch: pytest.MonkeyPatch, free: dict[str, Room]) -> None:
     monkeypatch.setattr(preflight, "room", lambda path: free.get(path.name, PLENTY))
-    monkeypatch.setattr(units, "memory", lambda unit: None)
+    monkeypatch.setattr(units, "memory", lambda _paths, unit: None)
 
 
 def test_before_release_measures_the_live_one(
@@ -162,7 +162,7 @@ def test_before_release_warns_of_memory_and_goes_on(
 ) -> None:
     keep(A, "live")
     rooms(monkeypatch, {})
-    monkeypatch.setattr(units, "memory", lambda unit: 1 << 60 if A in unit else None)
+    monkeypatch.setattr(units, "memory", lambda _paths, unit: 1 << 60 if A in unit else None)
     preflight.before_release(shop, progress)
     assert [event["text"][:24] for event in said] == ["warning: memory is tight"]
 
@@ -172,9 +172,10 @@ def test_available_memory_counts_swap() -> None:
     assert preflight.available_memory(text) == 4000 << 10
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("127496192\n", 127496192), ("[not set]\n", None), ("18446744073709551615\n", None), ("", None)],
-)
-def test_memory_of_a_unit(text: str, size: int | None) -> None:
-    assert units.memory("x.service", run=lambda argv, **_options: Completed(tuple(argv), 0, text, "")) == size
+@pytest.mark.parametrize(("text", "size"), [("127496192\n", 127496192), ("max\n", None), (None, None)])
+def test_memory_of_a_unit(tmp_path: Path, text: str | None, size: int | None) -> None:
+    place = tmp_path / "djdeploy.slice" / "djdeploy-shop\\x2deu.slice" / "x.service" / "memory.current"
+    place.parent.mkdir(parents=True)
+    if text is not None:
+        place.write_text(text)
+    assert units.memory(SitePaths("shop-eu"), "x.service", tmp_path) == size

@@ -333,6 +333,14 @@ def test_gitlinks_are_refused(paths: list[str], says: str) -> None:
 # -- a real directory ------------------------------------------------------------------------
 
 
+def test_empty_folders_are_told(tmp_path: Path) -> None:
+    """What git leaves where a tree names a commit of another repository."""
+    for name in ("lib/inner", "docs", ".git"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "docs/index.md").touch()
+    assert DirectoryTree(tmp_path).empty_folders == ["lib/inner"]
+
+
 def test_directory_tree_stays_inside(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("secret")

@@ -213,6 +213,9 @@ def test_start_socket_first_and_waits_for_no_service() -> None:
         f"systemctl start {SOCKET}",
         f"systemctl start --no-block {SERVICE}",
     ]
+    new = Host()
+    units.start(RELEASE, again=False, run=new)
+    assert new.asked == host.asked[1:], "of what never ran nothing is to be forgotten"
 
 
 @pytest.mark.parametrize("refused", [SOCKET, SERVICE], ids=["socket", "service"])
