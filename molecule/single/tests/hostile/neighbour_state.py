@@ -63,30 +63,43 @@ def told(path: str, found: os.stat_result) -> str:
     return f"{said} -> {os.readlink(path)}" if stat.S_ISLNK(found.st_mode) else said
 
 
-def state(neighbour: str, others: list[str]) -> dict[str, str]:
-    """Every file and directory, and what it is."""
+def times(found: os.stat_result) -> str:
+    """What is another one after each change of a file, whoever makes it: nobody sets the time of its last change."""
+    return f"{found.st_dev} {found.st_ino} {found.st_ctime_ns}"
+
+
+def state(neighbour: str, others: list[str], before: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Every file and directory: what it is, and its times.
+
+    :param before: the same of an earlier look; what has its times is not read again.
+    """
     passed_over = of_others(others)
     found = {}
     for top in places(neighbour):
         for path, status in walked(top):
             if not BY_ITSELF.fullmatch(path) and not passed_over.fullmatch(path):
-                found[path] = told(path, status)
+                known, its_times = before.get(path, ("", "")), times(status)
+                found[path] = [known[0] if known[1] == its_times else told(path, status), its_times]
     for kind in ("access", "error"):
         path = f"/var/log/nginx/djdeploy-{neighbour}.{kind}.log"
         status = os.lstat(path)
-        found[path] = f"{status.st_mode:o} {status.st_uid}:{status.st_gid}"
+        found[path] = [f"{status.st_mode:o} {status.st_uid}:{status.st_gid}", ""]
     return found
 
 
 def main() -> None:
     verb, neighbour, *others = sys.argv[1:]
-    now = state(neighbour, others)
-    if verb == "compare":
+    before = {}
+    if os.path.exists(NOTED):
         with open(NOTED) as file:
             before = json.load(file)
+    now = state(neighbour, others, before)
+    if verb == "compare":
+        absent = ("not there", "")
         for path in sorted({*before, *now}):
-            if before.get(path) != now.get(path):
-                print(f"{path}: {before.get(path, 'not there')} => {now.get(path, 'not there')}")
+            (was, _times), (found, _now) = before.get(path, absent), now.get(path, absent)
+            if was != found:
+                print(f"{path}: {was} => {found}")
     with open(NOTED, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         json.dump(now, file)
 
