@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import EngineError
 from .events import Event
 from .paths import DEPLOYER_SOCKET, DEPLOYER_UNIT, PUSH_SOCKET, PUSH_UNIT
-from .request import Request
+from .request import LONGEST_REQUEST, Request
 
 
 def own_socket(uid: int) -> tuple[Path, str]:
@@ -51,11 +51,17 @@ def ask(request: Request, connection: socket.socket | None = None) -> Iterator[E
     Whoever stops listening does not stop the deploy.
 
     :param connection: one made before; it is closed in the end.
-    :raises EngineError: when the deployer cannot be reached or went away before the result.
+    :raises EngineError: when the request is too long, the deployer cannot be reached, or went away before the result.
     """
+    text = json.dumps(request.as_dict()).encode() + b"\n"
+    if len(text) > LONGEST_REQUEST:
+        raise EngineError(
+            f"{len(request.updates)} branches and tags are more than one push may hold",
+            "push them in parts: git push REMOTE 'refs/tags/v1*', and the branch that goes live by itself",
+        )
     heard = False
     with connection or connect() as connection:
-        for event in conversation(connection, request):
+        for event in conversation(connection, text):
             heard = True
             yield event
             if event["event"] == "result":
@@ -79,10 +85,10 @@ def has_ended(connection: socket.socket) -> bool:
         return True
 
 
-def conversation(connection: socket.socket, request: Request) -> Iterator[Event]:
-    """Send the request and yield what comes back whole; a deployer that dies ends it early, without an exception."""
+def conversation(connection: socket.socket, request: bytes) -> Iterator[Event]:
+    """Send a request, a line of JSON, and yield what comes back whole; a deployer that dies ends it early, without an exception."""
     try:
-        connection.sendall(json.dumps(request.as_dict()).encode() + b"\n")
+        connection.sendall(request)
         with connection.makefile("rb") as lines:
             for line in lines:
                 if line.endswith(b"\n"):

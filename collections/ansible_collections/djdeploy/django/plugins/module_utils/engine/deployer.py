@@ -24,11 +24,9 @@ from .journald import unit_journal_sink
 from .paths import GIT_USER
 from .push import last_update
 from .releases import live_release
-from .request import RECEIVE, RECOVER, Request, may_ask
+from .request import LONGEST_REQUEST, RECEIVE, RECOVER, Request, may_ask
 from .site_secrets import Mask
 from .sites import Site, load_site
-
-LONGEST_REQUEST = 1 << 20  # bytes; a push of a thousand refs takes a tenth of it
 
 
 def peer_uid(connection: socket.socket) -> int:

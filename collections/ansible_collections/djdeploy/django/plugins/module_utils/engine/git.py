@@ -26,6 +26,7 @@ MARGIN = 1 << 20  # bytes an archive may be larger than what is in it
 # gitattributes(5)) let a file become larger than git lists it.
 UNPACK = 'head -c "$1" | tar -x -C "$2" --no-same-owner --no-same-permissions'
 CUT_OFF = "Unexpected EOF in archive"  # tar's word for it
+TOO_LONG = "File name too long"  # ENAMETOOLONG (path_resolution(7)), in the C locale
 
 
 class Larger(EngineError):
@@ -139,7 +140,14 @@ class Repository:
                 producer_memory=GIT_MEMORY,
             )
         except EngineError as error:
-            raise (Larger(error.message) if CUT_OFF in error.detail else error) from error
+            if CUT_OFF in error.detail:
+                raise Larger(error.message) from error
+            if TOO_LONG in error.detail:
+                raise EngineError(
+                    "the name of a file is too long for this host, or the path to it (255 and 4095 bytes)",
+                    f"rename it: git ls-tree -r --name-only {revision[:7]} | awk 'length > 200'",
+                ) from error
+            raise
 
     def gitlinks(self, revision: str) -> list[str]:
         """Paths of a tree at which it names a commit of another repository (mode 160000), whose files it has not.

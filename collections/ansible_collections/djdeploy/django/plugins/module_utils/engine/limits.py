@@ -15,6 +15,7 @@ from typing import Any
 
 from . import databases_said, runner, schema, units
 from .errors import EngineError
+from .paths import SitePaths
 
 CGROUPS = Path("/sys/fs/cgroup")
 NEARLY = 0.9  # of a limit: it is told before it is met
@@ -33,7 +34,10 @@ def size(text: str) -> int:
 
 def mend(key: str, site: str) -> str:
     """What to do when a limit was met."""
-    return f"raise limits.{key} of {site} in djdeploy_sites and run site.yml, if that is what it needs"
+    said = f"raise limits.{key} of {site} in djdeploy_sites and run site.yml, if that is what it needs"
+    # What fills them leaves no room for the release that would mend it.
+    ending = f"; else end what runs away: systemctl kill --signal=KILL '{SitePaths(site).unit_prefix}@*.service'"
+    return said + (ending if key == "tasks" else "")
 
 
 def tree_too_large(site: str, revision: str, said: str) -> EngineError:

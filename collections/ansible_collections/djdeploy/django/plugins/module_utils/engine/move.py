@@ -15,7 +15,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import activate, config_shown, database, databases_said, health, maintenance, process_units, runner, static_files
+from . import (
+    activate,
+    config_shown,
+    database,
+    databases_said,
+    health,
+    maintenance,
+    process_units,
+    runner,
+    sandbox,
+    static_files,
+)
 from .environment import parse, serialize
 from .errors import EngineError, in_words
 from .events import Progress
@@ -418,7 +429,7 @@ def put_aside(site: Site, file: Path, release_id: str, progress: Progress) -> st
     """Rename the SQLite file, and what SQLite keeps beside it; no release may take it for its data again."""
     aside = file.with_name(f"{file.name}.moved-{release_id}")
     python = site.paths.release(release_id).environment / "bin" / "python"
-    done = runner.run(
+    done = sandbox.site_runner(sandbox.SiteBox(site.paths))(
         [python, "-I", "-S", "-c", PUT_ASIDE, file, aside],
         user=site.paths.user,
         timeout=LONGEST_STEPS,

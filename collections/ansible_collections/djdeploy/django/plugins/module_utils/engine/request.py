@@ -14,6 +14,7 @@ DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED = "deploy", "rollback", "restore", "r
 RECOVER, MOVE = "recover", "move"
 OPERATIONS = frozenset({DEPLOY, ROLLBACK, RESTORE, RECEIVE, PUSHED, RECOVER, MOVE})
 GIT_OPERATIONS = frozenset({RECEIVE, PUSHED})
+LONGEST_REQUEST = 1 << 20  # bytes; a push of a thousand refs takes a tenth of it
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,14 @@ def serve(shop: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployers]:
     deployers.end()
 
 
+def test_a_push_of_too_many_refs_is_told(serve: Deployers) -> None:
+    """The deployer reads no more than so much, and would hang up without a word."""
+    updates = tuple(RefUpdate("0" * 40, "a" * 40, f"refs/tags/v{number}") for number in range(20_000))
+    with pytest.raises(EngineError, match="20000 branches and tags are more than one push may hold") as error:
+        list(client.ask(Request("receive", "shop", "push", "ada", updates=updates), serve(lambda *_words: None)))
+    assert "in parts" in error.value.hint
+
+
 def journal(site: Site) -> list[dict[str, Any]]:
     return [json.loads(line) for line in site.paths.journal.read_text().splitlines()]
 

@@ -197,6 +197,18 @@ def test_exceeds_of_what_is_not_there(work: Work) -> None:
         Repository(work.bare).exceeds(MISSING, 1)
 
 
+def test_export_of_a_name_that_is_too_long(work: Work, tmp_path: Path) -> None:
+    """git has names that no file system has."""
+    work.commit("first")
+    blob = work.git("hash-object", "-w", "--stdin", stdin="x")
+    tree = work.git("mktree", stdin=f"100644 blob {blob}\t{'n' * 300}\n")
+    revision = work.git("commit-tree", "-m", "Long", tree)
+    work.git("push", "--quiet", str(work.bare), f"{revision}:refs/heads/main")
+    with pytest.raises(EngineError, match="the name of a file is too long for this host") as error:
+        Repository(work.bare).export(revision, tmp_path, user=git.GIT_USER)
+    assert "git ls-tree" in error.value.hint
+
+
 def test_export_ends_when_attributes_make_more_of_a_tree(work: Work, tmp_path: Path) -> None:
     (work.clone / ".gitattributes").write_text("many export-subst\n")
     (work.clone / "many").write_text("$Format:%B$" * 2000)

@@ -343,7 +343,7 @@ def test_a_path_the_project_names_is_renamed_by_the_sites_user(
         ran.append((argv[-2:], options["user"]))
         return Completed((), status, stdout, stderr)
 
-    monkeypatch.setattr(move.runner, "run", run)
+    monkeypatch.setattr(move.sandbox, "site_runner", lambda box: run if box.paths == shop.paths else None)
     assert move.put_aside(shop, Path("/etc/passwd"), "r2", progress) == path
     assert ran == [([Path("/etc/passwd"), Path("/etc/passwd.moved-r2")], "shop")]
     assert told in str(said)
