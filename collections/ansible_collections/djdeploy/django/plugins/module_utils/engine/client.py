@@ -86,7 +86,7 @@ def has_ended(connection: socket.socket) -> bool:
 
 
 def conversation(connection: socket.socket, request: bytes) -> Iterator[Event]:
-    """Send a request, a line of JSON, and yield what comes back whole; a deployer that dies ends it, without an exception."""
+    """Send a request, a line of JSON, and yield what comes back whole; a deployer that dies ends it, with no error."""
     try:
         connection.sendall(request)
         with connection.makefile("rb") as lines:
