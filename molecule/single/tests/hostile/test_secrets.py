@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +187,21 @@ def test_the_journal_of_the_host_has_none(canaries: Site, web, began: str) -> No
     assert leaks.seen_in("\n".join(json.dumps(line, ensure_ascii=False) for line in ours)) == []
 
 
+def told_by_ansible(web) -> list[dict[str, object]]:
+    """What Ansible's modules have written into the system's journal, as far back as it reaches."""
+    names = web.root("journalctl --field SYSLOG_IDENTIFIER").splitlines()
+    words = [f"--identifier={name}" for name in names if name.startswith("ansible-")]
+    assert "--identifier=ansible-djdeploy.django.environment" in words, names
+    return journal(web, shlex.join(words))
+
+
+def test_what_ansible_wrote_into_the_journal_has_none(canaries: Site, web) -> None:
+    """`site.yml` laid them before the first push."""
+    said = told_by_ansible(web)
+    assert any("Invoked with sites" in str(line["MESSAGE"]) for line in said)
+    assert leaks.seen_in("\n".join(json.dumps(line, ensure_ascii=False) for line in said)) == []
+
+
 def test_the_journal_of_the_deployer_never_had_one(canaries: Site, web) -> None:
     said = journal(web, "--unit 'djdeploy-deployer*'")
     assert len(said) > 10
@@ -304,9 +320,12 @@ def test_logs_that_everybody_could_read_are_mended(canaries: Site, web, playbook
 
 
 @pytest.mark.full
-def test_no_playbook_shows_one_however_loud(canaries: Site, playbooks) -> None:
-    """Every secret changes, and the play says all it has to say."""
-    quiet = playbooks.run("playbooks/site.yml", "-vvv", check=True, canaries_secrets={"ANOTHER": "c4n4ry-31-a0b0"})
+def test_no_playbook_shows_one_however_loud(canaries: Site, playbooks, web) -> None:
+    """Every secret changes, and the play says all it has to say, here and in the host's journal."""
+    odd = {"ANOTHER": 'it\'s "c4n4ry-31-a0b0" \\ of\ntwo lines: c4n4ry-31-a0b0'}
+    quiet = playbooks.run("playbooks/site.yml", "-vvv", check=True, canaries_secrets=odd)
     assert "canaries.env" in quiet.output
     shown = [line for line in quiet.output.splitlines() if leaks.seen_in(line) or "c4n4ry-31-a0b0" in line]
     assert shown == []
+    logged = "\n".join(str(line["MESSAGE"]) for line in told_by_ansible(web))
+    assert leaks.seen_in(logged) == [] and "c4n4ry-31-a0b0" not in logged

@@ -120,8 +120,7 @@ def manage_module(member: Member) -> None:
 
 def steps_module(family: Mapping[str, Member]) -> None:
     """Be an Ansible module that runs several steps of the family in one Django process."""
-    # Ansible writes the options of a task into the host's log, and knows only later which of them are secrets.
-    module = module_for({"steps": {"type": "list", "elements": "dict", "required": True}}, logged=False)
+    module = module_for({"steps": {"type": "list", "elements": "dict", "required": True}})
     module.no_log_values.update(secrets_of(module.params["steps"], family))
     with failing_as(module, family):
         chosen = [step_of(module, family, number, entry) for number, entry in enumerate(module.params["steps"], 1)]
@@ -142,42 +141,25 @@ def module_for(
     options: Mapping[str, Mapping[str, Any]],
     one_of: Sequence[Sequence[str]] = (),
     constraints: Mapping[str, Any] | None = None,
-    *,
-    logged: bool = True,
 ) -> FamilyModule:
-    """The module of a task, with the options all of them share.
-
-    :param logged: whether its options are written into the log of the host.
-    """
+    """The module of a task, with the options all of them share."""
     own_project = [("site", name) for name in ("project_path", *OF_A_PROJECT)]
     module = FamilyModule(
         argument_spec={**TARGET_OPTIONS, **options},
         required_one_of=[("site", "project_path"), *one_of],
         mutually_exclusive=[*one_of, ("venv", "python"), *own_project],
         supports_check_mode=True,
-        no_log=not logged,
         **(constraints or {}),
     )
-    module.hide_options()  # where they are not logged, too
+    module.hide_options()
     return module
 
 
 class FamilyModule(PrintableModule):
-    """A module that shows no secret of its project: neither in its result nor in the log of the host.
+    """A module that shows no secret of its project in its result; `PrintableModule` logs no value.
 
     Ansible hides the values of an option as a whole or not at all, and `environment` is full of words like 1 and true.
     """
-
-    def _log_invocation(self) -> None:
-        """Called by AnsibleModule itself, as soon as it knows the options."""
-        self.hide_options()
-        super()._log_invocation()
-
-    def _log_to_syslog(self, msg: str) -> None:
-        """Called by AnsibleModule. From Python 3.13 on syslog.syslog() refuses a NUL, and AnsibleModule would fail with
-        that, and advice about syslog, before the module can name the option that holds it.
-        """
-        super()._log_to_syslog(msg.replace("\0", "\\0"))
 
     def hide_options(self) -> None:
         """Hide what is secret by its name, also within the steps of a task."""

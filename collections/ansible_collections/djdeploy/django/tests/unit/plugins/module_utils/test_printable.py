@@ -103,6 +103,10 @@ def other_ways(tree: ast.Module) -> Iterator[str]:
             yield from (f"{name}:{node.lineno}" for name in names & {"AnsibleModule", "warn", "deprecate", "fail_json"})
         elif isinstance(node, ast.Import):
             yield from (f"{each.name}:{node.lineno}" for each in node.names if each.name.startswith("ansible.module_"))
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("_log"):
+            yield f"{node.name}:{node.lineno}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("module.log", "module.debug", "self.log"):
+            yield f"log:{node.lineno}"
         elif isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             texts = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "msg")]
@@ -126,7 +130,7 @@ def is_printable(text: ast.expr) -> bool:
 def test_no_module_speaks_another_way(path: Path) -> None:
     ways = list(other_ways(ast.parse(path.read_text())))
     if path.name == "printable.py":
-        assert [way.partition(":")[0] for way in ways] == ["AnsibleModule"]
+        assert [way.partition(":")[0] for way in ways] == ["AnsibleModule", "_log_invocation", "log"]
     elif "engine" not in path.parts and "provision" not in path.parts:  # these know nothing of Ansible
         assert ways == []
 
@@ -143,6 +147,8 @@ def test_no_module_speaks_another_way(path: Path) -> None:
         ("result.update(failed=True, msg=printable(text))", []),
         ("display.warning(x)", ["warning:1"]),
         ("module.fail_json(msg=x)", []),
+        ("module.log(f'{params}')", ["log:1"]),
+        ("class M:\n    def _log_invocation(self): ...", ["_log_invocation:2"]),
     ],
 )
 def test_other_ways_are_seen(code: str, found: list[str]) -> None:

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible.module_utils import basic
-from ansible_collections.djdeploy.django.plugins.module_utils import manage
-from ansible_collections.djdeploy.django.plugins.module_utils.family import commands
 
 from ..programs import run_module
 
@@ -345,21 +342,3 @@ def test_nothing_of_a_secret_comes_out(project: Any, case: Case) -> None:
     found = [text for text in whole for secret in case.secrets for form in forms(secret) if form in text]
     assert not found, found[-1]
     assert case.said in output, output
-
-
-def test_the_log_of_the_host_holds_no_secret(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ansible writes the options of a task there before a module has a say."""
-    logged: list[str] = []
-    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
-    address = f"redis://:{PLAIN}@cache/0"
-    args = {
-        "project_path": str(project.root),
-        "environment": {"DB_PASSWORD": PLAIN, "CACHE_URL": address, "DEBUG": "1"},
-        "args": {"token": PLAIN, "n": "tea"},
-        "code": "1",
-    }
-    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode())
-    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-    manage.module_for(commands.SHELL.options)
-    (line,) = logged
-    assert PLAIN not in line and "DEBUG" in line and "tea" in line
