@@ -136,7 +136,7 @@ def quoted(text: str) -> Iterator[str]:
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     yield text.encode("ascii", "backslashreplace").decode()
     yield from (quote(data, safe=""), quote(data), quote_plus(data), escape(text))
-    yield from (shlex.quote(text)[1:-1], text.replace("'", "''"))
+    yield from (shlex.quote(text)[1:-1], text.replace("'", "''"), text.replace("%", "%%"))
 
 
 def encoded(text: str) -> Iterator[str]:
