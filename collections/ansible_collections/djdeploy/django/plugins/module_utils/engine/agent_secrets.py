@@ -33,6 +33,7 @@ DOTTED = re.compile(r"[A-Za-z]+([._][A-Za-z]+)+")  # a setting with such a value
 IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
 USER_IN_URL = re.compile(r"://([0-9A-Za-z]{16,})@")  # a key all by itself, as Sentry's
 DEPTH = 6  # of settings within settings
+BOTH_QUOTES = "'\""  # a repr of both writes the first as `\\'`
 URL_SAFE = str.maketrans("+/", "-_")
 
 
@@ -122,14 +123,25 @@ def forms_of(secret: str, shortest: int) -> Iterator[str]:
     for text in (secret, *(secret.splitlines() if len(secret.splitlines()) > 1 else ())):
         if len(text.strip()) >= shortest:
             yield from (text, text.strip())
-            for form in dict.fromkeys((text, json.dumps(text)[1:-1])):
+            for form in dict.fromkeys((*quoted(text), *in_reprs(text))):
                 yield from encoded(form)
+
+
+def in_reprs(text: str) -> Iterator[str]:
+    """A text as it looks in the repr of a longer one, which decides what quotes Python writes, as text and as bytes."""
+    for written in (
+        repr(text + BOTH_QUOTES)[1:-4],
+        ascii(text + BOTH_QUOTES)[1:-4],
+        repr(bytes_of(text + BOTH_QUOTES))[2:-4],
+    ):
+        yield from (written, written.replace("\\'", "'"))
 
 
 def quoted(text: str) -> Iterator[str]:
     """A text as it looks in a repr, in JSON, in a URL, in a page, in a shell's line, in SQL.
 
-    For Ansible, which hides a text as it stands; what is found here is found in any way of writing; see `covered`.
+    For Ansible, which hides a text as it stands, and for base64, in which nothing is read; elsewhere a text is found in
+    any way of writing; see `covered`.
     """
     data = bytes_of(text)
     yield from (text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])

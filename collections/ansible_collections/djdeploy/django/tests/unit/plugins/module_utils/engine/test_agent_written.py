@@ -176,6 +176,16 @@ def pieces(secret: str) -> list[str]:
     return [piece for piece in re.findall(r"\w{5,}", secret) if piece not in ("script", "amp")]
 
 
+def decoded(run: str) -> str:
+    """What is in a piece of base64 that may begin within a group, or in one of hexadecimal."""
+    digits = re.sub("[^0-9a-fA-F]", "", run)
+    found = [bytes.fromhex(digits[: len(digits) // 2 * 2])]
+    for skip in range(4):
+        rest = run[skip:].rstrip("=")
+        found.append(base64.urlsafe_b64decode(rest[: len(rest) // 4 * 4].translate(str.maketrans("+/", "-_"))))
+    return "\n".join(each.decode(errors="replace") for each in found)
+
+
 def shown(text: str, *secrets: str) -> str:
     return covered(text, forms((), secrets))
 
@@ -210,6 +220,26 @@ def test_base64_and_hexadecimal(name: str, before: str) -> None:
             after = shown(f"<{written}>", secret)
             assert HIDDEN in after and core[4:-4] not in after and len(after) < 40, after
     assert shown(f"<{data.hex()}>", secret) == f"<{BEFORE[before].hex()}{HIDDEN}{b'rest'.hex()}>"
+
+
+@pytest.mark.parametrize(
+    "writer",
+    [
+        *("repr", "ascii", "repr of bytes", "JSON", "JSON with UTF-8", "html.escape", "shlex", "SQL"),
+        *("URL", "component of a URL", "form", "standard error in ASCII", "percent signs twice"),
+    ],
+)
+@pytest.mark.parametrize("name", TEXTS)
+def test_base64_of_what_a_writer_wrote(name: str, writer: str) -> None:
+    """As `b64encode(repr(dict(os.environ)))`: what decodes it finds nothing of the secret but the ends of it."""
+    secret = SECRETS[name]
+    for around in ("{}", "{}'", '{}"', "'\"{}"):  # a repr chooses its quotes by what else stands in it
+        data = f"<{WRITERS[writer](around.format(secret))}>".encode()
+        for text in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode(), data.hex()):
+            after = shown(f"<{text}>", secret)
+            assert HIDDEN in after, (around, text)
+            left = [decoded(run) for run in re.split(r"\*{8}|[<>]", after)]
+            assert not [piece for piece in pieces(secret) if any(piece in each for each in left)], (around, left)
 
 
 @pytest.mark.parametrize("writer", ["repr", "ascii", "JSON", "repr of bytes", "octal", "hexadecimal", "as it is"])
