@@ -226,6 +226,9 @@ def is_within_character(data: bytes, at: int) -> bool:
     return at < len(data) and data[at] & 0xC0 == 0x80
 
 
-def cut_mark(left_out: int) -> str:
-    """What stands in a text in the place of bytes that were not kept."""
-    return f"[... {left_out} bytes left out ...]"
+def cut_mark(left_out: int | None) -> str:
+    """What stands in a text in the place of bytes that were not kept.
+
+    :param left_out: how many; None where nobody knows.
+    """
+    return f"[... {'some' if left_out is None else left_out} bytes left out ...]"
