@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Twenty pushes that fail while they tell all they know, and how a canary is found in whatever form it was told."""
+"""Pushes that fail while they tell all they know, and how a canary is found in whatever form it was told."""
 
 from __future__ import annotations
 
@@ -158,10 +158,12 @@ class Kind(NamedTuple):
 
     :param files: what is added to files of the project (made where they are not there).
     :param every_run: whether it is a sample.
+    :param parts: what must not be seen of a canary either.
     """
 
     files: dict[str, str]
     every_run: bool = False
+    parts: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -199,6 +201,14 @@ KINDS = {
         # With its master: gunicorn's own traceback would be all that is quoted.
         {WSGI: SERVING + "sys.stderr.write(leak.said() + chr(10)); sys.stderr.flush(); os.kill(os.getppid(), 9)\n"},
         True,
+    ),
+    "a line that journald cuts in a secret": Kind(  # LineMax= of journald.conf(5)
+        {
+            WSGI: SERVING
+            + "sys.stderr.write('TELLING' + chr(10) + 'q' * (48 * 1024 - 7) + os.environ['PLAIN'] + chr(10)); "
+            "sys.stderr.flush(); os.kill(os.getppid(), 9)\n"
+        },
+        parts=("qc4n4ry", "01-a1b2"),
     ),
     "a release raises at its start": Kind({WSGI: SERVING + "raise RuntimeError(leak.said())\n"}),
     "the health page": Kind(

@@ -138,6 +138,7 @@ def test_a_push_that_fails_shows_no_secret(canaries: Site, kind: str) -> None:
     assert "TELLING" in output, f"it did not come to telling:\n{output}"
     assert "********" in output, output
     assert leaks.seen_in(output) == []
+    assert [part for part in leaks.KINDS[kind].parts if part in output] == []
 
 
 @pytest.mark.full

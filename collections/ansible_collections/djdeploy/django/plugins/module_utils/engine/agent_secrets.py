@@ -33,6 +33,7 @@ DOTTED = re.compile(r"[A-Za-z]+([._][A-Za-z]+)+")  # a setting with such a value
 IN_URL = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
 USER_IN_URL = re.compile(r"://([0-9A-Za-z]{16,})@")  # a key all by itself, as Sentry's
 DEPTH = 6  # of settings within settings
+BOTH_QUOTES = "'\""  # a repr of both writes the first as `\\'`
 URL_SAFE = str.maketrans("+/", "-_")
 
 
@@ -122,21 +123,32 @@ def forms_of(secret: str, shortest: int) -> Iterator[str]:
     for text in (secret, *(secret.splitlines() if len(secret.splitlines()) > 1 else ())):
         if len(text.strip()) >= shortest:
             yield from (text, text.strip())
-            for form in dict.fromkeys((text, json.dumps(text)[1:-1])):
+            for form in dict.fromkeys((*quoted(text), *in_reprs(text))):
                 yield from encoded(form)
+
+
+def in_reprs(text: str) -> Iterator[str]:
+    """A text as it looks in the repr of a longer one, which decides what quotes Python writes, as text and as bytes."""
+    for written in (
+        repr(text + BOTH_QUOTES)[1:-4],
+        ascii(text + BOTH_QUOTES)[1:-4],
+        repr(bytes_of(text + BOTH_QUOTES))[2:-4],
+    ):
+        yield from (written, written.replace("\\'", "'"))
 
 
 def quoted(text: str) -> Iterator[str]:
     """A text as it looks in a repr, in JSON, in a URL, in a page, in a shell's line, in SQL.
 
-    For Ansible, which hides a text as it stands; what is found here is found in any way of writing; see `covered`.
+    For Ansible, which hides a text as it stands, and for base64, in which nothing is read; elsewhere a text is found in
+    any way of writing; see `covered`.
     """
     data = bytes_of(text)
     yield from (text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     yield text.encode("ascii", "backslashreplace").decode()
     yield from (quote(data, safe=""), quote(data), quote_plus(data), escape(text))
-    yield from (shlex.quote(text)[1:-1], text.replace("'", "''"))
+    yield from (shlex.quote(text)[1:-1], text.replace("'", "''"), text.replace("%", "%%"))
 
 
 def encoded(text: str) -> Iterator[str]:
@@ -214,6 +226,9 @@ def is_within_character(data: bytes, at: int) -> bool:
     return at < len(data) and data[at] & 0xC0 == 0x80
 
 
-def cut_mark(left_out: int) -> str:
-    """What stands in a text in the place of bytes that were not kept."""
-    return f"[... {left_out} bytes left out ...]"
+def cut_mark(left_out: int | None) -> str:
+    """What stands in a text in the place of bytes that were not kept.
+
+    :param left_out: how many; None where nobody knows.
+    """
+    return f"[... {'some' if left_out is None else left_out} bytes left out ...]"

@@ -9,7 +9,7 @@ nothing here knows a program. It knows in which ways one character may be writte
   `&apos;`. These are read, and the search is made in what comes out, as often as `READINGS` says: they stand within
   one another.
 - by quoting: with any backslashes and quotes before it, as in `\\'`, `''`, `'\\''` and `'"'"'`; a line end or another
-  control character as a letter behind a backslash; a blank as `+`.
+  control character as a letter behind a backslash; a blank as `+`; a percent sign as two.
 
 Everything here works on UTF-8, takes time in proportion to the length of the text, and none of its functions changes
 or asks anything outside.
@@ -31,7 +31,7 @@ SHORTEST_VARIANT = 8  # characters of a known text that was read once more itsel
 SHORTEST_RUN = 12  # characters of a text's beginning or end that count as that text
 LONGEST_RUN = 64
 ODD_IN_RUN = 8  # of them, characters in pieces that read as no words
-CUT = re.compile(rb"\[\.\.\. \d+ bytes left out \.\.\.\]")  # as `cut_mark` of agent_secrets.py writes it
+CUT = re.compile(rb"\[\.\.\. (?:\d+|some) bytes left out \.\.\.\]")  # as `cut_mark` of agent_secrets.py writes it
 MARKS = 4  # of an output's beginning and of its end that are looked at
 LONGEST_HALF = 8192  # bytes of a text that is looked for where another one was cut
 LONGEST_CODE = 30  # bytes of a character of which a cut may have left a part
@@ -39,7 +39,9 @@ ENOUGH_AT_CODE = 4  # characters of a text before or behind such a part
 BETWEEN_WORDS = re.compile(r"[\s./:@,;_+=()\[\]{}<>'\"*&|#!?-]+")
 WORD = re.compile(r"(?:[A-Z]{1,20}|(?:[A-Z]?[a-z]{1,20}){1,4})?\d{0,2}|\d{1,5}")
 
-QUOTING = b"\\'\""
+# A percent sign is quoted by another one (SQL's parameters, logging, INI files); whether `%%27` is that or a percent
+# sign before an apostrophe in a URL, nobody can tell, so it counts as quoting rather than as a code.
+QUOTING = b"\\'\"%"
 BACKSLASH = ord("\\")
 BLANKS = b" +"
 # Written behind a backslash (Python, JSON, C, the $'..' of bash); a known text may hold the character itself.
@@ -60,7 +62,7 @@ def in_bytes(lead: str, two: str, three: str, four: str, following: str, single:
 
 HEX = ("[cCdD]H", "[eE]H", "[fF][0-7]", "[89abAB]H", "HH")
 OCTAL = ("3[0-3][0-7]", "3[45][0-7]", "36[0-7]", "2[0-7][0-7]", "[0-3][0-7][0-7]")
-IN_URL, IN_HEX, IN_OCTAL = in_bytes("%", *HEX), in_bytes(r"\\+x", *HEX), in_bytes(r"\\+", *OCTAL)
+IN_URL, IN_HEX, IN_OCTAL = in_bytes("%+", *HEX), in_bytes(r"\\+x", *HEX), in_bytes(r"\\+", *OCTAL)
 # Each way begins with a character of its own, which lets `re` skip all the others.
 CODE = re.compile(
     (
@@ -224,7 +226,7 @@ class Index(NamedTuple):
 
 
 def folded(data: bytes) -> bytes:
-    """A text without quotes and backslashes, its blanks and control characters as quoting leaves them."""
+    """A text without `QUOTING`, its blanks and control characters as quoting leaves them."""
     return data.translate(FOLDED, QUOTING)
 
 
@@ -334,7 +336,7 @@ def found_in(data: bytes, tables: Known) -> Iterator[tuple[int, int]]:
 def extent(data: bytes, at: int, clue: Clue) -> tuple[int, int] | None:
     """How much of a text stands here; None where it is less than enough.
 
-    :param at: where the first character of the text stands that is no quote and no backslash; of its end, the last one.
+    :param at: where the first character of the text stands that is none of `QUOTING`; of its end, the last one.
     """
     text = clue.text
     as_it_is = at - len(text) + 1 if clue.backwards else at
@@ -356,7 +358,7 @@ def extent(data: bytes, at: int, clue: Clue) -> tuple[int, int] | None:
 
 
 def skipped(data: bytes, at: int, step: int, quotes: bytes) -> int | None:
-    """The last place where one of these stands in the quotes and backslashes that begin here.
+    """The last place where one of these stands in the quoting that begins here.
 
     :param at: where to begin.
     :param quotes: those of the text; where it has none, those that are here are not its own.

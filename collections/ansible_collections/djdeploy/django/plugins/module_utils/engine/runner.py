@@ -39,7 +39,7 @@ REST = 60.0
 BOTH, STDOUT, STDERR = ("stdout", "stderr"), ("stdout",), ("stderr",)
 KEPT = 64 << 10  # bytes of each end of an output that is bounded; of what is between them only their number
 HEARD = 1 << 20  # bytes of it that are passed on as they come: a build that talks a lot still shows that it works
-LONGEST_LINE = 16 << 10  # characters of each end of one of its lines
+LONGEST_LINE = KEPT // 4  # characters of each end of one of its lines
 MOST = 256 << 20  # bytes of an output that is read by us: the largest known, a list of 100,000 files, takes 10 MB
 PIECE = 64 << 10  # characters read at once
 
@@ -74,6 +74,7 @@ class Runner(Protocol):
         on_stderr: Callable[[str], None] | None = None,
         bounded: Collection[str] = (),
         most: int = MOST,
+        kept: int = KEPT,
     ) -> Completed: ...
 
 
@@ -138,10 +139,11 @@ class Ends:
         return "".join([*self.first, *self.rest()])
 
 
-def lines_of(stream: IO[str], *, bounded: bool, most: int = MOST) -> Iterator[str]:
+def lines_of(stream: IO[str], *, bounded: bool, most: int = MOST, longest: int = LONGEST_LINE) -> Iterator[str]:
     """The lines of a stream with their newlines, each in bounded memory.
 
     :param bounded: leave out the middle of long lines, and read for ever.
+    :param longest: characters of each end of a long line then.
     :raises TooMuch: when it is not bounded and there is more than `most`.
     """
     pieces: list[str] = []
@@ -152,28 +154,28 @@ def lines_of(stream: IO[str], *, bounded: bool, most: int = MOST) -> Iterator[st
         total += len(piece.encode())
         if not bounded and total > most:
             raise TooMuch
-        if bounded and length > 2 * LONGEST_LINE + PIECE:
+        if bounded and length > 2 * longest + PIECE:
             whole = "".join(pieces)
-            middle = whole[LONGEST_LINE:-LONGEST_LINE]
+            middle = whole[longest:-longest]
             left_out += len(middle.encode())
-            pieces = [whole[:LONGEST_LINE], whole[-LONGEST_LINE:]]
-            length = 2 * LONGEST_LINE
+            pieces = [whole[:longest], whole[-longest:]]
+            length = 2 * longest
         if piece.endswith("\n"):
-            yield shortened("".join(pieces), left_out, bounded=bounded)
+            yield shortened("".join(pieces), left_out, bounded=bounded, longest=longest)
             pieces, length, left_out = [], 0, 0
     if pieces:
-        yield shortened("".join(pieces), left_out, bounded=bounded)
+        yield shortened("".join(pieces), left_out, bounded=bounded, longest=longest)
 
 
-def shortened(line: str, left_out: int, *, bounded: bool) -> str:
+def shortened(line: str, left_out: int, *, bounded: bool, longest: int = LONGEST_LINE) -> str:
     """A line without its middle if it is too long.
 
     :param left_out: bytes that were left out of its middle before.
     """
-    if not bounded or (len(line) <= 2 * LONGEST_LINE and not left_out):
+    if not bounded or (len(line) <= 2 * longest and not left_out):
         return line
-    left_out += len(line[LONGEST_LINE:-LONGEST_LINE].encode())
-    return f"{line[:LONGEST_LINE]}{cut_mark(left_out)}{line[-LONGEST_LINE:]}"
+    left_out += len(line[longest:-longest].encode())
+    return f"{line[:longest]}{cut_mark(left_out)}{line[-longest:]}"
 
 
 def user_arguments(user: str | None) -> dict[str, object]:
@@ -210,6 +212,7 @@ def run(
     on_stderr: Callable[[str], None] | None = None,
     bounded: Collection[str] = (),
     most: int = MOST,
+    kept: int = KEPT,
     start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
 ) -> Completed:
     """Run a program and return what it said; see `Runner`.
@@ -220,9 +223,10 @@ def run(
     :param timeout: seconds, after which the program and its children are killed.
     :param on_stdout: called with each line as it comes, without its newline.
     :param on_stderr: the same for standard error.
-    :param bounded: which of `stdout` and `stderr` are a project's to fill: of these, `KEPT` bytes of each end are
+    :param bounded: which of `stdout` and `stderr` are a project's to fill: of these, `kept` bytes of each end are
         returned, and the listener gets `HEARD` bytes as they come and the end at the end.
     :param most: bytes of an output that is not bounded.
+    :param kept: bytes of each end of one that is; a quarter of it are kept of each end of a line.
     :param start: makes the process; tests pass their own.
     :raises EngineError: when the program cannot be started, runs out of time, or says more than `most`; it is killed
         then.
@@ -247,14 +251,14 @@ def run(
             f"cannot start {words[0]}: {error.strerror or error}",
             f"see that the user {user!r} may reach it, and {cwd or '/'}" if user else "",
         ) from error
-    collected = {name: Ends() if name in bounded else Ends(head=float("inf")) for name in BOTH}
+    collected = {name: Ends(kept, kept) if name in bounded else Ends(head=float("inf")) for name in BOTH}
     too_much: list[str] = []
 
     def read(name: str, stream, listener: Callable[[str], None] | None) -> None:  # type: ignore[no-untyped-def]
         heard = Ends(head=HEARD) if name in bounded else Ends(head=float("inf"))
         with stream:
             try:
-                for line in lines_of(stream, bounded=name in bounded, most=most):
+                for line in lines_of(stream, bounded=name in bounded, most=most, longest=kept // 4):
                     collected[name].add(line)
                     if listener is not None and (name not in bounded or heard.add(line)):
                         listener(line.rstrip("\n"))

@@ -497,6 +497,7 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
         on_stderr: Callable[[str], None] | None = None,
         bounded: Collection[str] = (),
         most: int = runner.MOST,
+        kept: int = runner.KEPT,
     ) -> runner.Completed:
         unit, place, bound = _new_unit(box.paths)
         asked = site_words(box, argv, unit=unit, cwd=cwd or "/", variables=place, timeout=timeout, bound_to=bound)
@@ -509,6 +510,7 @@ def site_runner(box: SiteBox, *, start: runner.Runner = runner.run) -> runner.Ru
                 on_stderr=_beside_systemd(on_stderr),
                 bounded=bounded,
                 most=most,
+                kept=kept,
             )
         return _completed(done, box, argv, timeout)
 

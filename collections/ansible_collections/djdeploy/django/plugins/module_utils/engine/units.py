@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import runner
+from . import runner, unit_lines
 from .errors import EngineError
 from .paths import ReleasePaths, SitePaths
 
@@ -77,8 +77,12 @@ def parent_slice(name: str) -> str:
 def journal_tail(unit: str, lines: int = 20, run: runner.Runner = runner.run) -> str:
     """The last lines a unit wrote, without systemd's own prefix."""
     run(["journalctl", "--sync"])  # on a busy host they are not there yet when the unit has ended
-    words = ["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"]
-    return run(words, bounded=runner.STDOUT).stdout
+    asked = 2 * lines  # what is shown first may have begun before
+    words = ["journalctl", "--unit", unit, "--lines", str(asked), "--no-pager", "--output", "json"]
+    words += ["--all", "--output-fields", unit_lines.FIELDS]  # without --all, long ones are null
+    records = run(words, bounded=runner.STDOUT, kept=unit_lines.KEPT).stdout.split("\n")
+    records = [record for record in records if record]
+    return unit_lines.text_of(records, lines, full=len(records) >= asked)
 
 
 def failure_since(unit: str, since: float, run: runner.Runner = runner.run) -> str:

@@ -383,3 +383,10 @@ def test_what_a_program_said_into_a_file_is_bounded_too(tmp_path: Path) -> None:
     first, left_out, last = MARK.split(text)
     assert first.startswith("first words\n") and last.endswith("\nlast words\n")
     assert len(first) + int(left_out) + len(last) == 1_000_024
+
+
+def test_more_may_be_kept_of_an_output_that_is_bounded() -> None:
+    words = [sys.executable, "-c", "print('x' * 100_000); print('y' * 300_000)"]
+    first, second = runner.run(words, bounded=runner.STDOUT, kept=400_000).stdout.splitlines()
+    assert first == "x" * 100_000
+    assert second == "y" * 100_000 + "[... 100001 bytes left out ...]" + "y" * 99_999  # and the newline

@@ -173,10 +173,12 @@ def test_state_reads_what_systemd_shows() -> None:
     assert host.asked == ["systemctl show nginx.service -p ActiveState,SubState,NRestarts,Result"]
 
 
-def test_journal_tail_is_bounded() -> None:
-    host = Host(lambda line: "one\ntwo\n")
-    assert units.journal_tail(SERVICE, 5, run=host) == "one\ntwo\n"
-    assert host.asked == ["journalctl --sync", f"journalctl --unit {SERVICE} --lines 5 --output cat --no-pager"]
+def test_journal_tail_is_bounded_and_whole() -> None:
+    cut = '{"MESSAGE":"one\u2028 ","_STREAM_ID":"a","_LINE_BREAK":"line-max"}\n{"MESSAGE":"line","_STREAM_ID":"a"}\n'
+    host = Host(lambda line: "" if "--sync" in line else cut)
+    assert units.journal_tail(SERVICE, 5, run=host) == "one\u2028 line\n"
+    asked = f"journalctl --unit {SERVICE} --lines 10 --no-pager --output json --all --output-fields "
+    assert host.asked == ["journalctl --sync", asked + "MESSAGE,_STREAM_ID,_PID,_LINE_BREAK"]
 
 
 @pytest.mark.parametrize(
