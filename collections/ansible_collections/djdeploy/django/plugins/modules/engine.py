@@ -163,6 +163,7 @@ if TYPE_CHECKING:
         steps,
         terminal,
         tree,
+        unit_lines,
         units,
         uploads,
     )
