@@ -24,7 +24,7 @@ BY_ITSELF = re.compile(r"/srv/[^/]+/shared/db\.sqlite3-(wal|shm|journal)")
 
 
 def places(neighbour: str) -> list[str]:
-    """Where nothing changes. Of its log only owner and mode are looked at, for its visitors write to it."""
+    """Where nothing changes. Of what is only written on, by its visitors and by each site.yml, owner and mode count."""
     return [
         f"/srv/{neighbour}",
         f"/var/lib/djdeploy/{neighbour}",
@@ -80,8 +80,8 @@ def state(neighbour: str, others: list[str], before: dict[str, list[str]]) -> di
             if not BY_ITSELF.fullmatch(path) and not passed_over.fullmatch(path):
                 known, its_times = before.get(path, ("", "")), times(status)
                 found[path] = [known[0] if known[1] == its_times else told(path, status), its_times]
-    for kind in ("access", "error"):
-        path = f"/var/log/nginx/djdeploy-{neighbour}.{kind}.log"
+    logs = [f"/var/log/nginx/djdeploy-{neighbour}.{kind}.log" for kind in ("access", "error")]
+    for path in (*logs, f"/var/lib/djdeploy/{neighbour}/journal.jsonl"):
         status = os.lstat(path)
         found[path] = [f"{status.st_mode:o} {status.st_uid}:{status.st_gid}", ""]
     return found

@@ -210,8 +210,10 @@ def test_the_journal_of_the_deployer_never_had_one(canaries: Site, web) -> None:
 
 
 def test_no_log_file_has_one(canaries: Site, web) -> None:
-    """For root, who reads them all; the files of the journal hold what the site's own processes wrote, too."""
-    assert files_with_traces(web, "root", "/var/log", "--exclude-dir=journal") == ""
+    """For root, who reads them all; but for what a site's own processes wrote, to the journal or in an SQL statement."""
+    own = "--exclude-dir=journal --exclude-dir=postgresql"
+    assert files_with_traces(web, "root", "/var/log", own) == ""
+    assert web.root("find /var/log/journal /var/log/postgresql -type f -perm /007") == ""
 
 
 def test_the_journal_of_the_site_and_its_records_have_none(canaries: Site, web) -> None:

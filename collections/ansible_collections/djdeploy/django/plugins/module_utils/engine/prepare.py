@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import pwd
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -355,6 +356,7 @@ def build(
         if building.steps and (gone := builds.dropped(paths.code, tree.paths, config.get("build_keep") or [])):
             progress.say(f"{', '.join(gone)} dropped after the build (build_keep keeps it)")
         leftovers.end(site.paths.build_user)
+        give_back(site.paths.shared, owner.pw_uid, builder.pw_gid, gid)
         beneath.take(paths.code, 0, gid)
         servers.refuse_other_interface(server, results["application"].facts["interface"])
         describe, static = results["describe"], results["collectstatic"]
@@ -498,6 +500,24 @@ def checked(
         aliases.qualified(result.facts.get("database", aliases.DEFAULT), result.name): result for result in results
     }
     return found, round(sum(started), 3)
+
+
+def give_back(shared: Path, uid: int, builds: int, gid: int) -> None:
+    """Give files that the checks made in `shared` the group of the site: theirs was that of the builds.
+
+    Not further down: SQLite's file is what they make, and directories below it may hold millions of uploads.
+
+    :param builds: the group of the builds.
+    :param gid: the group of the site.
+    """
+    with beneath.opened(shared) as top:
+        for name, told in beneath.look(top, "").others.items():
+            if (told.st_uid, told.st_gid, told.st_nlink) != (uid, builds, 1) or not stat.S_ISREG(told.st_mode):
+                continue
+            with suppress(OSError, EngineError), os.fdopen(beneath.open_file(top, name), "rb") as file:
+                now = os.fstat(file.fileno())
+                if (now.st_uid, now.st_gid, now.st_nlink) == (uid, builds, 1):
+                    os.fchown(file.fileno(), -1, gid)
 
 
 def said_by_checks(results: list[StepResult]) -> list[str]:

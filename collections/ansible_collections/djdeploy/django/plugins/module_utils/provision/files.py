@@ -7,6 +7,7 @@ promises is what a run does.
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -110,20 +111,32 @@ def look(path: str, *, content: bool = True) -> Found:
     :param content: whether to read what is in a file.
     :raises EngineError: when a link on the way may be somebody else's than root's.
     """
-    try:
-        with beneath.parent(path) as (handle, name):
-            status = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            kind, text, target = "other", b"", ""
-            if stat.S_ISREG(status.st_mode):
-                kind, text = "file", beneath.read_at(handle, name) if content else b""
-            elif stat.S_ISDIR(status.st_mode):
-                kind = "directory"
-            elif stat.S_ISLNK(status.st_mode):
-                kind, target = "link", os.readlink(name, dir_fd=handle)
-    except (FileNotFoundError, NotADirectoryError):
-        return Found()
-    except OSError as error:
-        raise cannot("read", path, error) from error
+    for again in reversed(range(EXCHANGED)):
+        try:
+            with beneath.parent(path) as (handle, name):
+                return look_at(handle, name, content=content)
+        except (FileNotFoundError, NotADirectoryError):
+            return Found()
+        except OSError as error:
+            # It was another thing a moment ago: no link any more (readlink(2)), no file, or a link by now.
+            if error.errno not in {*beneath.IS_LINK, errno.EINVAL, errno.EISDIR} or not again:
+                raise cannot("read", path, error) from error
+    return Found()
+
+
+def look_at(handle: int, name: str, *, content: bool) -> Found:
+    """The same in an open directory.
+
+    :raises OSError: also when it becomes another thing meanwhile.
+    """
+    status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+    kind, text, target = "other", b"", ""
+    if stat.S_ISREG(status.st_mode):
+        kind, text = "file", beneath.read_at(handle, name) if content else b""
+    elif stat.S_ISDIR(status.st_mode):
+        kind = "directory"
+    elif stat.S_ISLNK(status.st_mode):
+        kind, target = "link", os.readlink(name, dir_fd=handle)
     return Found(kind, text, target, owner_name(status.st_uid), group_name(status.st_gid), stat.S_IMODE(status.st_mode))
 
 

@@ -389,3 +389,18 @@ def test_export_takes_no_more_than_the_site_says(
             prepare.export(site, release(), repository)  # type: ignore[arg-type]
         assert "djdeploy_sites" in raised.value.hint
     assert repository.exported is taken
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")
+def test_what_the_checks_made_is_the_sites(tmp_path: Path) -> None:
+    uid, builds, gid = 12345, 12346, 12347
+    made = {"db.sqlite3": (uid, builds), "of-root": (0, builds), "of-others": (uid, 12348), "media/a": (uid, builds)}
+    for name, owner in made.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(0o640)
+        os.chown(tmp_path / name, *owner)
+    (tmp_path / "link").symlink_to("of-root")
+    os.lchown(tmp_path / "link", uid, builds)
+    prepare.give_back(tmp_path, uid, builds, gid)
+    found = {name: ((told := (tmp_path / name).lstat()).st_uid, told.st_gid) for name in (*made, "link")}
+    assert found == {**made, "db.sqlite3": (uid, gid), "link": (uid, builds)}

@@ -268,3 +268,23 @@ def test_a_link_on_the_way_that_is_not_roots(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="root does not follow"):
         files.apply([Change(wish, Found(), ("kind",))], answering(0, []))
     assert list((tmp_path / "secret").iterdir()) == []
+
+
+def test_what_is_exchanged_while_we_look_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two questions a link became a directory: the second one, readlink(2), is told EINVAL."""
+    place = tmp_path / "media"
+    place.symlink_to("other")
+    readlink = os.readlink
+
+    def exchanged(name: str, **options: Any) -> str:
+        monkeypatch.setattr(os, "readlink", readlink)
+        place.unlink()
+        place.mkdir()
+        return readlink(name, **options)
+
+    monkeypatch.setattr(os, "readlink", exchanged)
+    assert files.look(str(place)).kind == "directory"
+    (tmp_path / "round").symlink_to("round")
+    monkeypatch.setattr(os, "readlink", lambda name, **_options: readlink("/"))
+    with pytest.raises(EngineError, match=r"cannot read .*Invalid argument"):
+        files.look(str(tmp_path / "round"))
