@@ -55,6 +55,7 @@ from .plan import lines as plan_lines
 from .plan_facts import environment_digests, plan_of, site_salt
 from .releases import Release, all_releases, current_id, live_release, new_release_id, write_release
 from .request import Request
+from .site_secrets import Mask
 from .sites import Site, site_names
 from .steps import LONGEST, StepResult, Target, run_steps
 from .tree import make_directory, point, remove_tree, write_file
@@ -407,7 +408,7 @@ def build(
         django_start=django_start,
         pending=planned.pending,
         known=planned.known,
-        migrations=planned.migrations,
+        migrations=shown_of(planned.migrations, Mask(site.paths)),
         digests={
             "settings": results["settings_digest"].facts["settings"],
             "environment": environment_digests({**site.environment(), **site.given_files()}, site_salt(site)),
@@ -427,6 +428,11 @@ def build(
     release = replace(release, state="prepared", plan=proposed.as_dict())
     write_release(release, group=gid)
     return Prepared(release, results, is_new)
+
+
+def shown_of(migrations: list[dict[str, Any]], mask: Mask) -> list[dict[str, Any]]:
+    """Migrations as the record keeps them: a project may write secrets of the site into its SQL."""
+    return [{**each, "sql": [mask.text(statement) for statement in each["sql"]]} for each in migrations]
 
 
 def static_told(facts: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from ansible_collections.djdeploy.django.plugins.module_utils.engine.errors impo
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.git import Larger
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.paths import ReleasePaths, SitePaths
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.releases import Release
+from ansible_collections.djdeploy.django.plugins.module_utils.engine.site_secrets import Mask
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.sites import Site
 from ansible_collections.djdeploy.django.plugins.module_utils.engine.steps import StepResult
 
@@ -404,3 +405,11 @@ def test_what_the_checks_made_is_the_sites(tmp_path: Path) -> None:
     prepare.give_back(tmp_path, uid, builds, gid)
     found = {name: ((told := (tmp_path / name).lstat()).st_uid, told.st_gid) for name in (*made, "link")}
     assert found == {**made, "db.sqlite3": (uid, gid), "link": (uid, builds)}
+
+
+def test_sql_with_a_secret_is_recorded_without(shop: Site) -> None:
+    shop.paths.env_file.parent.mkdir(parents=True, exist_ok=True)
+    shop.paths.env_file.write_text("API_TOKEN=very-secret-token\n")
+    mask = Mask(shop.paths)
+    (kept,) = prepare.shown_of([{"name": "shop.0002", "sql": ["SELECT 'very-secret-token';", "SELECT 1;"]}], mask)
+    assert kept == {"name": "shop.0002", "sql": ["SELECT '********';", "SELECT 1;"]}
