@@ -210,7 +210,7 @@ def test_the_journal_of_the_deployer_never_had_one(canaries: Site, web) -> None:
 
 
 def test_no_log_file_has_one(canaries: Site, web) -> None:
-    """For root, who reads them all; but for what a site's own processes wrote, to the journal or in an SQL statement."""
+    """For root, who reads them all; but for what a site itself wrote, to the journal or in a statement of SQL."""
     own = "--exclude-dir=journal --exclude-dir=postgresql"
     assert files_with_traces(web, "root", "/var/log", own) == ""
     assert web.root("find /var/log/journal /var/log/postgresql -type f -perm /007") == ""
